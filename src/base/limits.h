@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Every bound of the system, with unit and reason. A bound that an operator may change is a default
+ * here and a key in agihpc.yaml(5). */
+#ifndef AGI_BASE_LIMITS_H
+#define AGI_BASE_LIMITS_H
+
+enum {
+	/* --- identity and names --- */
+	AGI_ZONE_MAX = 31,           /* bytes of a zone name (fits a DNS label's usual length) */
+	AGI_SERVICE_NAME_MAX = 63,   /* bytes; a DNS label (RFC 1035 2.3.4), as services are SRV names */
+	AGI_ADDRESS_MAX = 261,       /* bytes of "host:port": 255 for a DNS name, ':' and five digits */
+	AGI_NAMESPACE_MAX = 63,      /* bytes */
+	AGI_KEY_MAX = 1024,          /* bytes; keys are hashed and listed, not streamed */
+
+	/* --- slots and replicas --- */
+	AGI_SLOT_BITS_DEFAULT = 12,  /* 4096 slots: 1/4096 of the data is a convenient unit to move */
+	AGI_SLOT_BITS_MAX = 16,      /* 65536 views fit in memory comfortably */
+	AGI_REPLICAS_DEFAULT = 3,
+	AGI_REPLICAS_MAX = 7,        /* majority of 7 tolerates 3; more costs latency without reason */
+	AGI_VIRTUAL_NODES_DEFAULT = 128,
+	AGI_VIRTUAL_NODES_MAX = 1024, /* weight 8.0 at 128 */
+
+	/* --- routing (Kademlia) --- */
+	AGI_K = 20,                  /* bucket size and size of a FIND_NODE answer (Kademlia 2.3) */
+	AGI_ALPHA = 3,               /* parallel requests of one lookup (Kademlia 2.3) */
+	AGI_LOOKUP_MAX = 64,         /* candidates kept by one lookup */
+	AGI_LOOKUP_HOPS_MAX = 20,    /* rounds before a lookup gives up; log2(1e6) */
+	AGI_CONTACTS_MAX = 16384,    /* hosts remembered; one-hop routing up to about 10,000 */
+	AGI_BOOTSTRAP_MAX = 64,      /* addresses in a bootstrap list */
+
+	/* --- messages --- */
+	AGI_VALUE_MAX = 1 << 20,     /* bytes of one item's value */
+	AGI_LINK_FRAME_MAX = 5 << 20,/* bytes of one link message: a 4 MiB gRPC body and its envelope */
+	AGI_PAGE_BYTES = 256 << 10,  /* bytes of items in one transfer page (one item may exceed it) */
+	AGI_PAGE_ITEMS = 512,        /* items in one transfer page */
+	AGI_BATCH_ITEMS = 64,        /* items in one write message */
+	AGI_PROVIDERS_MSG_MAX = 256, /* provider records in one message */
+	AGI_BUF_MAX = 128 << 20,     /* bytes of any one buffer: a 100 MiB gRPC message and its framing */
+	AGI_GRPC_RECV_DEFAULT = 4 << 20, /* bytes; grpc's own default (4194304) */
+
+	/* --- work in flight; full answers RESOURCE_EXHAUSTED, never waits --- */
+	AGI_CALLS_MAX = 4096,        /* client operations open at one node's core */
+	AGI_RPCS_MAX = 65536,        /* requests to peers awaiting their answers */
+	AGI_STORE_QUEUE_MAX = 16384, /* storage jobs queued */
+	AGI_STORE_QUEUE_BYTES = 64 << 20,
+	AGI_HINTS_MAX = 100000,      /* hinted writes kept for unreachable replicas, per node */
+	AGI_LINK_QUEUE_BYTES = 32 << 20, /* unsent bytes per link */
+	AGI_RECONFIG_SLOTS = 32,     /* slots one node changes at once */
+	AGI_PROVIDERS_MAX = 16384,   /* provider records one node keeps for others */
+	AGI_LOCAL_SERVICES_MAX = 1024,
+
+	/* --- times --- */
+	AGI_PING_INTERVAL_MS = 1000, /* probe of a contact that matters */
+	AGI_PING_TIMEOUT_MS = 1000,
+	AGI_PINGS_LOST_DOWN = 3,     /* "dead within three of its own probes" */
+	AGI_REPROBE_MS = 250,        /* after a lost probe: confirm or refute soon */
+	AGI_RPC_TIMEOUT_MS = 1000,   /* one request to one peer */
+	AGI_CALL_TIMEOUT_MS = 5000,  /* a client operation without a deadline of its own */
+	AGI_JOIN_RETRY_MS = 500,
+	AGI_GENESIS_WAIT_MS = 3000,  /* first listed node: how long silent others are waited for */
+	AGI_REFRESH_MS = 30000,      /* bucket refresh: a lookup of a random id */
+	AGI_STABLE_MS = 1500,        /* membership unchanged for so long before slots move */
+	AGI_DOWN_AFTER_MS = 300000,  /* a host down for so long is replaced in its slots (5 min) */
+	AGI_PROVIDER_TTL_MS = 6000,  /* a provider record not refreshed for so long is gone */
+	AGI_PROVIDER_REFRESH_MS = 2000, /* a third of the TTL: two refreshes may be lost */
+	AGI_MAX_SKEW_MS = 5000,      /* a version stamped further ahead than this is refused */
+	AGI_TOMBSTONE_TTL_MS = 86400000, /* reported to operators; collection needs all members (issue C) */
+
+	/* --- safety (deployment guide, "failsafe") --- */
+	AGI_SAFETY_TIMEOUT_MS = 100,
+	AGI_PANEL_DEFAULT = 3,
+	AGI_PANEL_MAX = 7,
+	AGI_PLAN_STEPS_MAX = 10000
+};
+
+#endif

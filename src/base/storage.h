@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the core asks of storage, as values: the vocabulary between src/dht (which emits requests) and
+ * whoever executes them (src/store with RocksDB, tests/sim in memory).
+ *
+ * Contract of every executor:
+ *  - Requests of one node take effect in the order they were submitted; a read sees every write
+ *    submitted before it.
+ *  - One write request is atomic: all of its operations or none survive a crash.
+ *  - A write's completion is reported only after its bytes are durable (fsync), together with those of
+ *    every earlier write.
+ *  - After a failed write the store is read-only: every later write completes with READ_ONLY. */
+#ifndef AGI_BASE_STORAGE_H
+#define AGI_BASE_STORAGE_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+
+/* Column families. The names on disk are agi_cf_name()'s and never change. */
+enum agi_cf {
+	AGI_CF_META,     /* node: key, incarnation, cluster id, known contacts */
+	AGI_CF_ITEMS,    /* eventual items, by slot */
+	AGI_CF_VIEWS,    /* slot views and their Paxos state */
+	AGI_CF_HINTS,    /* writes owed to unreachable replicas */
+	AGI_CF_REGISTRY, /* services registered on this host */
+	AGI_CF_STRONG,   /* strong registers (issue C) */
+	AGI_CF_AUDIT,    /* decision log (issue D) */
+	AGI_CF_COUNT
+};
+const char *agi_cf_name(enum agi_cf cf);
+
+enum agi_storage_verb {
+	AGI_PUT,
+	/* Writes value only when no value is stored under key, or when the stored value's first
+	 * AGI_VERSION_BYTES bytes compare lower than the new one's (memcmp). This is last-writer-wins
+	 * as a storage primitive: the comparison needs no read in the core, so writes to one key commute. */
+	AGI_PUT_NEWER,
+	AGI_DELETE,
+	AGI_DELETE_RANGE /* [key, value) */
+};
+enum { AGI_VERSION_BYTES = 40 }; /* be64 hybrid logical clock ‖ 32-byte node id */
+
+struct agi_storage_op {
+	enum agi_storage_verb verb;
+	enum agi_cf cf;
+	struct agi_str key;
+	struct agi_str value; /* AGI_DELETE_RANGE: the end key (exclusive) */
+};
+
+enum agi_storage_kind { AGI_STORAGE_WRITE, AGI_STORAGE_GET, AGI_STORAGE_SCAN };
+
+struct agi_storage_req {
+	enum agi_storage_kind kind;
+	/* WRITE */
+	const struct agi_storage_op *ops;
+	size_t n_ops;
+	/* GET: cf, begin = key. SCAN: keys in [begin, end) in order, at most max_items and about max_bytes
+	 * (at least one item when there is one). */
+	enum agi_cf cf;
+	struct agi_str begin, end;
+	uint32_t max_items, max_bytes;
+};
+
+struct agi_kv {
+	struct agi_str key, value;
+};
+
+/* A completion. Everything is borrowed until the call that delivers it returns. */
+struct agi_storage_done {
+	enum agi_err err;       /* OK; NOT_FOUND (GET); READ_ONLY, IO, CORRUPT */
+	const struct agi_kv *kv; /* GET: one; SCAN: n */
+	size_t n;
+	bool has_more;          /* SCAN: the range held more */
+	struct agi_why why;     /* on error */
+};
+
+#endif

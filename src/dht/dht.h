@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * One node of the overlay as a state machine without sockets, threads, clock, randomness or disk.
+ *
+ *   events in:   agi_dht_start, _on_message, _on_unreachable, _on_stored, _tick, _call, _cancel
+ *   effects out: struct agi_dht_effects (the core calls them; they must not call the core back: whoever
+ *                implements them queues what follows and delivers it as a later event)
+ *
+ * The daemon (src/node) drives it with links and RocksDB, the simulator (tests/sim) drives thousands under
+ * a virtual clock. All arguments are borrowed until the call returns, in both directions.
+ *
+ * Life: agi_dht_new → agi_dht_load for every stored META, VIEWS, REGISTRY and HINTS record →
+ *       agi_dht_start → events … → agi_dht_stop → agi_dht_free. */
+#ifndef AGI_DHT_DHT_H
+#define AGI_DHT_DHT_H
+
+#include "base/clock.h"
+#include "base/storage.h"
+#include "dht/msg.h"
+
+struct agi_dht;
+
+/* --- configuration ---------------------------------------------------------------------------- */
+struct agi_dht_cfg {
+	uint8_t seckey[AGI_SECKEY_BYTES];
+	uint64_t seed;                  /* of the core's random choices */
+	struct agi_contact self;        /* id and incarnation are set by agi_dht_new/_load */
+	struct agi_addr bootstrap[AGI_BOOTSTRAP_MAX];
+	size_t n_bootstrap;
+	bool is_first_listed;           /* self is the first bootstrap address: may create the cluster */
+	bool force_init;                /* --init: create a cluster now */
+	/* 0 = the default in limits.h */
+	uint32_t slot_bits, replicas, virtual_nodes;
+	uint32_t down_after_ms, stable_ms, genesis_wait_ms, ping_interval_ms, max_skew_ms;
+};
+
+/* --- effects ---------------------------------------------------------------------------------- */
+/* Where a message goes: a zero id means "whoever answers at addr"; a zero addr "over a link we have". */
+struct agi_peer {
+	struct agi_id id;
+	struct agi_addr addr;
+};
+enum agi_traffic { AGI_TRAFFIC_CONTROL, AGI_TRAFFIC_BULK };
+
+enum agi_note_kind {
+	AGI_NOTE_MEMBER_UP,      /* contact */
+	AGI_NOTE_MEMBER_DOWN,    /* contact */
+	AGI_NOTE_CLUSTER_CREATED,
+	AGI_NOTE_CLUSTER_JOINED,
+	AGI_NOTE_WRONG_CLUSTER,  /* peer refused: another cluster id */
+	AGI_NOTE_VIEW_CHANGED,   /* slot, epoch, phase */
+	AGI_NOTE_STORE_FAILED,
+	AGI_NOTE_DROPPED         /* text: input that made no sense, and why */
+};
+struct agi_note {
+	enum agi_note_kind kind;
+	const struct agi_contact *contact;
+	uint32_t slot;
+	uint64_t epoch;
+	enum agi_view_phase phase;
+	enum agi_err err;
+	const char *text;
+};
+
+struct agi_result;
+struct agi_dht_effects {
+	void (*send)(void *ctx, const struct agi_peer *to, enum agi_traffic traffic,
+	             const struct agi_msg *msg);
+	/* The completion comes back as agi_dht_on_stored with the same job id. */
+	void (*store)(void *ctx, uint64_t job_id, const struct agi_storage_req *req);
+	/* Ends a client call; exactly once per agi_dht_call that was not cancelled. */
+	void (*reply)(void *ctx, uint64_t call_id, const struct agi_result *res);
+	void (*note)(void *ctx, const struct agi_note *note);
+};
+
+/* --- client calls ----------------------------------------------------------------------------- */
+enum agi_call_kind {
+	AGI_CALL_PUT,        /* ns, key, value, level, ttl_ms */
+	AGI_CALL_GET,        /* ns, key, level */
+	AGI_CALL_DELETE,     /* ns, key, level */
+	AGI_CALL_OWNERS,     /* ns, key: the slot's view */
+	AGI_CALL_LOOKUP,     /* target: the k nearest hosts and the hops taken */
+	AGI_CALL_REGISTER,   /* service, address: advertise on this host (again = update) */
+	AGI_CALL_DEREGISTER, /* service, address */
+	AGI_CALL_DISCOVER    /* service: healthy instances, nearest first */
+};
+struct agi_call {
+	enum agi_call_kind kind;
+	uint32_t timeout_ms; /* 0 = AGI_CALL_TIMEOUT_MS */
+	struct agi_str ns, key, value;
+	enum agi_level level;
+	uint64_t ttl_ms;     /* 0 = never expires */
+	struct agi_id target;
+	struct agi_str service, address;
+	struct agi_str config;  /* REGISTER: opaque, kept with the registration (health check) */
+	bool is_ephemeral;   /* REGISTER: a role or a configured service, not written to the registry */
+};
+
+enum agi_link_state { AGI_MEMBER_UP, AGI_MEMBER_SUSPECT, AGI_MEMBER_DOWN, AGI_MEMBER_SELF };
+const char *agi_link_state_name(enum agi_link_state s);
+
+struct agi_instance {
+	const struct agi_provider *provider;
+	struct agi_id node;
+	uint32_t rtt_us;     /* smoothed round trip to the host; UINT32_MAX = not measured; 0 = this host */
+	bool is_stale;       /* last known good: the registry could not be asked */
+};
+struct agi_hop {
+	struct agi_contact contact;
+	uint32_t rtt_us;     /* UINT32_MAX: did not answer */
+	uint32_t round;      /* 1 = asked from our own table */
+};
+struct agi_result {
+	enum agi_call_kind kind;
+	enum agi_err err;
+	struct agi_why why;
+	bool found;                   /* GET; DELETE: a live value was there on a replica that answered */
+	struct agi_str value;
+	struct agi_version version;   /* GET, PUT, DELETE */
+	uint32_t acks, needed;        /* PUT, GET, DELETE: replicas that answered / had to */
+	uint32_t slot;                /* PUT, GET, DELETE, OWNERS */
+	struct agi_view view;         /* OWNERS */
+	const struct agi_contact *contacts; /* OWNERS: members; LOOKUP: nearest first */
+	size_t n_contacts;
+	const struct agi_hop *hops;   /* LOOKUP */
+	size_t n_hops;
+	const struct agi_instance *instances; /* DISCOVER */
+	size_t n_instances;
+};
+
+/* --- life and events -------------------------------------------------------------------------- */
+AGI_MUST_USE enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_effects *fx,
+                                      void *ctx, struct agi_dht **out);
+void agi_dht_free(struct agi_dht *d);
+/* A stored record, before start. CORRUPT + why when it does not decode: the caller must not start. */
+AGI_MUST_USE enum agi_err agi_dht_load(struct agi_dht *d, enum agi_cf cf, struct agi_str key,
+                                       struct agi_str value, struct agi_why *why);
+void agi_dht_start(struct agi_dht *d, struct agi_now now);
+/* Says GOODBYE to the peers and stops proposing; calls end with CLOSED. */
+void agi_dht_stop(struct agi_dht *d, struct agi_now now);
+
+/* from: authenticated id and the address the message came from (for answers over the same link). */
+void agi_dht_on_message(struct agi_dht *d, struct agi_now now, const struct agi_peer *from,
+                        const struct agi_msg *msg);
+/* A send to this peer failed or its link broke: requests to it that await answers fail at once. */
+void agi_dht_on_unreachable(struct agi_dht *d, struct agi_now now, const struct agi_peer *peer,
+                            enum agi_err err);
+void agi_dht_on_stored(struct agi_dht *d, struct agi_now now, uint64_t job_id,
+                       const struct agi_storage_done *done);
+/* Runs what is due. */
+void agi_dht_tick(struct agi_dht *d, struct agi_now now);
+/* mono_us of the next tick that is needed; AGI_NEVER when none. Ask again after every event. */
+uint64_t agi_dht_next_deadline(const struct agi_dht *d);
+
+/* call_id is the caller's own and unique among its open calls. May reply before it returns. */
+void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const struct agi_call *call);
+/* No reply will follow. Unknown ids are ignored. */
+void agi_dht_cancel(struct agi_dht *d, uint64_t call_id);
+/* Result of a local health check or a role's load: re-advertises at once on a change. NOT_FOUND when
+ * (service, address) is not registered on this host. */
+AGI_MUST_USE enum agi_err agi_dht_set_health(struct agi_dht *d, struct agi_now now, struct agi_str service,
+                                             struct agi_str address, bool is_healthy, uint32_t load_milli);
+/* Keeps the instances of a service fresh in the cache (asked again every refresh), so that
+ * agi_dht_known_instances answers without waiting. Idempotent. */
+void agi_dht_follow_service(struct agi_dht *d, struct agi_now now, struct agi_str service);
+
+/* --- queries: no effects, borrowed until the next event ------------------------------------------ */
+struct agi_dht_status {
+	struct agi_id self, cluster;
+	bool is_joined;
+	bool is_ready;                /* joined, and every slot this node should know is served */
+	char phase[64];               /* "joined", "waiting for 127.0.0.11:5000", … for people */
+	uint64_t incarnation;
+	uint32_t members_up, members_suspect, members_down; /* others */
+	uint32_t slots_total, slots_active, slots_joining, slots_sealed, slots_leaving;
+	uint32_t hints;               /* writes owed to unreachable replicas */
+	uint32_t calls, rpcs, reconfigs; /* in flight */
+	uint32_t providers;           /* records kept for others */
+	bool is_read_only;
+};
+void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out);
+
+struct agi_member {
+	struct agi_contact contact;
+	enum agi_link_state state;
+	uint32_t rtt_us;              /* smoothed (RFC 6298's alpha); UINT32_MAX = not measured */
+	uint64_t state_since_us;      /* monotonic */
+};
+/* i-th member, self first; false past the end. */
+bool agi_dht_member(const struct agi_dht *d, size_t i, struct agi_member *out);
+/* What this node holds or knows of a slot; false when it knows nothing. */
+bool agi_dht_slot(const struct agi_dht *d, uint32_t slot, struct agi_view *view,
+                  enum agi_view_phase *phase);
+uint32_t agi_dht_slot_of(const struct agi_dht *d, struct agi_str ns, struct agi_str key);
+/* Cached healthy instances of a followed service, nearest first, hosts known to be down left out;
+ * returns how many were written. */
+size_t agi_dht_known_instances(const struct agi_dht *d, struct agi_str service,
+                               struct agi_instance *out, size_t max);
+/* i-th registration on this host; false past the end. config as given to REGISTER. */
+bool agi_dht_registration(const struct agi_dht *d, size_t i, struct agi_provider *out,
+                          struct agi_str *config);
+/* Walks every structure and asserts its invariants (after each simulated step). */
+void agi_dht_check(const struct agi_dht *d);
+
+#endif

@@ -1,0 +1,84 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What nodes say to each other, as values. The shell turns them into protobuf (proto/overlay.proto, by
+ * src/node/msg_codec.c) and back; the simulator copies them. Every request has one answer kind; an
+ * answer carries its request's rpc_id. All pointers are borrowed by whoever receives the struct. */
+#ifndef AGI_DHT_MSG_H
+#define AGI_DHT_MSG_H
+
+#include "dht/types.h"
+
+#define AGI_MSG_KINDS(X)                                                                       \
+	X(PING, 1)            /* contact, cluster: "here I am"; answer PONG                      */ \
+	X(PONG, 2)            /* contact, cluster                                                 */ \
+	X(FIND_NODE, 3)       /* target; answer NODES                                             */ \
+	X(NODES, 4)           /* contacts, nearest first                                          */ \
+	X(VIEW_GET, 5)        /* slot; answer VIEW_INFO                                           */ \
+	X(VIEW_INFO, 6)       /* view (epoch 0 = unknown), phase, contacts of its members         */ \
+	X(WRITE, 7)           /* slot, epoch, items, level; answer WRITE_ACK                      */ \
+	X(WRITE_ACK, 8)       /* status; on STALE_EPOCH / NOT_MEMBER the newer view               */ \
+	X(READ, 9)            /* slot, epoch, ns, key; answer READ_ACK                            */ \
+	X(READ_ACK, 10)       /* status; item when has_item                                       */ \
+	X(VIEW_PREPARE, 11)   /* slot, epoch (of the old view), ballot; answer VIEW_PROMISE       */ \
+	X(VIEW_PROMISE, 12)   /* status, ballot (highest seen), accepted proposal if any          */ \
+	X(VIEW_ACCEPT, 13)    /* slot, epoch (old), ballot, view (proposed next)                  */ \
+	X(VIEW_ACCEPTED, 14)  /* status, ballot                                                   */ \
+	X(VIEW_DECIDED, 15)   /* view (new), sources (sealed majority of the old one); VIEW_INFO  */ \
+	X(SLOT_PULL, 16)      /* slot, epoch, cursor; answer SLOT_ITEMS                           */ \
+	X(SLOT_ITEMS, 17)     /* status, items, cursor, has_more                                  */ \
+	X(PROVIDER_PUT, 18)   /* providers; answer PROVIDER_ACK                                   */ \
+	X(PROVIDER_ACK, 19)   /* status                                                           */ \
+	X(PROVIDER_GET, 20)   /* service; answer PROVIDERS                                        */ \
+	X(PROVIDERS, 21)      /* providers                                                        */ \
+	X(GOODBYE, 22)        /* one-way: this node shuts down in order                           */ \
+	X(REFUSED, 23)        /* status, why: answer to a request that makes no sense here        */
+
+enum agi_msg_kind {
+#define AGI_MSG_ENUM(name, number) AGI_MSG_##name = number,
+	AGI_MSG_KINDS(AGI_MSG_ENUM)
+#undef AGI_MSG_ENUM
+	AGI_MSG_KIND_MAX
+};
+const char *agi_msg_kind_name(enum agi_msg_kind k);
+bool agi_msg_is_answer(enum agi_msg_kind k);
+
+/* Ballot of a view change within one epoch: round first, then the proposer's id. round 0 = none. */
+struct agi_ballot {
+	uint64_t round;
+	struct agi_id node;
+};
+
+/* One struct for all kinds: few fields, most shared; the comment above says which count for a kind.
+ * Unset fields are zero. */
+struct agi_msg {
+	enum agi_msg_kind kind;
+	uint64_t rpc_id;
+	enum agi_err status;
+	struct agi_str why;              /* REFUSED */
+	struct agi_id cluster;           /* PING, PONG: zero = in no cluster */
+	struct agi_contact contact;      /* PING, PONG: the sender */
+	struct agi_id target;
+	uint32_t slot;
+	uint64_t epoch;
+	struct agi_ballot ballot;
+	struct agi_ballot accepted_ballot;
+	struct agi_view view;
+	enum agi_view_phase phase;
+	struct agi_str ns, key;
+	struct agi_str service;
+	struct agi_str cursor;           /* opaque to the receiver of a page */
+	bool has_more, has_item;
+	bool is_transfer;                /* WRITE: repair, hint or release, not a client's write */
+	const struct agi_contact *contacts;
+	size_t n_contacts;
+	const struct agi_item *items;
+	size_t n_items;
+	const struct agi_provider *providers;
+	size_t n_providers;
+	struct agi_id sources[AGI_REPLICAS_MAX];
+	uint8_t n_sources;
+};
+
+/* A deep copy in one allocation (free with free()); NULL when out of memory. */
+struct agi_msg *agi_msg_clone(const struct agi_msg *m);
+
+#endif

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Encrypted node-to-node links: TCP, Noise XXpsk3_25519_ChaChaPoly_BLAKE2b (noiseprotocol.org rev 34),
+ * up to one link per peer and channel, dialled when first needed, closed when idle.
+ *
+ * Identity: a node's static X25519 key is its Ed25519 key mapped by the birational map
+ * (crypto_sign_ed25519_{pk,sk}_to_curve25519). The handshake payload carries the Ed25519 public key; a
+ * peer whose static key is not that key's image is refused (AUTH). node_id = BLAKE2b-256(public key).
+ *
+ * On the wire, after the 4-byte preface 0x01 'A' 'G' 'I' and a version byte from the initiator: the
+ * three handshake messages, each with a be16 length; then transport records (be16 length, ciphertext of
+ * at most 65535 bytes). A message is a be32 length and its bytes, cut over as many records as needed.
+ *
+ * Delivery: at most once, in order per link; a broken link loses what was unsent. Callers match answers
+ * to requests themselves. Bounded: AGI_LINK_FRAME_MAX per message, AGI_LINK_QUEUE_BYTES unsent per link. */
+#ifndef AGI_NET_LINK_H
+#define AGI_NET_LINK_H
+
+#include "base/addr.h"
+#include "base/id.h"
+
+struct event_base;
+struct agi_links;
+
+/* Channels keep bulk transfer from delaying votes and probes: each is a TCP connection of its own. */
+enum agi_chan { AGI_CHAN_CONTROL, AGI_CHAN_SAFETY, AGI_CHAN_BULK, AGI_CHAN_COUNT };
+
+struct agi_links_cfg {
+	uint8_t seckey[AGI_SECKEY_BYTES]; /* Ed25519; copied into guarded memory */
+	uint8_t psk[2][32];               /* cluster keys: [0] is used to dial, both are accepted */
+	int n_psk;                        /* 1 or 2 */
+	uint32_t handshake_timeout_ms;    /* 0 = 2000 */
+	uint32_t idle_timeout_ms;         /* 0 = 300000 */
+	uint32_t links_max;               /* 0 = 4096; at the limit new inbound links are refused */
+};
+
+/* All called on the event loop's thread. `peer` is authenticated. Payloads are borrowed. */
+struct agi_links_handlers {
+	void (*on_message)(void *ctx, const struct agi_id *peer, const struct agi_addr *remote,
+	                   enum agi_chan chan, struct agi_str payload);
+	/* A dialled link could not be made or an established one broke. dialled = the address that was
+	 * asked for (zero for an inbound link); peer is zero when it never proved its identity.
+	 * Everything that was queued on it is lost. Called once per link. */
+	void (*on_down)(void *ctx, const struct agi_id *peer, const struct agi_addr *dialled,
+	                enum agi_chan chan, enum agi_err err, const struct agi_why *why);
+};
+
+struct agi_links_stats {
+	uint32_t links;               /* established */
+	uint64_t bytes_in, bytes_out; /* ciphertext */
+	uint64_t messages_in, messages_out;
+	uint64_t handshakes_ok, handshakes_failed;
+};
+
+AGI_MUST_USE enum agi_err agi_links_new(struct event_base *base, const struct agi_links_cfg *cfg,
+                                        const struct agi_links_handlers *h, void *ctx,
+                                        struct agi_links **out);
+/* Closes every link without callbacks. NULL is allowed. */
+void agi_links_free(struct agi_links *l);
+/* Takes a connected, non-blocking socket whose first byte was seen to be 0x01 (not consumed). */
+void agi_links_accept(struct agi_links *l, int fd, const struct agi_addr *remote);
+/* Queues a message for peer on chan, over an existing link in either direction if there is one, else by
+ * dialling addr. A zero peer means "whoever answers at addr". UNREACHABLE when addr is unset and no link
+ * exists; FULL when the link's queue is; TOO_LARGE. A dial that fails later comes through on_down. */
+AGI_MUST_USE enum agi_err agi_links_send(struct agi_links *l, const struct agi_id *peer,
+                                         const struct agi_addr *addr, enum agi_chan chan,
+                                         struct agi_str payload);
+void agi_links_stats(const struct agi_links *l, struct agi_links_stats *out);
+
+#endif

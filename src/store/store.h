@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Durable storage over RocksDB (C API): executes base/storage.h on a thread of its own.
+ *
+ * One writer thread takes every queued request, joins neighbouring writes into one RocksDB write batch,
+ * syncs once (group commit) and reports all of them; reads run in submission order on the same thread,
+ * so that a read sees every write submitted before it. Completions come back through a mailbox whose
+ * file descriptor the owner's event loop watches. Single owner thread; not thread-safe beyond that.
+ *
+ * Not here: what keys and values mean (src/dht), replication. */
+#ifndef AGI_STORE_STORE_H
+#define AGI_STORE_STORE_H
+
+#include "base/storage.h"
+
+struct agi_store;
+
+struct agi_store_cfg {
+	const char *path;      /* directory; created (0700) when missing */
+	uint64_t cache_bytes;  /* block cache; 0 = 8 MiB */
+	uint64_t memtable_bytes; /* total over all column families; 0 = 16 MiB */
+};
+
+struct agi_store_stats {
+	uint64_t writes, reads, scans;   /* requests completed */
+	uint64_t commits;                /* synced batches; writes / commits = group size */
+	uint64_t queued, queued_bytes;   /* waiting now */
+	uint64_t disk_bytes;             /* live SST bytes */
+	bool is_read_only;
+	struct agi_why read_only_why;
+};
+
+/* Opens or creates. Takes an exclusive lock on the directory: a second process gets EXISTS and is told
+ * who holds it. CORRUPT when RocksDB's checks fail, IO otherwise; *out is written on success only. */
+AGI_MUST_USE enum agi_err agi_store_open(const struct agi_store_cfg *cfg, struct agi_store **out,
+                                         struct agi_why *why);
+/* Completes everything queued, syncs, closes. NULL is allowed. */
+void agi_store_close(struct agi_store *s);
+
+/* Queues a request; all of its bytes are copied before return. FULL when AGI_STORE_QUEUE_* is reached
+ * (nothing queued). job_id comes back with the completion and is the caller's own. */
+AGI_MUST_USE enum agi_err agi_store_submit(struct agi_store *s, uint64_t job_id,
+                                           const struct agi_storage_req *req);
+
+/* Readable when completions wait. */
+int agi_store_fd(const struct agi_store *s);
+typedef void agi_store_done_fn(void *arg, uint64_t job_id, const struct agi_storage_done *done);
+/* Delivers the completions that wait, in submission order, on the caller's thread. */
+void agi_store_poll(struct agi_store *s, agi_store_done_fn *fn, void *arg);
+
+/* Start-up only (nothing queued): the same requests, run at once on the caller's thread. */
+AGI_MUST_USE enum agi_err agi_store_run(struct agi_store *s, const struct agi_storage_req *req,
+                                        agi_store_done_fn *fn, void *arg);
+
+void agi_store_stats(const struct agi_store *s, struct agi_store_stats *out);
+
+#endif
