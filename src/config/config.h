@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The daemon's configuration: YAML files, environment and command line laid over the defaults, into one
+ * struct, checked on the way in. agihpc.yaml(5) is the page for operators.
+ *
+ * One table (config_schema.c) names every key with type, bounds, default and one line of help; loading,
+ * error texts, dumping and the man page's test all come from it. A later source wins over an earlier one;
+ * lists are replaced, not joined.
+ *
+ * Not here: resolving names, opening sockets, reading key files, reloading. Used by the daemon and by
+ * agihpc-ctl config check. No globals; one config may be filled by one thread at a time.
+ *
+ * Life: agi_config_defaults → agi_config_load_file … → agi_config_env → agi_config_set … →
+ *       agi_config_check → use → agi_config_free. */
+#ifndef AGI_CONFIG_CONFIG_H
+#define AGI_CONFIG_CONFIG_H
+
+#include "base/addr.h"
+#include "base/buf.h"
+#include "base/limits.h"
+
+enum {
+	AGI_CONFIG_FILE_BYTES_MAX = 1 << 20, /* a configuration is written by people */
+	AGI_CONFIG_DEPTH_MAX = 8,            /* the deepest key needs 5 (dht.services[].health_check.kind) */
+	AGI_CONFIG_NODES_MAX = 16384,        /* scalars, lists and sections of one file */
+	AGI_CONFIG_FILES_MAX = 16,           /* --config may be given so often */
+	AGI_CONFIG_LIST_MAX = 1024,          /* items of one list */
+	AGI_CONFIG_SERVICES_MAX = 256,       /* dht.services on one host */
+	AGI_CONFIG_TEXT_MAX = 1024,          /* bytes of one string */
+	AGI_CONFIG_KEYS_MAX = 64             /* rows of the schema (asserted) */
+};
+
+enum agi_log_level { AGI_LOG_ERROR, AGI_LOG_WARN, AGI_LOG_INFO, AGI_LOG_DEBUG };
+enum agi_log_format { AGI_LOG_LOGFMT, AGI_LOG_JSON };
+enum agi_consistency { AGI_CONSISTENCY_EVENTUAL, AGI_CONSISTENCY_STRONG };
+enum agi_evaluation { AGI_EVALUATION_STRICT, AGI_EVALUATION_REFERENCE };
+enum agi_fail_action { AGI_FAIL_BLOCK }; /* a failure never becomes a permission: there is no other */
+enum agi_bond_action { AGI_BOND_BLOCK, AGI_BOND_REVISE };
+enum agi_check_kind { AGI_CHECK_TCP, AGI_CHECK_GRPC, AGI_CHECK_HTTP, AGI_CHECK_NONE };
+
+/* Strings are owned by the config, terminated, never NULL; "" means not given. */
+struct agi_config_list {
+	char **v;
+	size_t n;
+};
+
+/* A name or address that the shell resolves. */
+struct agi_endpoint {
+	char *host;    /* "" = not given */
+	uint16_t port;
+};
+struct agi_endpoints {
+	struct agi_endpoint *v;
+	size_t n;
+};
+
+/* dht.services[i]: a process on this host that the node checks and advertises. A name that is also one
+ * of this node's roles only sets how that role is checked: it does not advertise it a second time. */
+struct agi_config_service {
+	char *name;                 /* a DNS label */
+	uint16_t port;
+	char *address;              /* host to advertise, without port; "" = the node's advertised ip */
+	uint32_t check_interval_ms; /* default 5000 */
+	enum agi_check_kind check;  /* default tcp */
+	char *check_path;           /* http: request path; grpc: service name; "" = "/" or overall */
+	uint32_t check_timeout_ms;  /* default 1000, never above the interval */
+};
+struct agi_config_services {
+	struct agi_config_service *v;
+	size_t n;
+};
+
+/* Where a value comes from: a file and line, or line 0 and "default", "environment NAME", "command line". */
+struct agi_config_source {
+	const char *name; /* owned by the config */
+	unsigned line;
+};
+
+struct agi_config {
+	struct { /* node: */
+		struct agi_addr listen;    /* 0.0.0.0:5000 */
+		struct agi_addr advertise; /* port 0 = not given: take listen (the shell picks when it is 0.0.0.0) */
+		char *data_dir;            /* /var/lib/agihpc */
+		char *zone;                /* "" = none */
+		double weight;             /* 1.0 */
+		struct agi_config_list roles;  /* "erisml", "safety-gateway" */
+		struct agi_addr role_address;  /* port 0 always; after _check the ip of listen when not given */
+		char *cluster_key_file;
+		char *cluster_key_file_old;    /* "" = no rotation going on */
+		enum agi_log_level log_level;  /* info */
+		enum agi_log_format log_format; /* logfmt */
+		uint32_t slot_bits;
+		uint32_t down_after_ms, stable_after_ms, genesis_wait_ms;
+		struct { /* node.store: */
+			uint64_t cache_bytes, memtable_bytes; /* as struct agi_store_cfg */
+		} store;
+	} node;
+	struct { /* dht: */
+		struct agi_endpoints bootstrap_nodes; /* at most AGI_BOOTSTRAP_MAX, port default 5000 */
+		uint32_t replication_factor, virtual_nodes;
+		enum agi_consistency consistency; /* after _check: eventual */
+		struct agi_config_services services;
+	} dht;
+	struct { /* gateway: */
+		uint16_t port;                     /* of the safety-gateway role, 50055 */
+		struct agi_endpoint erisml_address; /* "" = erisml as the overlay finds it */
+	} gateway;
+	struct { /* thresholds:, each 0..1 */
+		double bond_index_warn, bond_index_block; /* 0.25, 0.30; after _check warn <= block */
+		double physical_harm_threshold;           /* 0.9 */
+	} thresholds;
+	struct { /* failsafe: */
+		enum agi_fail_action erisml_unavailable_action, timeout_action;
+		double bond_index_fallback;       /* 1.0; after _check >= bond_index_block */
+		uint32_t safety_check_timeout_ms; /* 100 */
+	} failsafe;
+	struct { /* service: accepted, lh-planner's */
+		char *host;
+		uint16_t port;
+	} service;
+	struct { /* safety: */
+		struct agi_endpoint gateway_address; /* accepted, lh-planner's */
+		double bond_index_threshold; /* after _check: bond_index_block when not given, and bond_index_block
+		                              * itself is lowered to this when this is lower: the stricter counts */
+		uint32_t quorum;                     /* panel size, 3 */
+		enum agi_evaluation evaluation;      /* strict */
+		struct agi_config_list banned_tools;
+		enum agi_bond_action bond_index_action; /* block */
+		char *profile;
+	} safety;
+	struct { /* llm: accepted, lh-planner's */
+		char *provider, *model;
+	} llm;
+
+	/* Private to src/config. */
+	struct agi_config_source sources[AGI_CONFIG_KEYS_MAX]; /* by row of the schema */
+	struct agi_config_list names;                          /* what sources point to */
+};
+
+/* Every key at its default. NOMEM: *c is empty and may be freed. */
+AGI_MUST_USE enum agi_err agi_config_defaults(struct agi_config *c, struct agi_why *why);
+void agi_config_free(struct agi_config *c);
+
+/* Lays one file over c. On error why begins "FILE:LINE: " and names what was wrong and what would be right;
+ * c may hold part of the file then: do not use it. IO when the file cannot be read, TOO_LARGE, INVALID,
+ * UNSUPPORTED (a value of a later version), NOMEM, FULL (too many files). */
+AGI_MUST_USE enum agi_err agi_config_load_file(struct agi_config *c, const char *path,
+                                               struct agi_why *why);
+/* The same from memory; name stands for the file in errors and sources. */
+AGI_MUST_USE enum agi_err agi_config_load_text(struct agi_config *c, const char *name,
+                                               struct agi_str text, struct agi_why *why);
+/* Lays the guide's variables over c: BOND_INDEX_THRESHOLD, ERISML_ADDRESS, SAFETY_GATEWAY_ADDRESS,
+ * PROFILE_NAME. get is getenv outside tests. Unset and empty variables change nothing. */
+AGI_MUST_USE enum agi_err agi_config_env(struct agi_config *c, char *(*get)(const char *name),
+                                         struct agi_why *why);
+/* One key from the command line: path "node.listen", "dht.bootstrap_nodes" (lists: comma-separated).
+ * dht.services cannot be given this way. */
+AGI_MUST_USE enum agi_err agi_config_set(struct agi_config *c, const char *path, const char *value,
+                                         struct agi_why *why);
+/* What only all keys together can tell; fills in the values that depend on others (see the fields).
+ * INVALID, or UNSUPPORTED with the reason. Run once, last. */
+AGI_MUST_USE enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why);
+
+/* The effective configuration as YAML, each value with its source as a comment. What is dumped loads. */
+void agi_config_dump(const struct agi_config *c, struct agi_buf *out);
+
+/* --- queries ------------------------------------------------------------------------------------ */
+/* One row of the schema, for messages, completion and tests. */
+struct agi_config_key {
+	const char *path;   /* "dht.replication_factor" */
+	const char *type;   /* "a whole number, 1..7" */
+	const char *preset; /* the default as it would be written; "" = not given */
+	const char *help;   /* one line */
+	bool is_for_later;  /* accepted, not used by this version */
+};
+/* i-th key, in the order of the page; false past the end. Includes dht.services[].… */
+bool agi_config_key_at(size_t i, struct agi_config_key *out);
+/* i-th key that was given (not by default) and is not used by this version; false past the end. */
+bool agi_config_unused(const struct agi_config *c, size_t i, const char **path,
+                       struct agi_config_source *source);
+
+#endif
