@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+# shellcheck shell=sh disable=SC2034
+# The Debian packages (bookworm) this project needs, and what each is for. Read by scripts/lib.sh.
+
+# To build, and for the man pages and tools that come out of it.
+AGI_PACKAGES_BUILD="
+build-essential          : C compiler and make
+autoconf                 : makes ./configure
+automake                 : makes Makefile.in, brings the TAP test driver
+pkg-config               : finds the libraries
+libsodium-dev            : Ed25519, X25519, ChaCha20-Poly1305, BLAKE2b
+libevent-dev             : event loops, timers, HTTP
+libprotobuf-c-dev        : protobuf messages in C
+protobuf-c-compiler      : protoc-c, .proto to C
+protobuf-compiler        : protoc, checks the .proto files and makes the Python test stubs
+librocksdb-dev           : the store
+libnghttp2-dev           : HTTP/2 under gRPC
+libyaml-dev              : configuration files
+libjansson-dev           : JSON
+libcmocka-dev            : unit tests
+"
+
+# To run the demonstration of ./quickstart: a Python gRPC client that is not ours.
+AGI_PACKAGES_DEMO="
+python3                  : small test services, the gRPC client's language
+python3-grpcio           : a gRPC implementation that is not ours
+python3-protobuf         : its messages
+"
+
+# To run ./check on top of the two lists above.
+AGI_PACKAGES_CHECK="
+clang                    : a second compiler's opinion
+mandoc                   : lint of the man pages
+shellcheck               : lint of the shell scripts
+xz-utils                 : make distcheck packs with it
+"
