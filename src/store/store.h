@@ -23,21 +23,26 @@ struct agi_store_cfg {
 struct agi_store_stats {
 	uint64_t writes, reads, scans;   /* requests completed */
 	uint64_t commits;                /* synced batches; writes / commits = group size */
-	uint64_t queued, queued_bytes;   /* waiting now */
-	uint64_t disk_bytes;             /* live SST bytes */
+	uint64_t queued, queued_bytes;   /* on their way now: submitted, completion not taken */
+	uint64_t disk_bytes;             /* live SST bytes, as of the last second with a write */
 	bool is_read_only;
 	struct agi_why read_only_why;
 };
 
 /* Opens or creates. Takes an exclusive lock on the directory: a second process gets EXISTS and is told
- * who holds it. CORRUPT when RocksDB's checks fail, IO otherwise; *out is written on success only. */
+ * who holds it. A log cut short at its end (kill -9) opens; damage anywhere else is CORRUPT. UNSUPPORTED
+ * when a newer version wrote it, INVALID for an impossible path, NOMEM, IO otherwise. *out is written on
+ * success only. */
 AGI_MUST_USE enum agi_err agi_store_open(const struct agi_store_cfg *cfg, struct agi_store **out,
                                          struct agi_why *why);
-/* Completes everything queued, syncs, closes. NULL is allowed. */
+/* Completes everything queued, syncs, closes; completions not taken by then are dropped. NULL is allowed. */
 void agi_store_close(struct agi_store *s);
 
-/* Queues a request; all of its bytes are copied before return. FULL when AGI_STORE_QUEUE_* is reached
- * (nothing queued). job_id comes back with the completion and is the caller's own. */
+/* Queues a request; all of its bytes are copied before return. job_id comes back with the completion and is
+ * the caller's own. Nothing is queued on error: FULL when AGI_STORE_QUEUE_MAX requests or
+ * AGI_STORE_QUEUE_BYTES are on their way (until their completions are taken), TOO_LARGE when one request
+ * alone exceeds that, INVALID for a PUT_NEWER without a version, NOMEM.
+ * A SCAN with an empty end runs to the last key; max_items and max_bytes 0 mean no limit but 64 MiB. */
 AGI_MUST_USE enum agi_err agi_store_submit(struct agi_store *s, uint64_t job_id,
                                            const struct agi_storage_req *req);
 
@@ -47,7 +52,8 @@ typedef void agi_store_done_fn(void *arg, uint64_t job_id, const struct agi_stor
 /* Delivers the completions that wait, in submission order, on the caller's thread. */
 void agi_store_poll(struct agi_store *s, agi_store_done_fn *fn, void *arg);
 
-/* Start-up only (nothing queued): the same requests, run at once on the caller's thread. */
+/* Start-up only (nothing queued): the same requests, run at once on the caller's thread. fn is called once,
+ * unless the request cannot be taken (INVALID, TOO_LARGE, NOMEM). Returns what the completion says. */
 AGI_MUST_USE enum agi_err agi_store_run(struct agi_store *s, const struct agi_storage_req *req,
                                         agi_store_done_fn *fn, void *arg);
 

@@ -1,0 +1,401 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Options, and why:
+ *  - WAL recovery "tolerate corrupted tail" (0): a record cut short at the end of the log was never
+ *    acknowledged and is dropped; a bad checksum anywhere is CORRUPT and the store does not open.
+ *    Point-in-time recovery would open there and silently forget acknowledged writes behind the damage. The
+ *    price: after a power cut on a disk that reorders pages, an unacknowledged tail may look like damage and
+ *    need an operator; a restart after kill -9 never does.
+ *  - Memory: 200 daemons share one machine in tests. One small cache holds data, index and filter blocks of all
+ *    column families; the memtables share one bound; arenas start small; few files are open. */
+#include "store/db.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <limits.h>
+#include <rocksdb/c.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum {
+	CACHE_BYTES_DEFAULT = 8 << 20,
+	MEMTABLE_BYTES_DEFAULT = 16 << 20,
+	ARENA_BYTES = 64 << 10,       /* per column family, taken at its first write */
+	WAL_BYTES_MAX = 64 << 20,     /* rarely written families are flushed so that old logs go */
+	MANIFEST_BYTES_MAX = 4 << 20,
+	MANIFEST_PREALLOC_BYTES = 64 << 10,
+	OPEN_FILES_MAX = 128,
+	INFO_LOG_BYTES = 256 << 10,
+	INFO_LOGS = 2,
+	INFO_LOG_ERROR = 3,           /* InfoLogLevel::ERROR_LEVEL */
+	WAL_TOLERATE_TAIL = 0,        /* WALRecoveryMode::kTolerateCorruptedTailRecords */
+	CF_COUNT = AGI_CF_COUNT + 1   /* RocksDB insists on "default" */
+};
+static const double BLOOM_BITS = 10; /* per key: 1 % false positives */
+
+struct agi_db {
+	rocksdb_t *db;
+	rocksdb_options_t *options;
+	rocksdb_readoptions_t *get_options;
+	rocksdb_writeoptions_t *write_options;
+	rocksdb_column_family_handle_t *cf[CF_COUNT]; /* the last is "default" */
+	char path[PATH_MAX];
+};
+
+/* --- errors ----------------------------------------------------------------------------------- */
+static enum agi_err code_of(const char *status)
+{
+	if (strncmp(status, "Corruption", 10) == 0)
+		return AGI_E_CORRUPT;
+	return AGI_E_IO;
+}
+
+/* Frees status. */
+static enum agi_err fail_take(struct agi_why *why, const char *what, const char *path, char *status)
+{
+	enum agi_err e = code_of(status);
+
+	(void)agi_fail(why, e, "%s %s: %s", what, path, status);
+	rocksdb_free(status);
+	return e;
+}
+
+/* --- opening ---------------------------------------------------------------------------------- */
+static enum agi_err sync_dir(const char *path, struct agi_why *why)
+{
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int err = 0;
+
+	if (fd < 0 || fsync(fd) != 0)
+		err = errno;
+	if (fd >= 0)
+		close(fd);
+	return err ? agi_fail(why, AGI_E_IO, "%s: cannot sync the directory: %s", path, strerror(err))
+	           : AGI_OK;
+}
+
+static enum agi_err make_dir(const char *path, struct agi_why *why)
+{
+	char parent[PATH_MAX];
+	struct stat st;
+
+	if (mkdir(path, 0700) == 0) {
+		snprintf(parent, sizeof parent, "%s", path);
+		return sync_dir(dirname(parent), why);
+	}
+	if (errno != EEXIST)
+		return agi_fail(why, AGI_E_IO, "%s: cannot create the directory: %s", path, strerror(errno));
+	if (stat(path, &st) != 0)
+		return agi_fail(why, AGI_E_IO, "%s: %s", path, strerror(errno));
+	if (!S_ISDIR(st.st_mode))
+		return agi_fail(why, AGI_E_IO, "%s: expected a directory", path);
+	return AGI_OK;
+}
+
+/* RocksDB's lock is a POSIX record lock on LOCK; another process's holder can be asked for. Never asked
+ * within the process that holds it: closing the file there would release the lock. */
+static enum agi_err fail_locked(const char *path, bool is_own, struct agi_why *why)
+{
+	char lock[PATH_MAX + 8];
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	int fd, pid = 0;
+
+	if (is_own)
+		return agi_fail(why, AGI_E_EXISTS, "%s: already open in this process", path);
+	snprintf(lock, sizeof lock, "%s/LOCK", path);
+	fd = open(lock, O_RDWR | O_CLOEXEC);
+	if (fd >= 0) {
+		if (fcntl(fd, F_GETLK, &fl) == 0 && fl.l_type != F_UNLCK)
+			pid = (int)fl.l_pid;
+		close(fd);
+	}
+	if (pid > 0)
+		return agi_fail(why, AGI_E_EXISTS,
+		                "%s: in use by process %d; each node needs a data directory of its own",
+		                path, pid);
+	return agi_fail(why, AGI_E_EXISTS,
+	                "%s: in use by another process; each node needs a data directory of its own",
+	                path);
+}
+
+static enum agi_err open_failed(const char *path, char *status, struct agi_why *why)
+{
+	enum agi_err e;
+
+	if (strstr(status, "lock hold by current process"))
+		e = fail_locked(path, true, why);
+	else if (strstr(status, "While lock file") && !strstr(status, "No space left"))
+		e = fail_locked(path, false, why);
+	else if (strstr(status, "Column families not opened"))
+		e = agi_fail(why, AGI_E_UNSUPPORTED,
+		             "%s: written by a newer version of this program (%s)", path, status);
+	else
+		return fail_take(why, "cannot open", path, status);
+	rocksdb_free(status);
+	return e;
+}
+
+static void set_table_options(rocksdb_options_t *o, uint64_t cache_bytes)
+{
+	rocksdb_block_based_table_options_t *t = rocksdb_block_based_options_create();
+	rocksdb_lru_cache_options_t *lru = rocksdb_lru_cache_options_create();
+	rocksdb_cache_t *cache;
+
+	rocksdb_lru_cache_options_set_capacity(lru, cache_bytes);
+	rocksdb_lru_cache_options_set_num_shard_bits(lru, 0); /* one reader thread: no need for shards */
+	cache = rocksdb_cache_create_lru_opts(lru);
+	rocksdb_block_based_options_set_block_cache(t, cache);
+	rocksdb_block_based_options_set_cache_index_and_filter_blocks(t, 1);
+	rocksdb_block_based_options_set_pin_l0_filter_and_index_blocks_in_cache(t, 1);
+	rocksdb_block_based_options_set_filter_policy(t, rocksdb_filterpolicy_create_bloom_full(BLOOM_BITS));
+	rocksdb_options_set_block_based_table_factory(o, t);
+	rocksdb_cache_destroy(cache); /* the options hold it from here on */
+	rocksdb_lru_cache_options_destroy(lru);
+	rocksdb_block_based_options_destroy(t);
+}
+
+static void set_memory_options(rocksdb_options_t *o, uint64_t memtable_bytes)
+{
+	rocksdb_options_set_db_write_buffer_size(o, memtable_bytes);
+	rocksdb_options_set_write_buffer_size(o, memtable_bytes / 4);
+	rocksdb_options_set_max_write_buffer_number(o, 2);
+	rocksdb_options_set_arena_block_size(o, ARENA_BYTES);
+	rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX);
+	rocksdb_options_set_target_file_size_base(o, 8 << 20);
+	rocksdb_options_set_max_background_jobs(o, 2); /* one flush, one compaction */
+	rocksdb_options_set_compression(o, rocksdb_lz4_compression);
+}
+
+/* NULL when RocksDB does not know one of the options that its C API has no call for. */
+static rocksdb_options_t *make_options(const struct agi_store_cfg *cfg, struct agi_why *why)
+{
+	rocksdb_options_t *o = rocksdb_options_create(), *full = rocksdb_options_create();
+	char *err = NULL;
+
+	rocksdb_options_set_create_if_missing(o, 1);
+	rocksdb_options_set_create_missing_column_families(o, 1);
+	rocksdb_options_set_paranoid_checks(o, 1);
+	rocksdb_options_set_wal_recovery_mode(o, WAL_TOLERATE_TAIL);
+	rocksdb_options_set_max_total_wal_size(o, WAL_BYTES_MAX);
+	rocksdb_options_set_max_manifest_file_size(o, MANIFEST_BYTES_MAX);
+	rocksdb_options_set_manifest_preallocation_size(o, MANIFEST_PREALLOC_BYTES);
+	rocksdb_options_set_stats_dump_period_sec(o, 0);
+	rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
+	rocksdb_options_set_info_log_level(o, INFO_LOG_ERROR);
+	rocksdb_options_set_max_log_file_size(o, INFO_LOG_BYTES);
+	rocksdb_options_set_keep_log_file_num(o, INFO_LOGS);
+	set_memory_options(o, cfg->memtable_bytes ? cfg->memtable_bytes : MEMTABLE_BYTES_DEFAULT);
+	set_table_options(o, cfg->cache_bytes ? cfg->cache_bytes : CACHE_BYTES_DEFAULT);
+	/* No thread for statistics nobody reads. */
+	rocksdb_get_options_from_string(o, "stats_persist_period_sec=0", full, &err);
+	rocksdb_options_destroy(o);
+	if (err) {
+		(void)fail_take(why, "RocksDB options for", cfg->path, err);
+		rocksdb_options_destroy(full);
+		return NULL;
+	}
+	return full;
+}
+
+static enum agi_err open_rocksdb(struct agi_db *db, struct agi_why *why)
+{
+	const char *names[CF_COUNT];
+	const rocksdb_options_t *options[CF_COUNT];
+	char *err = NULL;
+
+	for (int i = 0; i < CF_COUNT; i++) {
+		names[i] = i < AGI_CF_COUNT ? agi_cf_name((enum agi_cf)i) : "default";
+		options[i] = db->options;
+	}
+	db->db = rocksdb_open_column_families(db->options, db->path, CF_COUNT, names, options, db->cf, &err);
+	if (err) {
+		db->db = NULL;
+		return open_failed(db->path, err, why);
+	}
+	return AGI_OK;
+}
+
+enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct agi_db **out, struct agi_why *why)
+{
+	struct agi_db *db;
+	enum agi_err e;
+
+	if (!cfg->path || !*cfg->path || strlen(cfg->path) >= sizeof db->path)
+		return agi_fail(why, AGI_E_INVALID, "the store's path must have 1..%d bytes", PATH_MAX - 1);
+	e = make_dir(cfg->path, why);
+	if (e)
+		return e;
+	db = calloc(1, sizeof *db);
+	if (!db)
+		return agi_fail(why, AGI_E_NOMEM, "%s", agi_err_text(AGI_E_NOMEM));
+	snprintf(db->path, sizeof db->path, "%s", cfg->path);
+	db->options = make_options(cfg, why);
+	e = db->options ? open_rocksdb(db, why) : AGI_E_INTERNAL;
+	if (e == AGI_OK)
+		e = sync_dir(db->path, why);
+	if (e) {
+		agi_db_close(db);
+		return e;
+	}
+	db->get_options = rocksdb_readoptions_create();
+	rocksdb_readoptions_set_verify_checksums(db->get_options, 1);
+	db->write_options = rocksdb_writeoptions_create();
+	rocksdb_writeoptions_set_sync(db->write_options, 1);
+	*out = db;
+	return AGI_OK;
+}
+
+void agi_db_close(struct agi_db *db)
+{
+	if (!db)
+		return;
+	if (db->db) {
+		rocksdb_cancel_all_background_work(db->db, 1);
+		for (int i = 0; i < CF_COUNT; i++)
+			rocksdb_column_family_handle_destroy(db->cf[i]);
+		rocksdb_close(db->db);
+	}
+	if (db->write_options)
+		rocksdb_writeoptions_destroy(db->write_options);
+	if (db->get_options)
+		rocksdb_readoptions_destroy(db->get_options);
+	if (db->options)
+		rocksdb_options_destroy(db->options);
+	free(db);
+}
+
+/* --- reading ---------------------------------------------------------------------------------- */
+static enum agi_err get_pinned(struct agi_db *db, enum agi_cf cf, struct agi_str key,
+                               rocksdb_pinnableslice_t **out, struct agi_why *why)
+{
+	char *err = NULL;
+
+	*out = rocksdb_get_pinned_cf(db->db, db->get_options, db->cf[cf], key.p ? key.p : "", key.n, &err);
+	if (err)
+		return fail_take(why, "cannot read from", db->path, err);
+	return *out ? AGI_OK : AGI_E_NOT_FOUND;
+}
+
+static struct agi_str str_of_slice(const rocksdb_pinnableslice_t *s)
+{
+	struct agi_str v;
+
+	v.p = rocksdb_pinnableslice_value(s, &v.n);
+	return v;
+}
+
+enum agi_err agi_db_get(struct agi_db *db, enum agi_cf cf, struct agi_str key, struct agi_buf *out,
+                        struct agi_why *why)
+{
+	rocksdb_pinnableslice_t *s;
+	enum agi_err e = get_pinned(db, cf, key, &s, why);
+
+	if (e)
+		return e;
+	agi_buf_put_str(out, str_of_slice(s));
+	rocksdb_pinnableslice_destroy(s);
+	return out->err;
+}
+
+bool agi_version_is_newer(struct agi_str stored, struct agi_str fresh)
+{
+	if (stored.n > AGI_VERSION_BYTES)
+		stored.n = AGI_VERSION_BYTES;
+	if (fresh.n > AGI_VERSION_BYTES)
+		fresh.n = AGI_VERSION_BYTES;
+	return agi_str_cmp(stored, fresh) >= 0;
+}
+
+enum agi_err agi_db_has_newer(struct agi_db *db, enum agi_cf cf, struct agi_str key,
+                              struct agi_str value, bool *out, struct agi_why *why)
+{
+	rocksdb_pinnableslice_t *s;
+	enum agi_err e = get_pinned(db, cf, key, &s, why);
+
+	if (e == AGI_E_NOT_FOUND) {
+		*out = false;
+		return AGI_OK;
+	}
+	if (e)
+		return e;
+	*out = agi_version_is_newer(str_of_slice(s), value);
+	rocksdb_pinnableslice_destroy(s);
+	return AGI_OK;
+}
+
+static enum agi_err walk(struct agi_db *db, rocksdb_iterator_t *it, agi_db_take_fn *take, void *arg,
+                         struct agi_why *why)
+{
+	char *err = NULL;
+
+	for (; rocksdb_iter_valid(it); rocksdb_iter_next(it)) {
+		struct agi_str k, v;
+
+		k.p = rocksdb_iter_key(it, &k.n);
+		v.p = rocksdb_iter_value(it, &v.n);
+		if (!take(arg, k, v))
+			return AGI_OK;
+	}
+	rocksdb_iter_get_error(it, &err);
+	return err ? fail_take(why, "cannot read from", db->path, err) : AGI_OK;
+}
+
+enum agi_err agi_db_scan(struct agi_db *db, enum agi_cf cf, struct agi_str begin, struct agi_str end,
+                         agi_db_take_fn *take, void *arg, struct agi_why *why)
+{
+	rocksdb_readoptions_t *o = rocksdb_readoptions_create();
+	rocksdb_iterator_t *it;
+	enum agi_err e;
+
+	rocksdb_readoptions_set_verify_checksums(o, 1);
+	rocksdb_readoptions_set_fill_cache(o, 0); /* a transfer must not push out what gets need */
+	if (end.n)
+		rocksdb_readoptions_set_iterate_upper_bound(o, end.p, end.n);
+	it = rocksdb_create_iterator_cf(db->db, o, db->cf[cf]);
+	rocksdb_iter_seek(it, begin.p ? begin.p : "", begin.n);
+	e = walk(db, it, take, arg, why);
+	rocksdb_iter_destroy(it);
+	rocksdb_readoptions_destroy(o);
+	return e;
+}
+
+/* --- writing ---------------------------------------------------------------------------------- */
+void agi_db_batch_add(struct agi_db *db, rocksdb_writebatch_t *batch, const struct agi_storage_op *op)
+{
+	rocksdb_column_family_handle_t *cf = db->cf[op->cf];
+	const char *key = op->key.p ? op->key.p : "", *value = op->value.p ? op->value.p : "";
+
+	switch (op->verb) {
+	case AGI_PUT:
+	case AGI_PUT_NEWER:
+		rocksdb_writebatch_put_cf(batch, cf, key, op->key.n, value, op->value.n);
+		break;
+	case AGI_DELETE:
+		rocksdb_writebatch_delete_cf(batch, cf, key, op->key.n);
+		break;
+	case AGI_DELETE_RANGE:
+		if (agi_str_cmp(op->key, op->value) < 0)
+			rocksdb_writebatch_delete_range_cf(batch, cf, key, op->key.n, value, op->value.n);
+		break;
+	}
+}
+
+enum agi_err agi_db_commit(struct agi_db *db, rocksdb_writebatch_t *batch, struct agi_why *why)
+{
+	char *err = NULL;
+
+	rocksdb_write(db->db, db->write_options, batch, &err);
+	return err ? fail_take(why, "cannot write to", db->path, err) : AGI_OK;
+}
+
+uint64_t agi_db_disk_bytes(struct agi_db *db)
+{
+	uint64_t sum = 0, v;
+
+	for (int i = 0; i < CF_COUNT; i++)
+		if (rocksdb_property_int_cf(db->db, db->cf[i], "rocksdb.live-sst-files-size", &v) == 0)
+			sum += v;
+	return sum;
+}

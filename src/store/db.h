@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * RocksDB (7.8, C API) with this node's options and errors as ours. Private to src/store: no queue and no
+ * thread here; whoever calls owns it for the time of the call. */
+#ifndef AGI_STORE_DB_H
+#define AGI_STORE_DB_H
+
+#include "base/buf.h"
+#include "base/storage.h"
+#include "store/store.h"
+
+struct agi_db;
+typedef struct rocksdb_writebatch_t rocksdb_writebatch_t;
+
+/* As agi_store_open. */
+AGI_MUST_USE enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct agi_db **out,
+                                      struct agi_why *why);
+void agi_db_close(struct agi_db *db);
+
+/* Appends the value to out. NOT_FOUND, IO, CORRUPT, NOMEM. */
+AGI_MUST_USE enum agi_err agi_db_get(struct agi_db *db, enum agi_cf cf, struct agi_str key,
+                                     struct agi_buf *out, struct agi_why *why);
+/* Whether a value is stored under key whose version is not lower than value's. IO, CORRUPT. */
+AGI_MUST_USE enum agi_err agi_db_has_newer(struct agi_db *db, enum agi_cf cf, struct agi_str key,
+                                           struct agi_str value, bool *out, struct agi_why *why);
+/* True when stored does not compare lower than fresh in its first AGI_VERSION_BYTES bytes. */
+bool agi_version_is_newer(struct agi_str stored, struct agi_str fresh);
+/* One item of a scan: bytes are borrowed until take returns; false stops. */
+typedef bool agi_db_take_fn(void *arg, struct agi_str key, struct agi_str value);
+/* Keys in [begin, end) in order (end empty: to the last key) until take says stop. */
+AGI_MUST_USE enum agi_err agi_db_scan(struct agi_db *db, enum agi_cf cf, struct agi_str begin,
+                                      struct agi_str end, agi_db_take_fn *take, void *arg,
+                                      struct agi_why *why);
+
+/* Adds to the batch; PUT_NEWER is written as PUT (the caller has judged it). */
+void agi_db_batch_add(struct agi_db *db, rocksdb_writebatch_t *batch, const struct agi_storage_op *op);
+/* Writes and syncs. On error nothing of the batch is visible to reads; after a crash it may be. */
+AGI_MUST_USE enum agi_err agi_db_commit(struct agi_db *db, rocksdb_writebatch_t *batch,
+                                        struct agi_why *why);
+uint64_t agi_db_disk_bytes(struct agi_db *db);
+
+#endif
