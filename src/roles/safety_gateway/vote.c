@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "roles/safety_gateway/vote.h"
+
+#include <assert.h>
+
+#include "base/limits.h"
+
+static enum agi_decision valid(enum agi_decision d)
+{
+	return d >= AGI_DECISION_ALLOW && d <= AGI_DECISION_BLOCK ? d : AGI_DECISION_BLOCK;
+}
+
+const char *agi_decision_name(enum agi_decision d)
+{
+	static const char *const names[] = {"BLOCK", "ALLOW", "REVISE", "DEFER", "BLOCK"};
+
+	return names[valid(d)];
+}
+
+enum agi_decision agi_decision_stricter(enum agi_decision a, enum agi_decision b)
+{
+	return valid(a) > valid(b) ? valid(a) : valid(b);
+}
+
+void agi_tally_init(struct agi_tally *t, unsigned electorate)
+{
+	assert(electorate >= 1 && electorate <= AGI_PANEL_MAX);
+	*t = (struct agi_tally){.electorate = (uint8_t)electorate};
+}
+
+void agi_tally_add(struct agi_tally *t, enum agi_decision d)
+{
+	if (t->cast == t->electorate)
+		return;
+	t->votes[valid(d)]++;
+	t->cast++;
+}
+
+unsigned agi_majority(unsigned electorate) { return electorate / 2 + 1; }
+
+/* The result with `more` further ALLOW votes. */
+static enum agi_decision result_with(const struct agi_tally *t, unsigned more)
+{
+	unsigned so_far = more;
+
+	for (int d = AGI_DECISION_ALLOW; d < AGI_DECISION_BLOCK; d++) {
+		so_far += t->votes[d];
+		if (so_far >= agi_majority(t->electorate))
+			return (enum agi_decision)d;
+	}
+	return AGI_DECISION_BLOCK;
+}
+
+enum agi_decision agi_tally_result(const struct agi_tally *t) { return result_with(t, 0); }
+
+bool agi_tally_is_decided(const struct agi_tally *t, unsigned open)
+{
+	unsigned missing = (unsigned)(t->electorate - t->cast);
+
+	/* The tally is monotone: between all-BLOCK and all-ALLOW lie all other outcomes. */
+	return result_with(t, open < missing ? open : missing) == agi_tally_result(t);
+}

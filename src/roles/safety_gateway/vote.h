@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Counting votes. The electorate is a configured number of gateways, never the number that was found or
+ * that answered. The result is the most permissive decision such that a majority of the electorate voted
+ * for it or for something more permissive; a vote that is missing, late or invalid counts as BLOCK. So
+ * ALLOW needs a majority of ALLOW votes, and no vote made stricter ever makes the result more permissive. */
+#ifndef AGI_ROLES_SAFETY_GATEWAY_VOTE_H
+#define AGI_ROLES_SAFETY_GATEWAY_VOTE_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/str.h"
+
+/* In order of permissiveness. Zero is no decision, so that forgotten memory never allows anything. */
+enum agi_decision {
+	AGI_DECISION_NONE,
+	AGI_DECISION_ALLOW,
+	AGI_DECISION_REVISE,
+	AGI_DECISION_DEFER,
+	AGI_DECISION_BLOCK,
+	AGI_DECISION_COUNT
+};
+/* "ALLOW"; anything that is no decision is named BLOCK */
+const char *agi_decision_name(enum agi_decision d);
+/* The stricter of two; NONE counts as BLOCK. */
+enum agi_decision agi_decision_stricter(enum agi_decision a, enum agi_decision b);
+
+struct agi_tally {
+	uint8_t electorate;
+	uint8_t cast;                       /* votes counted, at most electorate */
+	uint8_t votes[AGI_DECISION_COUNT];  /* by decision; NONE stays 0 */
+};
+
+/* electorate 1 … AGI_PANEL_MAX */
+void agi_tally_init(struct agi_tally *t, unsigned electorate);
+/* Votes beyond the electorate are not counted. NONE (an invalid vote) counts as BLOCK. */
+void agi_tally_add(struct agi_tally *t, enum agi_decision d);
+/* floor(n / 2) + 1 */
+unsigned agi_majority(unsigned electorate);
+/* The result if no further vote came. Never NONE. */
+enum agi_decision agi_tally_result(const struct agi_tally *t);
+/* True when the result stays the same however the next `open` votes fall (open is cut to what is missing);
+ * the rest stay missing. */
+bool agi_tally_is_decided(const struct agi_tally *t, unsigned open);
+
+#endif
