@@ -12,6 +12,7 @@ libsodium-dev            : Ed25519, X25519, ChaCha20-Poly1305, BLAKE2b
 libevent-dev             : event loops, timers, HTTP
 libprotobuf-c-dev        : protobuf messages in C
 protobuf-c-compiler      : protoc-c, .proto to C
+libprotobuf-dev          : google/protobuf/descriptor.proto, which protobuf-c's options import
 protobuf-compiler        : protoc, checks the .proto files and makes the Python test stubs
 librocksdb-dev           : the store
 libnghttp2-dev           : HTTP/2 under gRPC
