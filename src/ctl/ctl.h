@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * agihpc-ctl: a client of the node's gRPC API. One invocation runs one command; a command asks
+ * (call.h), prints one answer (out.h) and returns an exit code. Nothing is kept between
+ * invocations. */
+#ifndef AGI_CTL_CTL_H
+#define AGI_CTL_CTL_H
+
+#include <protobuf-c/protobuf-c.h>
+
+#include "base/err.h"
+#include "base/str.h"
+#include "ctl/args.h"
+
+/* Part of the interface: agihpc-ctl(1), EXIT STATUS. */
+enum ctl_exit {
+	CTL_OK = 0, /* safety check: ALLOW */
+	CTL_FAILED = 1,
+	CTL_USAGE = 2,
+	CTL_NOT_FOUND = 3,
+	CTL_UNAVAILABLE = 4, /* no answer, no quorum; the same command may succeed later */
+	CTL_BLOCK = 10,
+	CTL_REVISE = 11,
+	CTL_DEFER = 12
+};
+
+enum { CTL_TIMEOUT_DEFAULT_MS = 5000, CTL_TIMEOUT_MAX_MS = 3600 * 1000 };
+
+struct ctl;
+struct ctl_input {
+	struct ctl_optset opts;
+	struct ctl_words words;
+};
+
+struct ctl_command {
+	const char *name; /* one word, or two: "safety check" */
+	const char *args; /* for the usage line; "" = none */
+	const char *help; /* one line */
+	enum ctl_exit (*run)(struct ctl *c, const struct ctl_input *in);
+	const struct ctl_opt *opts; /* NULL = none */
+	int words_min, words_max;
+};
+
+struct ctl {
+	const struct ctl_command *commands; /* all of them, ended by a NULL name */
+	const struct ctl_command *command;  /* the one that runs; NULL before it is known */
+	const struct ctl_opt *global_opts;
+	const char *nodes; /* -n: addresses, comma separated */
+	bool is_json;
+	bool has_colour;
+	uint32_t timeout_ms;  /* -t */
+	uint64_t deadline_us; /* monotonic; the end of the whole command */
+	char *node;           /* the address that answered; NULL before ctl_choose_node */
+};
+
+/* --- errors, to stderr: "agihpc-ctl: put: text". Both return the code they are given. ------------
+ */
+enum ctl_exit ctl_error(const struct ctl *c, enum ctl_exit code, const char *fmt, ...)
+    AGI_PRINTF(3, 4);
+/* Usage: adds "(agihpc-ctl help put shows how)". */
+enum ctl_exit ctl_usage(const struct ctl *c, const char *fmt, ...) AGI_PRINTF(2, 3);
+/* No command has that name: what there is, and the nearest. */
+enum ctl_exit ctl_unknown_command(const struct ctl *c, const char *name);
+void ctl_warn(const struct ctl *c, const char *fmt, ...) AGI_PRINTF(2, 3);
+
+/* Memory or the end of the program: a client that cannot allocate has nothing left to do. */
+void *ctl_alloc(size_t bytes);
+char *ctl_copy(struct agi_str s); /* terminated */
+
+uint64_t ctl_now_us(void); /* monotonic */
+
+/* --- protobuf's bytes as text -------------------------------------------------------------------
+ */
+static inline struct agi_str ctl_str(ProtobufCBinaryData b)
+{
+	return (struct agi_str){(const char *)b.data, b.len};
+}
+static inline ProtobufCBinaryData ctl_bin(struct agi_str s)
+{
+	return (ProtobufCBinaryData){s.n, (uint8_t *)(uintptr_t)s.p};
+}
+static inline ProtobufCBinaryData ctl_bin_of(const char *z) { return ctl_bin(agi_str_of(z)); }
+
+/* Reads a file ("-" = standard input) of at most max bytes; *out is the caller's. Reports its own
+ * errors. */
+enum ctl_exit ctl_read_file(const struct ctl *c, const char *path, size_t max, struct agi_str *out);
+
+/* --- the commands, by file ----------------------------------------------------------------------
+ */
+enum ctl_exit ctl_status(struct ctl *c, const struct ctl_input *in); /* cmd_node.c */
+enum ctl_exit ctl_members(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_roles(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_health(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_lookup(struct ctl *c, const struct ctl_input *in);   /* cmd_lookup.c */
+enum ctl_exit ctl_slots(struct ctl *c, const struct ctl_input *in);    /* cmd_slots.c */
+enum ctl_exit ctl_register(struct ctl *c, const struct ctl_input *in); /* cmd_registry.c */
+enum ctl_exit ctl_deregister(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_discover(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_nearest(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_put(struct ctl *c, const struct ctl_input *in); /* cmd_kv.c */
+enum ctl_exit ctl_get(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_del(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_owners(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_safety_check(struct ctl *c, const struct ctl_input *in); /* cmd_safety.c */
+enum ctl_exit ctl_keygen(struct ctl *c, const struct ctl_input *in);       /* cmd_local.c */
+enum ctl_exit ctl_config_check(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_version(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_help(struct ctl *c, const struct ctl_input *in);       /* help.c */
+enum ctl_exit ctl_completion(struct ctl *c, const struct ctl_input *in); /* completion.c */
+
+extern const struct ctl_opt ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[],
+    ctl_opts_put[], ctl_opts_kv[], ctl_opts_owners[], ctl_opts_lookup[], ctl_opts_safety_check[],
+    ctl_opts_keygen[], ctl_opts_config_check[];
+
+#endif
