@@ -102,9 +102,9 @@ slots_settled() {
 	local n
 	for n in "${ALL[@]}"; do
 		quiet "$n" -o json status
-		printf '%s' "$LAST" | grep -q '"slots_joining": *0' || return 1
-		printf '%s' "$LAST" | grep -q '"slots_sealed": *0' || return 1
-		printf '%s' "$LAST" | grep -q '"slots_leaving": *0' || return 1
+		printf '%s' "$LAST" | grep -q '"joining": *0' || return 1
+		printf '%s' "$LAST" | grep -q '"sealed": *0' || return 1
+		printf '%s' "$LAST" | grep -q '"leaving": *0' || return 1
 	done
 	[ "$(owners_of 1 greeting | wc -w)" = 3 ]
 }

@@ -388,7 +388,7 @@ class Overlay:
         signal.alarm(int(seconds))
 
     def make_key(self):
-        run(CTL, "keygen", self.key).expect(0)
+        run(CTL, "keygen", "--out", self.key).expect(0)
 
     def __enter__(self):
         return self

@@ -268,7 +268,7 @@ def fresh_status(node):
 def test_wrong_key(tap, net):
     """A stranger with another cluster key, the same bootstrap list and a correct program."""
     other = os.path.join(net.dir, "other.key")
-    run(o.CTL, "keygen", other).expect(0)
+    run(o.CTL, "keygen", "--out", other).expect(0)
     stranger = o.Node(net, 9, f"{net.subnet}.9", [])
     stranger.extra = ["--cluster-key", other]
     net.nodes.append(stranger)  # cleaned up with the rest

@@ -79,7 +79,7 @@ def test_formation(tap, net):
     with tap.case("agihpc-ctl slots and lookup answer"):
         first.ctl("slots").expect(0)
         json.dumps(first.ctl_json("slots"))
-        first.ctl("lookup", "greeting").expect(0)
+        first.ctl("lookup", "--key", "greeting").expect(0)
     with tap.case("agihpc-ctl roles shows three instances of each safety role, from any node"):
         def has_all():
             out = net.nodes[4].ctl("roles").expect(0).out
