@@ -49,6 +49,18 @@ enum {
 	AGI_PROVIDERS_MAX = 16384,   /* provider records one node keeps for others */
 	AGI_LOCAL_SERVICES_MAX = 1024,
 
+	/* --- links and listeners --- */
+	AGI_LINKS_MAX = 4096,        /* links of one node, in any state */
+	AGI_LINK_TWINS_MAX = 4,      /* links to one peer on one channel: both sides dialled, and a spare */
+	AGI_LINK_REKEY_RECORDS = 1 << 16, /* records under one key: at most 4 GiB is open to a stolen key */
+	AGI_LINKS_QUEUE_BYTES = 256 << 20, /* unsent bytes of all links together */
+	AGI_LINK_HANDSHAKE_MS = 2000, /* from connect to ready: dozens of round trips anywhere on earth */
+	AGI_LINK_IDLE_MS = 300000,
+	AGI_LINK_UNACKED_MS = 10000, /* a peer whose host acknowledges nothing for so long is gone */
+	AGI_LISTEN_PENDING = 1024,   /* connections that have not said what they are */
+	AGI_LISTEN_SNIFF_MS = 10000, /* how long they may take to say it */
+	AGI_LISTEN_PAUSE_MS = 100,   /* no accept for so long when descriptors run out */
+
 	/* --- times --- */
 	AGI_PING_INTERVAL_MS = 1000, /* probe of a contact that matters */
 	AGI_PING_TIMEOUT_MS = 1000,

@@ -19,16 +19,31 @@ struct agi_listener_cfg {
 	struct agi_addr addr;
 	agi_accept_fn *on_wire[AGI_WIRE_COUNT]; /* NULL = that protocol is not served here: closed */
 	void *ctx;
-	uint32_t sniff_timeout_ms;              /* 0 = 10000 */
-	uint32_t pending_max;                   /* connections not yet told apart; 0 = 1024 */
+	uint32_t sniff_timeout_ms;              /* 0 = AGI_LISTEN_SNIFF_MS */
+	uint32_t pending_max;                   /* not yet told apart: above it the oldest is closed;
+	                                         * 0 = AGI_LISTEN_PENDING */
 };
 
-/* Binds without SO_REUSEPORT (a second daemon on the port must fail): EXISTS when the address is in use,
- * with the address in why. */
+struct agi_listener_stats {
+	uint64_t accepted[AGI_WIRE_COUNT]; /* handed over */
+	uint64_t unknown;   /* closed: first bytes of no protocol, or of one not served here */
+	uint64_t silent;    /* closed: said too little in time, or hung up before */
+	uint64_t crowded;   /* closed: pending_max */
+	uint64_t pauses;    /* times that descriptors ran out and accepting paused */
+};
+
+/* Binds without SO_REUSEPORT (a second daemon on the port must fail). EXISTS when the address is in use,
+ * DENIED for a privileged port, INVALID for an address that is not this host's, FULL without descriptors,
+ * NOMEM, IO; why names the address. */
 AGI_MUST_USE enum agi_err agi_listener_new(struct event_base *base, const struct agi_listener_cfg *cfg,
                                            struct agi_listener **out, struct agi_why *why);
+/* Also closes what is not yet told apart. NULL is allowed; not from inside on_wire. */
 void agi_listener_free(struct agi_listener *l);
 /* The bound address (the port when 0 was asked for). */
 const struct agi_addr *agi_listener_addr(const struct agi_listener *l);
+void agi_listener_stats(const struct agi_listener *l, struct agi_listener_stats *out);
+
+/* What the first bytes say. AGI_WIRE_COUNT when they are of no protocol; false when more are needed. */
+bool agi_wire_of(enum agi_wire *out, struct agi_str first);
 
 #endif
