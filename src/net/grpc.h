@@ -35,6 +35,7 @@ struct agi_grpc_server_cfg {
 	uint32_t streams_max;       /* per connection; 0 = 1000 */
 	uint32_t connections_max;   /* 0 = 4096 */
 	uint32_t header_bytes_max;  /* 0 = 16384 */
+	uint32_t calls_max;         /* open calls, also those whose client has gone; 0 = 65536 */
 };
 
 /* Called when a call has ended: for metrics (grpc_server_handled_total, ..._seconds). */
@@ -90,12 +91,18 @@ typedef void agi_grpc_done_fn(void *arg, const struct agi_grpc_result *result);
  * a broken connection. */
 AGI_MUST_USE enum agi_err agi_grpc_channel_new(struct event_base *base, const char *target,
                                                struct agi_grpc_channel **out, struct agi_why *why);
-/* Open calls end with CANCELLED first. NULL is allowed. */
+/* Open calls end with CANCELLED first; their callbacks must not start new ones. May be called from a
+ * callback of the channel. NULL is allowed. */
 void agi_grpc_channel_free(struct agi_grpc_channel *ch);
-/* Calls done exactly once, never before return. path: "/package.Service/Method". timeout_ms 0 = none. */
-void agi_grpc_unary(struct agi_grpc_channel *ch, const char *path, const ProtobufCMessage *req,
-                    const ProtobufCMessageDescriptor *res_type, uint32_t timeout_ms,
-                    agi_grpc_done_fn *done, void *arg);
+/* Messages in answers may have so many bytes (default AGI_GRPC_RECV_DEFAULT). */
+void agi_grpc_channel_set_recv_max(struct agi_grpc_channel *ch, uint32_t bytes);
+/* Calls done exactly once, never before return. path: "/package.Service/Method". timeout_ms 0 = none. req is
+ * serialized before return. Not connected and no connection to be had: UNAVAILABLE, without waiting for one.
+ * NOMEM: nothing was started, done will not be called. */
+AGI_MUST_USE enum agi_err agi_grpc_unary(struct agi_grpc_channel *ch, const char *path,
+                                         const ProtobufCMessage *req,
+                                         const ProtobufCMessageDescriptor *res_type, uint32_t timeout_ms,
+                                         agi_grpc_done_fn *done, void *arg);
 
 /* --- protobuf, checked ------------------------------------------------------------------------ */
 /* Unpacks with what the reference runtime does and protobuf-c does not: strings must be UTF-8, groups and

@@ -1,0 +1,263 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "net/dial.h"
+
+#include <errno.h>
+#include <event2/dns.h>
+#include <event2/event.h>
+#include <event2/util.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "base/limits.h"
+#include "net/sock.h"
+
+struct agi_dial {
+	struct event_base *base;
+	agi_dial_fn *fn;
+	void *arg;
+	char host[AGI_ADDRESS_MAX + 1];
+	uint16_t port;
+	struct agi_addr addrs[AGI_DIAL_ADDRESSES_MAX];
+	size_t n, next;             /* addresses, and the one to try next */
+	int fd;                     /* connecting, or -1 */
+	struct evdns_base *dns;
+	struct evdns_getaddrinfo_request *query;
+	struct event *step, *limit, *connected;
+	struct agi_why why;         /* of the last thing that failed */
+};
+
+/* --- targets ----------------------------------------------------------------------------------------------- */
+static bool is_name_char(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' ||
+	       c == '-' || c == '_';
+}
+
+/* A number below 2^16 after the last ':', a DNS name before it. */
+static bool split_name(struct agi_str target, struct agi_str *host, uint16_t *port)
+{
+	const char *colon = target.n ? memrchr(target.p, ':', target.n) : NULL;
+	unsigned v = 0;
+
+	if (!colon || colon == target.p || target.n > AGI_ADDRESS_MAX)
+		return false;
+	*host = (struct agi_str){target.p, (size_t)(colon - target.p)};
+	for (size_t i = 0; i < host->n; i++)
+		if (!is_name_char(host->p[i]))
+			return false;
+	for (const char *p = colon + 1; p < target.p + target.n; p++) {
+		if (*p < '0' || *p > '9' || v > 65535)
+			return false;
+		v = v * 10 + (unsigned)(*p - '0');
+	}
+	*port = (uint16_t)v;
+	return v >= 1 && v <= 65535;
+}
+
+enum agi_err agi_dial_check(struct agi_str target, struct agi_why *why)
+{
+	struct agi_addr a;
+	struct agi_str host;
+	uint16_t port;
+
+	if (agi_addr_parse(&a, target, 0, NULL) == AGI_OK || split_name(target, &host, &port))
+		return AGI_OK;
+	return agi_fail(why, AGI_E_INVALID,
+	                "\"%.*s\": expected HOST:PORT, as in node1:5000, 10.0.0.5:5000 or [fd00::5]:5000",
+	                (int)(target.n < 100 ? target.n : 100), target.p ? target.p : "");
+}
+
+/* --- life ------------------------------------------------------------------------------------------------- */
+static void free_dial(struct agi_dial *d)
+{
+	if (d->query)
+		evdns_getaddrinfo_cancel(d->query);
+	if (d->dns)
+		evdns_base_free(d->dns, 0);
+	if (d->connected)
+		event_free(d->connected);
+	if (d->step)
+		event_free(d->step);
+	if (d->limit)
+		event_free(d->limit);
+	if (d->fd >= 0)
+		close(d->fd);
+	free(d);
+}
+
+static void finish(struct agi_dial *d, int fd, const struct agi_addr *addr)
+{
+	agi_dial_fn *fn = d->fn;
+	void *arg = d->arg;
+	struct agi_why why = d->why;
+	struct agi_addr at = addr ? *addr : (struct agi_addr){0};
+
+	d->fd = -1;
+	free_dial(d);
+	fn(arg, fd, &at, &why);
+}
+
+/* --- connecting ------------------------------------------------------------------------------------------- */
+static void fail_address(struct agi_dial *d, const struct agi_addr *a, int error)
+{
+	char text[AGI_ADDR_TEXT];
+
+	agi_addr_format(text, a);
+	(void)!agi_fail(&d->why, AGI_E_UNREACHABLE, "%s: %s", text, strerror(error));
+	if (d->fd >= 0)
+		close(d->fd);
+	d->fd = -1;
+	if (d->connected)
+		event_free(d->connected);
+	d->connected = NULL;
+	event_active(d->step, EV_TIMEOUT, 0);
+}
+
+static void on_connected(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_dial *d = arg;
+	const struct agi_addr *a = &d->addrs[d->next - 1];
+	int error = 0;
+	socklen_t n = sizeof error;
+
+	(void)what;
+	if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &n) != 0)
+		error = errno;
+	if (error) {
+		fail_address(d, a, error);
+		return;
+	}
+	event_free(d->connected);
+	d->connected = NULL;
+	finish(d, fd, a);
+}
+
+static void try_next(struct agi_dial *d)
+{
+	const struct agi_addr *a = &d->addrs[d->next++];
+	struct sockaddr_storage sa;
+	socklen_t n = agi_sock_of_addr(&sa, a);
+
+	d->fd = agi_sock_tcp(a);
+	if (d->fd < 0 || (connect(d->fd, (struct sockaddr *)&sa, n) != 0 && errno != EINPROGRESS)) {
+		fail_address(d, a, errno);
+		return;
+	}
+	d->connected = event_new(d->base, d->fd, EV_WRITE, on_connected, d);
+	if (!d->connected || event_add(d->connected, NULL) != 0)
+		fail_address(d, a, ENOMEM);
+}
+
+static void on_step(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_dial *d = arg;
+
+	(void)fd;
+	(void)what;
+	if (d->next < d->n)
+		try_next(d);
+	else
+		finish(d, -1, NULL);
+}
+
+static void on_limit(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_dial *d = arg;
+	int connecting = d->fd;
+
+	(void)fd;
+	(void)what;
+	(void)!agi_fail(&d->why, AGI_E_TIMEOUT, "%s:%u: %s", d->host, (unsigned)d->port,
+	                connecting >= 0 ? "no answer in time" : "the name was not resolved in time");
+	if (connecting >= 0)
+		close(connecting);
+	finish(d, -1, NULL);
+}
+
+/* --- resolving -------------------------------------------------------------------------------------------- */
+static void on_resolved(int error, struct evutil_addrinfo *list, void *arg)
+{
+	struct agi_dial *d = arg;
+
+	d->query = NULL;
+	if (error == EVUTIL_EAI_CANCEL)
+		return; /* free_dial is under way */
+	for (struct evutil_addrinfo *i = list; i && d->n < AGI_DIAL_ADDRESSES_MAX; i = i->ai_next)
+		if (agi_addr_of_sock(&d->addrs[d->n], i->ai_addr) == AGI_OK)
+			d->addrs[d->n++].port = d->port;
+	if (list)
+		evutil_freeaddrinfo(list);
+	if (d->n == 0)
+		(void)!agi_fail(&d->why, AGI_E_UNREACHABLE, "name \"%s\": %s", d->host,
+		                error ? evutil_gai_strerror(error) : "no address");
+	event_active(d->step, EV_TIMEOUT, 0);
+}
+
+static enum agi_err resolve(struct agi_dial *d)
+{
+	struct evutil_addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
+
+	d->dns = evdns_base_new(d->base, EVDNS_BASE_INITIALIZE_NAMESERVERS | EVDNS_BASE_DISABLE_WHEN_INACTIVE);
+	if (!d->dns) { /* no name server is configured: /etc/hosts may still know the name */
+		d->dns = evdns_base_new(d->base, 0);
+		if (!d->dns)
+			return AGI_E_NOMEM;
+		(void)evdns_base_load_hosts(d->dns, NULL);
+	}
+	d->query = evdns_getaddrinfo(d->dns, d->host, NULL, &hints, on_resolved, d);
+	return AGI_OK;
+}
+
+static enum agi_err set_target(struct agi_dial *d, struct agi_str target, struct agi_why *why)
+{
+	struct agi_str host;
+	enum agi_err e = agi_dial_check(target, why);
+
+	if (e)
+		return e;
+	if (agi_addr_parse(&d->addrs[0], target, 0, NULL) == AGI_OK) {
+		d->n = 1;
+		d->port = d->addrs[0].port;
+		agi_addr_format_ip(d->host, &d->addrs[0]);
+		return AGI_OK;
+	}
+	if (!split_name(target, &host, &d->port))
+		return AGI_E_INVALID;
+	memcpy(d->host, host.p, host.n);
+	return AGI_OK;
+}
+
+enum agi_err agi_dial_start(struct event_base *base, struct agi_str target, uint32_t timeout_ms, agi_dial_fn *fn,
+                            void *arg, struct agi_dial **out, struct agi_why *why)
+{
+	struct agi_dial *d = calloc(1, sizeof *d);
+	struct timeval limit = {timeout_ms / 1000, (suseconds_t)(timeout_ms % 1000) * 1000};
+	enum agi_err e;
+
+	if (!d)
+		return agi_fail(why, AGI_E_NOMEM, "out of memory");
+	*d = (struct agi_dial){.base = base, .fn = fn, .arg = arg, .fd = -1};
+	e = set_target(d, target, why);
+	if (e)
+		goto fail;
+	e = agi_fail(why, AGI_E_NOMEM, "out of memory");
+	d->step = event_new(base, -1, 0, on_step, d);
+	d->limit = event_new(base, -1, 0, on_limit, d);
+	if (!d->step || !d->limit || event_add(d->limit, &limit) != 0)
+		goto fail;
+	if (d->n)
+		event_active(d->step, EV_TIMEOUT, 0);
+	else if (resolve(d))
+		goto fail;
+	*out = d;
+	return AGI_OK;
+fail:
+	free_dial(d);
+	return e;
+}
+
+void agi_dial_cancel(struct agi_dial *d)
+{
+	if (d)
+		free_dial(d);
+}

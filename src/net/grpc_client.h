@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Inside the gRPC client: shared by grpc_channel.c (connections) and grpc_client_call.c (one call's life).
+ *
+ *   unary ──► WAITING ──connected──► OPEN ──stream closed──► DONE ──callback──► freed
+ *                │ ▲                  │
+ *                │ └── refused, once ─┘ (the server says it has not looked at it)
+ *                └── cannot connect / deadline ──► DONE */
+#ifndef AGI_NET_GRPC_CLIENT_H
+#define AGI_NET_GRPC_CLIENT_H
+
+#include "net/dial.h"
+#include "net/grpc.h"
+#include "net/grpc_wire.h"
+#include "net/h2.h"
+
+enum {
+	AGI_GRPC_CLIENT_CALLS_MAX = 65536, /* open calls of a channel */
+	AGI_GRPC_CONNECT_MS = 5000,
+	AGI_GRPC_BACKOFF_MIN_MS = 100,     /* after a failed attempt; doubles ... */
+	AGI_GRPC_BACKOFF_MAX_MS = 1000,    /* ... up to here: callers have deadlines of seconds */
+	AGI_GRPC_CLIENT_QUIET_MS = 10000,  /* calls are open and nothing comes: PING */
+	AGI_GRPC_CLIENT_PING_MS = 5000     /* its answer; then the connection is given up */
+};
+
+struct agi_grpc_client_conn;
+
+enum agi_grpc_client_state { AGI_UNARY_WAITING, AGI_UNARY_OPEN, AGI_UNARY_DONE };
+
+struct agi_grpc_client_call {
+	struct agi_grpc_channel *ch;
+	struct agi_grpc_client_conn *conn; /* OPEN */
+	enum agi_grpc_client_state state;
+	int32_t stream_id;
+	char *path;
+	const ProtobufCMessageDescriptor *res_type;
+	agi_grpc_done_fn *done;
+	void *arg;
+	struct agi_buf out; /* the length-prefixed request */
+	size_t out_sent;
+	bool was_refused;
+
+	/* answer */
+	int http_status;
+	bool is_grpc, has_status, is_whole;
+	enum agi_grpc_status status;
+	struct agi_buf message; /* decoded */
+	struct agi_grpc_reader reader;
+
+	bool is_timed;
+	uint64_t deadline_us;
+	struct event deadline;
+	TAILQ_ENTRY(agi_grpc_client_call) link; /* ch->waiting, conn->calls or ch->done */
+};
+TAILQ_HEAD(agi_grpc_client_calls, agi_grpc_client_call);
+
+struct agi_grpc_client_conn {
+	struct agi_h2 h2;
+	struct agi_grpc_channel *ch;
+	struct agi_grpc_client_calls calls;
+	bool is_going, is_pinged;
+	LIST_ENTRY(agi_grpc_client_conn) link;
+};
+
+struct agi_grpc_channel {
+	struct event_base *base;
+	struct agi_h2_loop loop;
+	nghttp2_session_callbacks *callbacks;
+	nghttp2_option *option;
+	char *target;
+	uint32_t recv_max_bytes;
+	struct agi_grpc_client_conn *current; /* takes new calls; NULL when there is none */
+	LIST_HEAD(, agi_grpc_client_conn) conns;
+	struct agi_dial *dial;
+	uint64_t retry_at_us;  /* no attempt before */
+	uint32_t backoff_ms;
+	struct agi_why why;    /* of the last failed attempt */
+	struct agi_grpc_client_calls waiting, done;
+	uint32_t n_calls;
+	struct event *deliver, *sweep;
+	uint32_t delivering;   /* callbacks under way, one inside the other */
+	bool is_closing;       /* freed as soon as they have returned */
+};
+
+/* --- grpc_client_call.c -------------------------------------------------------------------------------------- */
+/* The call ends with this; its callback runs later in this turn. From any state but DONE. */
+void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status status, const char *fmt, ...)
+    AGI_PRINTF(3, 4);
+/* Opens a stream on the connection for a WAITING call. */
+void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_client_conn *conn);
+void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str name, struct agi_str value);
+void agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str data);
+void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_code);
+/* Runs the callback of a DONE call (already off its list) and frees it. */
+void agi_grpc_client_deliver(struct agi_grpc_client_call *call);
+
+/* --- grpc_channel.c ------------------------------------------------------------------------------------------- */
+/* Sends the WAITING calls, connecting first where needed. */
+void agi_grpc_channel_push(struct agi_grpc_channel *ch);
+
+#endif
