@@ -26,7 +26,7 @@ enum agi_err agi_erisml_evaluate_step(struct agi_erisml *e, uint64_t wall_us,
 	enum agi_err err;
 
 	if (req->facts)
-		agi_facts_from_pb(&facts, req->facts, pool);
+		agi_facts_from_pb(&facts, req->facts, e->policy.mode, pool);
 	err = agi_erisml_step(&result, &ctx, &facts);
 	if (err)
 		return agi_fail(why, err, "EvaluateStep: %s", agi_err_text(err));
@@ -46,7 +46,7 @@ enum agi_err agi_erisml_evaluate_plan(struct agi_erisml *e, uint64_t wall_us,
 	enum agi_err err;
 
 	for (size_t i = 0; facts && i < req->n_step_facts; i++)
-		agi_facts_from_pb(&facts[i], req->step_facts[i], pool);
+		agi_facts_from_pb(&facts[i], req->step_facts[i], e->policy.mode, pool);
 	if (pool->err)
 		return agi_fail(why, pool->err, "EvaluatePlan: %s", agi_err_text(pool->err));
 	err = agi_erisml_plan(&eval, &ctx, facts, req->n_step_facts, req->generate_proofs, why);

@@ -44,7 +44,7 @@ AGI_MUST_USE enum agi_err agi_erisml_verify(const Agi__Erisml__V1__HohfeldianReq
 
 /* --- pieces ---------------------------------------------------------------------------------------- */
 void agi_facts_from_pb(struct agi_facts *out, const Agi__Erisml__V1__EthicalFactsProto *m,
-                       struct agi_pool *pool);
+                       enum agi_eval_mode mode, struct agi_pool *pool);
 /* ids of the steps, tools, tags, parameters; NULL m gives an empty plan. */
 void agi_plan_from_pb(struct agi_plan *out, const Agi__Plan__V1__PlanGraphProto *m,
                       struct agi_pool *pool);

@@ -3,10 +3,7 @@
 
 #include <stdlib.h>
 
-/* A message in the pool, at its defaults. The cast is to the one type that all init functions share. */
-#define NEW(pool, type, init) ((type *)new_message((pool), sizeof(type), &init##__descriptor))
-
-static void *new_message(struct agi_pool *pool, size_t bytes, const ProtobufCMessageDescriptor *d)
+void *agi_pb_new(struct agi_pool *pool, size_t bytes, const ProtobufCMessageDescriptor *d)
 {
 	void *m = agi_pool_take(pool, 1, bytes);
 
@@ -38,7 +35,7 @@ static void put_float(ProtobufCMessage *m, float *field, uint32_t number, double
 		add_negative_zero(m, number, pool);
 }
 
-static ProtobufCBinaryData *strings(const struct agi_strs *l, size_t *n, struct agi_pool *pool)
+ProtobufCBinaryData *agi_pb_strings(const struct agi_strs *l, size_t *n, struct agi_pool *pool)
 {
 	ProtobufCBinaryData *out = agi_pool_take(pool, l->n, sizeof *out);
 
@@ -48,7 +45,7 @@ static ProtobufCBinaryData *strings(const struct agi_strs *l, size_t *n, struct 
 	return out;
 }
 
-static void take_strings(struct agi_strs *to, const ProtobufCBinaryData *from, size_t n,
+void agi_pb_take_strings(struct agi_strs *to, const ProtobufCBinaryData *from, size_t n,
                          struct agi_pool *pool)
 {
 	for (size_t i = 0; i < n; i++)
@@ -98,9 +95,10 @@ static int by_key_and_place(const void *x, const void *y)
 	return c ? c : (a->at > b->at) - (a->at < b->at);
 }
 
-/* A map: one entry for each key, the one that came last. */
+/* A map has one entry for each key, the one that came last. The reference's runtime keeps them all when it
+ * writes the facts again for their hash, so its mode does too. */
 static void take_extensions(struct agi_facts *out, const Agi__Erisml__V1__EthicalFactsProto *m,
-                            struct agi_pool *pool)
+                            enum agi_eval_mode mode, struct agi_pool *pool)
 {
 	struct indexed *all = agi_pool_take(pool, m->n_extensions, sizeof *all);
 	struct agi_extension *kept = agi_pool_take(pool, m->n_extensions, sizeof *kept);
@@ -113,7 +111,7 @@ static void take_extensions(struct agi_facts *out, const Agi__Erisml__V1__Ethica
 		    {agi_str_of_pb(m->extensions[i]->key), m->extensions[i]->value}, i};
 	qsort(all, m->n_extensions, sizeof *all, by_key_and_place);
 	for (size_t i = 0; i < m->n_extensions; i++) {
-		if (n && agi_str_eq(kept[n - 1].key, all[i].e.key))
+		if (mode == AGI_EVAL_STRICT && n && agi_str_eq(kept[n - 1].key, all[i].e.key))
 			n--;
 		kept[n++] = all[i].e;
 	}
@@ -122,7 +120,7 @@ static void take_extensions(struct agi_facts *out, const Agi__Erisml__V1__Ethica
 }
 
 void agi_facts_from_pb(struct agi_facts *out, const Agi__Erisml__V1__EthicalFactsProto *m,
-                       struct agi_pool *pool)
+                       enum agi_eval_mode mode, struct agi_pool *pool)
 {
 	*out = (struct agi_facts){
 	    .option_id = agi_str_of_pb(m->option_id),
@@ -144,14 +142,13 @@ void agi_facts_from_pb(struct agi_facts *out, const Agi__Erisml__V1__EthicalFact
 	    .maxim_polarity = agi_str_of_pb(m->maxim_polarity),
 	    .unknown = unknown_fields(&m->base, pool),
 	};
-	take_extensions(out, m, pool);
+	take_extensions(out, m, mode, pool);
 }
 
-/* For facts made here: no extensions and nothing unknown. */
 Agi__Erisml__V1__EthicalFactsProto *agi_facts_to_pb(const struct agi_facts *f, struct agi_pool *pool)
 {
 	Agi__Erisml__V1__EthicalFactsProto *m =
-	    NEW(pool, Agi__Erisml__V1__EthicalFactsProto, agi__erisml__v1__ethical_facts_proto);
+	    AGI_PB_NEW(pool, Agi__Erisml__V1__EthicalFactsProto, agi__erisml__v1__ethical_facts_proto);
 
 	if (!m)
 		return NULL;
@@ -179,7 +176,7 @@ Agi__Erisml__V1__EvaluatePlanRequest *agi_plan_facts_to_pb(const struct agi_fact
                                                            struct agi_str profile,
                                                            struct agi_pool *pool)
 {
-	Agi__Erisml__V1__EvaluatePlanRequest *m = NEW(pool, Agi__Erisml__V1__EvaluatePlanRequest,
+	Agi__Erisml__V1__EvaluatePlanRequest *m = AGI_PB_NEW(pool, Agi__Erisml__V1__EvaluatePlanRequest,
 	                                              agi__erisml__v1__evaluate_plan_request);
 
 	if (!m)
@@ -193,53 +190,6 @@ Agi__Erisml__V1__EvaluatePlanRequest *agi_plan_facts_to_pb(const struct agi_fact
 	return pool->err ? NULL : m;
 }
 
-/* --- plans -------------------------------------------------------------------------------------- */
-void agi_plan_step_from_pb(struct agi_plan_step *out, const Agi__Plan__V1__PlanStep *m,
-                           struct agi_pool *pool)
-{
-	struct agi_strs tags = {0};
-	struct agi_pair *params = agi_pool_take(pool, m->n_params, sizeof *params);
-	size_t n = 0;
-
-	take_strings(&tags, m->safety_tags, m->n_safety_tags, pool);
-	for (size_t i = m->n_params; params && i-- > 0;) { /* the last of a key counts */
-		struct agi_pair p = {agi_str_of_pb(m->params[i]->key),
-		                     agi_str_of_pb(m->params[i]->value)};
-
-		params[n++] = p;
-	}
-	*out = (struct agi_plan_step){
-	    .step_id = agi_str_of_pb(m->step_id),
-	    .index = m->index,
-	    .level = m->level,
-	    .kind = agi_str_of_pb(m->kind),
-	    .description = agi_str_of_pb(m->description),
-	    .parent_id = agi_str_of_pb(m->parent_id),
-	    .tool_id = agi_str_of_pb(m->tool_id),
-	    .requires_simulation = m->requires_simulation,
-	    .tags = tags.p,
-	    .n_tags = tags.n,
-	    .params = params,
-	    .n_params = n,
-	};
-}
-
-void agi_plan_from_pb(struct agi_plan *out, const Agi__Plan__V1__PlanGraphProto *m,
-                      struct agi_pool *pool)
-{
-	struct agi_plan_step *steps;
-
-	*out = (struct agi_plan){0};
-	if (!m)
-		return;
-	out->plan_id = agi_str_of_pb(m->plan_id);
-	steps = agi_pool_take(pool, m->n_steps, sizeof *steps);
-	for (size_t i = 0; steps && i < m->n_steps; i++)
-		agi_plan_step_from_pb(&steps[i], m->steps[i], pool);
-	out->steps = steps;
-	out->n_steps = steps ? m->n_steps : 0;
-}
-
 /* --- ErisML's answers --------------------------------------------------------------------------- */
 static float *moral_field(Agi__Erisml__V1__MoralVectorProto *m, unsigned dim)
 {
@@ -251,13 +201,13 @@ static float *moral_field(Agi__Erisml__V1__MoralVectorProto *m, unsigned dim)
 	return fields[dim];
 }
 
-static Agi__Erisml__V1__DecisionProofProto *proof_to_pb(const struct agi_proof *p, struct agi_pool *pool)
+Agi__Erisml__V1__DecisionProofProto *agi_proof_to_pb(const struct agi_proof *p, struct agi_pool *pool)
 {
 	Agi__Erisml__V1__DecisionProofProto *m;
 
 	if (!p)
 		return NULL;
-	m = NEW(pool, Agi__Erisml__V1__DecisionProofProto, agi__erisml__v1__decision_proof_proto);
+	m = AGI_PB_NEW(pool, Agi__Erisml__V1__DecisionProofProto, agi__erisml__v1__decision_proof_proto);
 	if (!m)
 		return NULL;
 	m->decision_id = agi_str_to_pb(p->decision_id);
@@ -265,10 +215,10 @@ static Agi__Erisml__V1__DecisionProofProto *proof_to_pb(const struct agi_proof *
 	m->input_facts_hash = agi_str_to_pb(p->input_facts_hash);
 	m->profile_hash = agi_str_to_pb(p->profile_hash);
 	m->profile_name = agi_str_to_pb(p->profile_name);
-	m->candidate_option_ids = strings(&p->candidates, &m->n_candidate_option_ids, pool);
+	m->candidate_option_ids = agi_pb_strings(&p->candidates, &m->n_candidate_option_ids, pool);
 	m->selected_option_id = agi_str_to_pb(p->selected_option_id);
-	m->ranked_options = strings(&p->ranked, &m->n_ranked_options, pool);
-	m->forbidden_options = strings(&p->forbidden, &m->n_forbidden_options, pool);
+	m->ranked_options = agi_pb_strings(&p->ranked, &m->n_ranked_options, pool);
+	m->forbidden_options = agi_pb_strings(&p->forbidden, &m->n_forbidden_options, pool);
 	m->governance_rationale = agi_str_to_pb(p->governance_rationale);
 	put_float(&m->base, &m->confidence, 21, p->confidence, pool);
 	m->previous_proof_hash = agi_str_to_pb(p->previous_proof_hash);
@@ -276,7 +226,7 @@ static Agi__Erisml__V1__DecisionProofProto *proof_to_pb(const struct agi_proof *
 	return m;
 }
 
-static const struct agi_proof *proof_from_pb(const Agi__Erisml__V1__DecisionProofProto *m,
+const struct agi_proof *agi_proof_from_pb(const Agi__Erisml__V1__DecisionProofProto *m,
                                              struct agi_pool *pool)
 {
 	struct agi_proof *p = m ? agi_pool_take(pool, 1, sizeof *p) : NULL;
@@ -295,15 +245,15 @@ static const struct agi_proof *proof_from_pb(const Agi__Erisml__V1__DecisionProo
 	    .previous_proof_hash = agi_str_of_pb(m->previous_proof_hash),
 	    .proof_hash = agi_str_of_pb(m->proof_hash),
 	};
-	take_strings(&p->candidates, m->candidate_option_ids, m->n_candidate_option_ids, pool);
-	take_strings(&p->ranked, m->ranked_options, m->n_ranked_options, pool);
-	take_strings(&p->forbidden, m->forbidden_options, m->n_forbidden_options, pool);
+	agi_pb_take_strings(&p->candidates, m->candidate_option_ids, m->n_candidate_option_ids, pool);
+	agi_pb_take_strings(&p->ranked, m->ranked_options, m->n_ranked_options, pool);
+	agi_pb_take_strings(&p->forbidden, m->forbidden_options, m->n_forbidden_options, pool);
 	return p;
 }
 
 Agi__Erisml__V1__BondIndexResultProto *agi_bond_to_pb(const struct agi_bond *b, struct agi_pool *pool)
 {
-	Agi__Erisml__V1__BondIndexResultProto *m = NEW(pool, Agi__Erisml__V1__BondIndexResultProto,
+	Agi__Erisml__V1__BondIndexResultProto *m = AGI_PB_NEW(pool, Agi__Erisml__V1__BondIndexResultProto,
 	                                               agi__erisml__v1__bond_index_result_proto);
 
 	if (!m)
@@ -311,13 +261,13 @@ Agi__Erisml__V1__BondIndexResultProto *agi_bond_to_pb(const struct agi_bond *b, 
 	m->bond_index = (float)b->index;
 	m->baseline = (float)AGI_BOND_BASELINE;
 	m->within_threshold = b->is_within;
-	m->violations = strings(&b->violations, &m->n_violations, pool);
+	m->violations = agi_pb_strings(&b->violations, &m->n_violations, pool);
 	m->correlative_rate = (float)b->correlative_rate;
 	m->negation_rate = (float)b->negation_rate;
 	return m;
 }
 
-static const struct agi_bond *bond_from_pb(const Agi__Erisml__V1__BondIndexResultProto *m,
+const struct agi_bond *agi_bond_from_pb(const Agi__Erisml__V1__BondIndexResultProto *m,
                                            struct agi_pool *pool)
 {
 	struct agi_bond *b = m ? agi_pool_take(pool, 1, sizeof *b) : NULL;
@@ -328,29 +278,29 @@ static const struct agi_bond *bond_from_pb(const Agi__Erisml__V1__BondIndexResul
 	b->is_within = m->within_threshold;
 	b->correlative_rate = m->correlative_rate;
 	b->negation_rate = m->negation_rate;
-	take_strings(&b->violations, m->violations, m->n_violations, pool);
+	agi_pb_take_strings(&b->violations, m->violations, m->n_violations, pool);
 	return b;
 }
 
 Agi__Erisml__V1__EvaluateStepResponse *agi_step_result_to_pb(const struct agi_step_result *r,
                                                              struct agi_pool *pool)
 {
-	Agi__Erisml__V1__EvaluateStepResponse *m = NEW(pool, Agi__Erisml__V1__EvaluateStepResponse,
+	Agi__Erisml__V1__EvaluateStepResponse *m = AGI_PB_NEW(pool, Agi__Erisml__V1__EvaluateStepResponse,
 	                                               agi__erisml__v1__evaluate_step_response);
 	Agi__Erisml__V1__MoralVectorProto *v =
-	    NEW(pool, Agi__Erisml__V1__MoralVectorProto, agi__erisml__v1__moral_vector_proto);
+	    AGI_PB_NEW(pool, Agi__Erisml__V1__MoralVectorProto, agi__erisml__v1__moral_vector_proto);
 
 	if (!m || !v)
 		return NULL;
 	for (unsigned d = 0; d < AGI_MORAL_DIMS; d++)
 		put_float(&v->base, moral_field(v, d), d + 1, r->moral[d], pool);
-	v->veto_flags = strings(&r->flags, &v->n_veto_flags, pool);
-	v->reason_codes = strings(&r->reasons, &v->n_reason_codes, pool);
+	v->veto_flags = agi_pb_strings(&r->flags, &v->n_veto_flags, pool);
+	v->reason_codes = agi_pb_strings(&r->reasons, &v->n_reason_codes, pool);
 	m->verdict = agi_str_to_pb(agi_str_of(agi_verdict_name(r->verdict)));
 	m->moral_vector = v;
 	m->vetoed = r->is_vetoed;
 	m->veto_reason = agi_str_to_pb(r->veto_reason);
-	m->proof = proof_to_pb(r->proof, pool);
+	m->proof = agi_proof_to_pb(r->proof, pool);
 	return m;
 }
 
@@ -360,15 +310,15 @@ static void step_result_from_pb(struct agi_step_result *out,
 	*out = (struct agi_step_result){.verdict = agi_verdict_parse(agi_str_of_pb(m->verdict)),
 	                                .is_vetoed = m->vetoed,
 	                                .veto_reason = agi_str_of_pb(m->veto_reason),
-	                                .proof = proof_from_pb(m->proof, pool)};
+	                                .proof = agi_proof_from_pb(m->proof, pool)};
 	if (!m->moral_vector) {
 		out->verdict = AGI_VERDICT_UNKNOWN; /* a verdict on no grounds is none */
 		return;
 	}
 	for (unsigned d = 0; d < AGI_MORAL_DIMS; d++)
 		out->moral[d] = *moral_field(m->moral_vector, d);
-	take_strings(&out->flags, m->moral_vector->veto_flags, m->moral_vector->n_veto_flags, pool);
-	take_strings(&out->reasons, m->moral_vector->reason_codes, m->moral_vector->n_reason_codes,
+	agi_pb_take_strings(&out->flags, m->moral_vector->veto_flags, m->moral_vector->n_veto_flags, pool);
+	agi_pb_take_strings(&out->reasons, m->moral_vector->reason_codes, m->moral_vector->n_reason_codes,
 	             pool);
 }
 
@@ -381,7 +331,7 @@ static Agi__Erisml__V1__MoralTensorProto *tensor_to_pb(const struct agi_moral_te
 
 	if (!t)
 		return NULL;
-	m = NEW(pool, Agi__Erisml__V1__MoralTensorProto, agi__erisml__v1__moral_tensor_proto);
+	m = AGI_PB_NEW(pool, Agi__Erisml__V1__MoralTensorProto, agi__erisml__v1__moral_tensor_proto);
 	n = t->n_steps * AGI_MORAL_DIMS;
 	if (!m)
 		return NULL;
@@ -399,15 +349,15 @@ static Agi__Erisml__V1__MoralTensorProto *tensor_to_pb(const struct agi_moral_te
 	m->n_data = n;
 	for (size_t i = 0; i < n; i++)
 		m->data[i] = (float)t->data[i];
-	m->veto_flags = strings(&t->flags, &m->n_veto_flags, pool);
-	m->reason_codes = strings(&t->reasons, &m->n_reason_codes, pool);
+	m->veto_flags = agi_pb_strings(&t->flags, &m->n_veto_flags, pool);
+	m->reason_codes = agi_pb_strings(&t->reasons, &m->n_reason_codes, pool);
 	return m;
 }
 
 Agi__Erisml__V1__EvaluatePlanResponse *agi_plan_eval_to_pb(const struct agi_plan_eval *e,
                                                            struct agi_pool *pool)
 {
-	Agi__Erisml__V1__EvaluatePlanResponse *m = NEW(pool, Agi__Erisml__V1__EvaluatePlanResponse,
+	Agi__Erisml__V1__EvaluatePlanResponse *m = AGI_PB_NEW(pool, Agi__Erisml__V1__EvaluatePlanResponse,
 	                                               agi__erisml__v1__evaluate_plan_response);
 
 	if (!m)
@@ -417,9 +367,9 @@ Agi__Erisml__V1__EvaluatePlanResponse *agi_plan_eval_to_pb(const struct agi_plan
 	for (size_t i = 0; i < m->n_step_results; i++)
 		m->step_results[i] = agi_step_result_to_pb(&e->steps[i], pool);
 	m->plan_approved = e->is_approved;
-	m->blocked_steps = strings(&e->blocked, &m->n_blocked_steps, pool);
+	m->blocked_steps = agi_pb_strings(&e->blocked, &m->n_blocked_steps, pool);
 	m->bond_index = e->bond ? agi_bond_to_pb(e->bond, pool) : NULL;
-	m->plan_proof = proof_to_pb(e->proof, pool);
+	m->plan_proof = agi_proof_to_pb(e->proof, pool);
 	m->moral_tensor = tensor_to_pb(e->tensor, pool);
 	return pool->err ? NULL : m;
 }
@@ -434,227 +384,23 @@ void agi_plan_eval_from_pb(struct agi_plan_eval *out, const Agi__Erisml__V1__Eva
 	*out = (struct agi_plan_eval){.steps = steps,
 	                              .n_steps = steps ? m->n_step_results : 0,
 	                              .is_approved = m->plan_approved,
-	                              .bond = bond_from_pb(m->bond_index, pool),
-	                              .proof = proof_from_pb(m->plan_proof, pool)};
-	take_strings(&out->blocked, m->blocked_steps, m->n_blocked_steps, pool);
+	                              .bond = agi_bond_from_pb(m->bond_index, pool),
+	                              .proof = agi_proof_from_pb(m->plan_proof, pool)};
+	agi_pb_take_strings(&out->blocked, m->blocked_steps, m->n_blocked_steps, pool);
 }
 
 Agi__Erisml__V1__HohfeldianResponse *agi_symmetry_to_pb(const struct agi_symmetry *s,
                                                         struct agi_pool *pool)
 {
-	Agi__Erisml__V1__HohfeldianResponse *m = NEW(pool, Agi__Erisml__V1__HohfeldianResponse,
+	Agi__Erisml__V1__HohfeldianResponse *m = AGI_PB_NEW(pool, Agi__Erisml__V1__HohfeldianResponse,
 	                                             agi__erisml__v1__hohfeldian_response);
 
 	if (!m)
 		return NULL;
 	m->consistent = s->violations.n == 0;
 	m->symmetry_rate = (float)s->rate;
-	m->violations = strings(&s->violations, &m->n_violations, pool);
+	m->violations = agi_pb_strings(&s->violations, &m->n_violations, pool);
 	return m;
-}
-
-/* --- the gateway's answers ---------------------------------------------------------------------- */
-Agi__Safety__V1__SafetyDecision agi_decision_to_pb(enum agi_decision d)
-{
-	switch (d) {
-	case AGI_DECISION_ALLOW:
-		return AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_ALLOW;
-	case AGI_DECISION_REVISE:
-		return AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_REVISE;
-	case AGI_DECISION_DEFER:
-		return AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_DEFER;
-	default:
-		return AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_BLOCK;
-	}
-}
-
-enum agi_decision agi_decision_from_pb(int d)
-{
-	for (int i = AGI_DECISION_ALLOW; i <= AGI_DECISION_BLOCK; i++)
-		if ((int)agi_decision_to_pb((enum agi_decision)i) == d)
-			return (enum agi_decision)i;
-	return AGI_DECISION_NONE;
-}
-
-static void add_metadata(Agi__Safety__V1__SafetyResult *m, struct agi_str key, struct agi_str value,
-                         struct agi_pool *pool)
-{
-	Agi__Safety__V1__SafetyResult__MetadataEntry *e =
-	    NEW(pool, Agi__Safety__V1__SafetyResult__MetadataEntry,
-	        agi__safety__v1__safety_result__metadata_entry);
-
-	if (!e)
-		return;
-	e->key = agi_str_to_pb(key);
-	e->value = agi_str_to_pb(value);
-	m->metadata[m->n_metadata++] = e;
-}
-
-static void put_categories(Agi__Safety__V1__SafetyResult *m, unsigned bits, struct agi_pool *pool)
-{
-	m->categories = bits ? agi_pool_take(pool, AGI_RISK_CATEGORIES, sizeof *m->categories) : NULL;
-	for (unsigned i = 1; m->categories && i < AGI_RISK_CATEGORIES; i++)
-		if (bits & 1u << i)
-			m->categories[m->n_categories++] = (Agi__Safety__V1__RiskCategory)i;
-}
-
-static Agi__Safety__V1__SafetyResult *new_result(enum agi_decision d, double risk,
-                                                 const struct agi_strs *reasons, unsigned categories,
-                                                 const struct agi_proof *proof, struct agi_pool *pool)
-{
-	Agi__Safety__V1__SafetyResult *m =
-	    NEW(pool, Agi__Safety__V1__SafetyResult, agi__safety__v1__safety_result);
-
-	if (!m)
-		return NULL;
-	m->decision = agi_decision_to_pb(d);
-	m->risk_score = (float)risk;
-	m->reasons = strings(reasons, &m->n_reasons, pool);
-	put_categories(m, categories, pool);
-	m->decision_proof = proof_to_pb(proof, pool);
-	return m;
-}
-
-static Agi__Safety__V1__SafetyResult *check_result_to_pb(const struct agi_check_result *r,
-                                                         const struct agi_pair *metadata, size_t n,
-                                                         struct agi_pool *pool)
-{
-	Agi__Safety__V1__SafetyResult *m =
-	    new_result(r->decision, r->risk, &r->reasons, r->categories, r->proof, pool);
-
-	if (!m)
-		return NULL;
-	m->bond_index = r->has_bond ? agi_bond_to_pb(&r->bond, pool) : NULL;
-	m->metadata = agi_pool_take(pool, n + 2, sizeof *m->metadata);
-	if (!m->metadata)
-		return NULL;
-	if (r->phase)
-		add_metadata(m, AGI_STR("phase"), agi_str_of(r->phase), pool);
-	if (r->cause != AGI_CHECK_OK)
-		add_metadata(m, AGI_STR("cause"), agi_str_of(agi_check_cause_name(r->cause)), pool);
-	for (size_t i = 0; i < n; i++)
-		add_metadata(m, metadata[i].key, metadata[i].value, pool);
-	return m;
-}
-
-static Agi__Safety__V1__StepSafetyResult *step_check_to_pb(const struct agi_step_check *s,
-                                                           struct agi_pool *pool)
-{
-	Agi__Safety__V1__StepSafetyResult *m =
-	    NEW(pool, Agi__Safety__V1__StepSafetyResult, agi__safety__v1__step_safety_result);
-
-	if (!m)
-		return NULL;
-	m->step_id = agi_str_to_pb(s->step_id);
-	m->result = new_result(s->decision, s->risk, &s->reasons, s->categories, s->proof, pool);
-	return m;
-}
-
-Agi__Safety__V1__CheckPlanResponse *agi_check_to_pb(const struct agi_check_result *r,
-                                                    const struct agi_pair *metadata, size_t n_metadata,
-                                                    struct agi_pool *pool)
-{
-	Agi__Safety__V1__CheckPlanResponse *m =
-	    NEW(pool, Agi__Safety__V1__CheckPlanResponse, agi__safety__v1__check_plan_response);
-
-	if (!m)
-		return NULL;
-	m->result = check_result_to_pb(r, metadata, n_metadata, pool);
-	m->step_results = agi_pool_take(pool, r->n_steps, sizeof *m->step_results);
-	m->n_step_results = m->step_results ? r->n_steps : 0;
-	for (size_t i = 0; i < m->n_step_results; i++)
-		m->step_results[i] = step_check_to_pb(&r->steps[i], pool);
-	m->plan_approved = r->decision == AGI_DECISION_ALLOW;
-	return pool->err ? NULL : m;
-}
-
-static const char *phase_from_pb(struct agi_str s)
-{
-	static const char *const known[] = {"rule_check", "erisml_check", "bond_index_check",
-	                                    "complete", "quorum"};
-
-	for (size_t i = 0; i < sizeof known / sizeof *known; i++)
-		if (agi_str_eq(s, agi_str_of(known[i])))
-			return known[i];
-	return NULL;
-}
-
-static enum agi_check_cause cause_from_pb(struct agi_str s)
-{
-	for (int i = AGI_CHECK_OK; i < AGI_CHECK_CAUSES; i++)
-		if (agi_str_eq(s, agi_str_of(agi_check_cause_name((enum agi_check_cause)i))))
-			return (enum agi_check_cause)i;
-	return AGI_CHECK_OK;
-}
-
-static unsigned categories_from_pb(const Agi__Safety__V1__SafetyResult *m)
-{
-	unsigned bits = 0;
-
-	for (size_t i = 0; i < m->n_categories; i++)
-		if ((int)m->categories[i] > 0 && (int)m->categories[i] < AGI_RISK_CATEGORIES)
-			bits |= 1u << m->categories[i];
-	return bits;
-}
-
-static double risk_from_pb(float risk) { return agi_is_share(risk) ? risk : 1.0; }
-
-static void result_from_pb(struct agi_check_result *out, const Agi__Safety__V1__SafetyResult *m,
-                           struct agi_pool *pool)
-{
-	const struct agi_bond *bond = bond_from_pb(m->bond_index, pool);
-
-	out->decision = agi_decision_from_pb((int)m->decision);
-	out->risk = risk_from_pb(m->risk_score);
-	take_strings(&out->reasons, m->reasons, m->n_reasons, pool);
-	out->categories = categories_from_pb(m);
-	out->proof = proof_from_pb(m->decision_proof, pool);
-	if (bond) {
-		out->bond = *bond;
-		out->has_bond = true;
-	}
-	for (size_t i = 0; i < m->n_metadata; i++) {
-		struct agi_str value = agi_str_of_pb(m->metadata[i]->value);
-
-		if (agi_str_eq(agi_str_of_pb(m->metadata[i]->key), AGI_STR("phase")))
-			out->phase = phase_from_pb(value);
-		if (agi_str_eq(agi_str_of_pb(m->metadata[i]->key), AGI_STR("cause")))
-			out->cause = cause_from_pb(value);
-	}
-}
-
-static void step_check_from_pb(struct agi_step_check *out, const Agi__Safety__V1__StepSafetyResult *m,
-                               struct agi_pool *pool)
-{
-	*out = (struct agi_step_check){.step_id = agi_str_of_pb(m->step_id),
-	                               .decision = AGI_DECISION_BLOCK,
-	                               .risk = 1.0};
-	if (!m->result)
-		return;
-	out->decision = agi_decision_from_pb((int)m->result->decision);
-	out->risk = risk_from_pb(m->result->risk_score);
-	out->categories = categories_from_pb(m->result);
-	out->proof = proof_from_pb(m->result->decision_proof, pool);
-	take_strings(&out->reasons, m->result->reasons, m->result->n_reasons, pool);
-}
-
-void agi_check_from_pb(struct agi_check_result *out, const Agi__Safety__V1__CheckPlanResponse *m,
-                       struct agi_pool *pool)
-{
-	struct agi_step_check *steps = agi_pool_take(pool, m->n_step_results, sizeof *steps);
-
-	*out = (struct agi_check_result){.decision = AGI_DECISION_NONE, .risk = 1.0};
-	if (!m->result)
-		return;
-	result_from_pb(out, m->result, pool);
-	if (m->plan_approved != (out->decision == AGI_DECISION_ALLOW))
-		out->decision = AGI_DECISION_NONE;
-	for (size_t i = 0; steps && i < m->n_step_results; i++)
-		step_check_from_pb(&steps[i], m->step_results[i], pool);
-	out->steps = steps;
-	out->n_steps = steps ? m->n_step_results : 0;
-	if (pool->err)
-		out->decision = AGI_DECISION_NONE;
 }
 
 struct agi_str agi_pb_to_pool(const ProtobufCMessage *m, struct agi_pool *pool)

@@ -25,7 +25,8 @@ struct agi_facts {
 	float physical_harm_risk, collision_probability;
 	float uncertainty_level, evidence_quality;
 	bool novel_situation;
-	const struct agi_extension *extensions; /* keys unique, in bytewise order */
+	/* In bytewise order of their keys; equal keys (reference mode only) in order of arrival. */
+	const struct agi_extension *extensions;
 	size_t n_extensions;
 	struct agi_str maxim_action_kind, maxim_polarity;
 	struct agi_str unknown; /* encoded fields of unknown number, as they arrived */

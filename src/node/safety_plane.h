@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The safety plane of one node: the wiring between the panel, the gateway and ErisML (src/roles) and links,
+ * gRPC and the registry. Every node routes checks; a node with the role safety-gateway also votes; a node
+ * with the role erisml also evaluates.
+ *
+ *   CheckPlan (gRPC) ─► panel ─ VoteRequest ─► gateway ─ EvalRequest ─► ErisML
+ *                         └◄─── VoteReply ◄──────┘└◄──── EvalReply ◄──────┘
+ *
+ * A node that is itself one of the nearest gateways, or runs ErisML, is asked like any peer; only the
+ * message takes a short cut. Whatever fails ends in BLOCK with a coded cause, within
+ * failsafe.safety_check_timeout_ms. Bounded: checks and votes in progress; more are refused with BLOCK.
+ *
+ * One event loop; every function and hook runs on its thread. Hooks must not call back.
+ *
+ * Life: _new → _serve_… on each gRPC server → events … → _free (after the gRPC servers are freed). */
+#ifndef AGI_NODE_SAFETY_PLANE_H
+#define AGI_NODE_SAFETY_PLANE_H
+
+#include "config/config.h"
+#include "dht/dht.h"
+#include "net/grpc.h"
+#include "node/msg_codec.h"
+#include "roles/safety_gateway/panel.h"
+
+struct event_base;
+struct agi_safety_plane;
+
+/* For metrics and the log; one per event. */
+enum agi_safety_event_kind {
+	AGI_SAFETY_CHECKED,  /* a check routed by this node is over: decision, cause, bond_index, took_us */
+	AGI_SAFETY_VOTED,    /* this gateway voted for a peer or itself: decision, check_cause, took_us */
+	AGI_SAFETY_EVALUATED /* this ErisML judged a plan or a step: took_us */
+};
+struct agi_safety_event {
+	enum agi_safety_event_kind kind;
+	enum agi_decision decision;
+	enum agi_panel_cause cause;
+	enum agi_check_cause check_cause;
+	double bond_index;  /* negative: none was reported */
+	uint64_t took_us;
+};
+
+struct agi_safety_hooks {
+	/* Sends a serialized Envelope to another node on the safety channel (AGI_CHAN_SAFETY). An error
+	 * at once or agi_safety_plane_on_unreachable later both count as "failed". */
+	enum agi_err (*send)(void *ctx, const struct agi_peer *to, struct agi_str envelope);
+	/* agi_dht_known_instances: healthy instances, nearest first. The node follows the services
+	 * "safety-gateway" and "erisml" (agi_dht_follow_service). */
+	size_t (*instances)(void *ctx, struct agi_str service, struct agi_instance *out, size_t max);
+	void (*observe)(void *ctx, const struct agi_safety_event *e); /* may be NULL */
+};
+
+/* config is copied as far as it is needed: roles, thresholds, failsafe, safety, gateway.erisml_address. */
+AGI_MUST_USE enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_config *config,
+                                               const struct agi_id *self,
+                                               const struct agi_safety_hooks *hooks, void *ctx,
+                                               struct agi_safety_plane **out, struct agi_why *why);
+/* Checks in progress end with BLOCK. NULL is allowed. */
+void agi_safety_plane_free(struct agi_safety_plane *s);
+
+/* agi.safety.v1.PreActionSafetyService, routed to a panel: for the overlay port and the gateway's port. */
+AGI_MUST_USE enum agi_err agi_safety_plane_serve_checks(struct agi_safety_plane *s,
+                                                        struct agi_grpc_server *server);
+/* agi.erisml.v1.ErisMLService: for ErisML's port (and the overlay port) of a node with that role. */
+AGI_MUST_USE enum agi_err agi_safety_plane_serve_erisml(struct agi_safety_plane *s,
+                                                        struct agi_grpc_server *server);
+
+/* A message of the safety plane (VOTE_REQUEST … EVAL_REPLY) from an authenticated peer. */
+void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_peer *from,
+                                 const struct agi_envelope *env);
+/* A link to this peer broke or could not be made: what was asked of it will not be answered. */
+void agi_safety_plane_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer);
+
+struct agi_safety_status {
+	enum agi_eval_mode mode;
+	bool serves_gateway, serves_erisml;
+	uint32_t quorum, timeout_ms;
+	uint32_t checks, votes, evaluations;  /* in progress */
+	uint64_t proofs;                      /* made since the start */
+};
+void agi_safety_plane_status(const struct agi_safety_plane *s, struct agi_safety_status *out);
+
+#endif
