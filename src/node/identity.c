@@ -45,9 +45,11 @@ static enum agi_err path_of(char out[PATH_MAX], const char *dir, const char *nam
 }
 
 /* --- small files ----------------------------------------------------------------------------------- */
-/* At most max bytes of path; *n = how many there are (max + 1 when there are more). Secrets must be their
- * owner's alone. */
-static enum agi_err read_file(const char *path, bool is_secret, uint8_t *buf, size_t max, size_t *n,
+enum { PUBLIC = 0, OWNER_ONLY = 077, NOT_OTHERS = 027 };
+
+/* At most max bytes of path; *n = how many there are (max + 1 when there are more). None of the mode bits
+ * in forbidden may be set. */
+static enum agi_err read_file(const char *path, mode_t forbidden, uint8_t *buf, size_t max, size_t *n,
                               struct agi_why *why)
 {
 	struct stat st;
@@ -63,11 +65,11 @@ static enum agi_err read_file(const char *path, bool is_secret, uint8_t *buf, si
 		e = fail_io(why, "look at", path);
 	else if (!S_ISREG(st.st_mode))
 		e = agi_fail(why, AGI_E_INVALID, "%s is not a regular file", path);
-	else if (is_secret && (st.st_mode & 077))
+	else if (st.st_mode & forbidden)
 		e = agi_fail(why, AGI_E_DENIED,
-		             "%s can be read by others (mode %04o): chmod 600 it, and make a new key if "
-		             "others may have read it",
-		             path, (unsigned)(st.st_mode & 07777));
+		             "%s is open to others (mode %04o): chmod %s it, and make a new key if others "
+		             "may have read it",
+		             path, (unsigned)(st.st_mode & 07777), forbidden == OWNER_ONLY ? "600" : "640");
 	while (!e && *n <= max && (got = read(fd, buf + *n, max + 1 - *n)) != 0) {
 		if (got > 0)
 			*n += (size_t)got;
@@ -148,7 +150,7 @@ static enum agi_err load_key(struct agi_identity *id, const char *dir, struct ag
 
 	if (e)
 		return e;
-	e = read_file(path, true, seed, AGI_SEED_BYTES, &n, why);
+	e = read_file(path, OWNER_ONLY, seed, AGI_SEED_BYTES, &n, why);
 	if (e == AGI_E_NOT_FOUND) {
 		e = make_seed(seed, dir, path, why);
 		id->is_new = true;
@@ -196,7 +198,7 @@ static enum agi_err count_start(struct agi_identity *id, const char *dir, struct
 
 	if (e)
 		return e;
-	e = read_file(path, false, buf, TEXT_MAX, &n, why);
+	e = read_file(path, PUBLIC, buf, TEXT_MAX, &n, why);
 	if (e == AGI_E_NOT_FOUND)
 		last = id->is_new ? 0 : (uint64_t)time(NULL);
 	else if (e)
@@ -243,7 +245,7 @@ enum agi_err agi_cluster_key_read(uint8_t key[AGI_CLUSTER_KEY_BYTES], const char
 	enum { FILE_MAX = 256 };
 	uint8_t buf[FILE_MAX + 1];
 	size_t n, begin = 0;
-	enum agi_err e = read_file(path, true, buf, FILE_MAX, &n, why);
+	enum agi_err e = read_file(path, NOT_OTHERS, buf, FILE_MAX, &n, why);
 
 	if (e == AGI_E_NOT_FOUND)
 		return agi_fail(why, e, "cluster key %s does not exist: make one with \"agihpc-ctl keygen\" "

@@ -35,7 +35,8 @@ AGI_MUST_USE enum agi_err agi_identity_load(struct agi_identity *out, const char
 void agi_identity_wipe(struct agi_identity *id);
 
 /* The overlay's pre-shared key: 64 hex digits, white space around them allowed. INVALID with what to do
- * (agihpc-ctl keygen), DENIED when group or others may read it, NOT_FOUND, IO. */
+ * (agihpc-ctl keygen), DENIED when others may read it or the group may write it (root:agihpc 0640 is how a
+ * service user gets it), NOT_FOUND, IO. */
 AGI_MUST_USE enum agi_err agi_cluster_key_read(uint8_t key[AGI_CLUSTER_KEY_BYTES], const char *path,
                                                struct agi_why *why);
 

@@ -169,6 +169,8 @@ static void a_cluster_key_is_64_hex_digits(void **state)
 	put("cluster.key", text, sizeof text - 3, 0600);
 	assert_int_equal(agi_cluster_key_read(key, in_dir("cluster.key"), &why), AGI_E_INVALID);
 	assert_non_null(strstr(why.text, "agihpc-ctl keygen"));
+	put("cluster.key", text, sizeof text - 1, 0640);
+	assert_int_equal(agi_cluster_key_read(key, in_dir("cluster.key"), &why), AGI_OK);
 	put("cluster.key", text, sizeof text - 1, 0644);
 	assert_int_equal(agi_cluster_key_read(key, in_dir("cluster.key"), &why), AGI_E_DENIED);
 	assert_int_equal(agi_cluster_key_read(key, in_dir("none"), &why), AGI_E_NOT_FOUND);

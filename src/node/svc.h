@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The node's own gRPC services (proto/agihpc.proto, proto/health.proto) on top of the core. A call that
+ * needs the overlay becomes one agi_dht_host_call: the client's deadline goes along, a cancelled call is
+ * cancelled in the core, an error becomes the status of err.def. */
+#ifndef AGI_NODE_SVC_H
+#define AGI_NODE_SVC_H
+
+#include "config/config.h"
+#include "net/grpc.h"
+#include "node/dht_host.h"
+#include "node/health_check.h"
+
+enum { AGI_TTL_MS_MAX_YEARS = 100 };
+
+/* What the services stand on; filled by the node before they are added, alive longer than the servers. */
+struct agi_svc {
+	struct agi_dht_host *host;
+	struct agi_links *links;
+	struct agi_store *store;
+	struct agi_health_checks *checks;
+	struct agi_log *log;
+	const struct agi_config *config;
+	struct agi_id self;
+	struct agi_addr advertise;
+	uint64_t started_us; /* monotonic */
+	bool is_stopping;
+	/* A role that runs on this node: whether it is serving. NOT_FOUND for other names. */
+	enum agi_err (*role_is_serving)(void *ctx, struct agi_str role, bool *out);
+	void *ctx;
+};
+
+/* Joined, and everything this node should know is served; else why not, for people. */
+bool agi_svc_is_ready(const struct agi_svc *s, char why[128]);
+
+AGI_MUST_USE enum agi_err agi_svc_kv_add(struct agi_grpc_server *server, struct agi_svc *s);
+AGI_MUST_USE enum agi_err agi_svc_registry_add(struct agi_grpc_server *server, struct agi_svc *s);
+AGI_MUST_USE enum agi_err agi_svc_node_add(struct agi_grpc_server *server, struct agi_svc *s);
+
+/* Health of one server: "" and every name listed answer by is_serving, other names NOT_FOUND. Borrowed for
+ * the server's life. */
+struct agi_svc_health {
+	const char *const *names;
+	size_t n;
+	bool (*is_serving)(void *ctx);
+	void *ctx;
+};
+AGI_MUST_USE enum agi_err agi_svc_health_add(struct agi_grpc_server *server,
+                                             struct agi_svc_health *h);
+
+/* --- shared by the services ------------------------------------------------------------------------- */
+/* Answers call (reply or fail); res is borrowed. Runs only when res->err is OK. */
+typedef void agi_svc_answer_fn(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
+                               const struct agi_result *res);
+/* Starts the operation for a gRPC call and ends that call with fn, or with res->err. req is handed to fn. */
+void agi_svc_start(struct agi_svc *s, struct agi_grpc_call *call, const void *req, struct agi_call *op,
+                   agi_svc_answer_fn *fn);
+
+static inline struct agi_str agi_svc_str(ProtobufCBinaryData d)
+{
+	return (struct agi_str){(const char *)d.data, d.len};
+}
+/* Borrowed; protobuf-c's structs are not const, what is packed is not written to. */
+static inline ProtobufCBinaryData agi_svc_data(struct agi_str s)
+{
+	return (ProtobufCBinaryData){s.n, (uint8_t *)(uintptr_t)s.p};
+}
+static inline ProtobufCBinaryData agi_svc_text(const char *z) { return agi_svc_data(agi_str_of(z)); }
+/* UINT32_MAX = not measured = negative */
+static inline double agi_svc_rtt_ms(uint32_t us) { return us == UINT32_MAX ? -1.0 : us / 1000.0; }
+
+/* "" becomes "default". INVALID + why for more than 63 bytes or control characters. */
+AGI_MUST_USE enum agi_err agi_svc_namespace(struct agi_str *out, ProtobufCBinaryData in,
+                                            struct agi_why *why);
+AGI_MUST_USE enum agi_err agi_svc_key(struct agi_str *out, ProtobufCBinaryData in, struct agi_why *why);
+/* A DNS label: a-z, 0-9 and '-' (not first or last), 1..63 bytes. */
+AGI_MUST_USE enum agi_err agi_svc_service_name(struct agi_str *out, ProtobufCBinaryData in,
+                                               struct agi_why *why);
+/* host:port where others can connect: not a wildcard, the port 1..65535. */
+AGI_MUST_USE enum agi_err agi_svc_address(struct agi_str *out, ProtobufCBinaryData in,
+                                          struct agi_why *why);
+
+#endif

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * agihpc.v1.RegistryService: services registered on this host, and where services are. */
+#include <stdlib.h>
+
+#include "agihpc.pb-c.h"
+#include "node/log.h"
+#include "node/svc.h"
+
+static enum agi_err names(struct agi_call *op, ProtobufCBinaryData service,
+                          ProtobufCBinaryData address, struct agi_why *why)
+{
+	enum agi_err e = agi_svc_service_name(&op->service, service, why);
+
+	return e ? e : agi_svc_address(&op->address, address, why);
+}
+
+/* --- Register, Deregister ------------------------------------------------------------------------------ */
+/* The check as the core keeps it. Bounded: a path longer than this is refused by agi_health_config_check. */
+struct check_bytes {
+	uint8_t b[2048];
+	size_t n;
+};
+
+static enum agi_err encode_check(struct check_bytes *out, const Agihpc__V1__HealthCheck *c,
+                                 struct agi_why *why)
+{
+	static const Agihpc__V1__HealthCheck defaults = AGIHPC__V1__HEALTH_CHECK__INIT;
+
+	if (!c)
+		c = &defaults;
+	if (agihpc__v1__health_check__get_packed_size(c) > sizeof out->b)
+		return agi_fail(why, AGI_E_TOO_LARGE, "health_check: longer than %zu bytes",
+		                sizeof out->b);
+	out->n = agihpc__v1__health_check__pack(c, out->b);
+	return agi_health_config_check((struct agi_str){(char *)out->b, out->n}, why);
+}
+
+static void register_answer(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
+                            const struct agi_result *res)
+{
+	const Agihpc__V1__RegisterRequest *p = req;
+	Agihpc__V1__RegisterResponse r = AGIHPC__V1__REGISTER_RESPONSE__INIT;
+	struct check_bytes check = {.n = 0};
+	struct agi_why why;
+	char id[AGI_ID_HEX];
+	enum agi_err e = encode_check(&check, p->health_check, &why);
+	(void)res;
+
+	if (!e)
+		e = agi_health_checks_set(s->checks, agi_svc_str(p->service), agi_svc_str(p->address),
+		                          (struct agi_str){(char *)check.b, check.n}, &why);
+	if (e) { /* it stays registered and unhealthy until it is registered again */
+		agi_grpc_fail_err(call, e, &why);
+		return;
+	}
+	AGI_LOG(s->log, AGI_LOG_INFO, "service_registered",
+	        agi_kv_str("service", agi_svc_str(p->service)),
+	        agi_kv_str("address", agi_svc_str(p->address)));
+	agi_id_hex(id, &s->self);
+	r.node_id = agi_svc_text(id);
+	agi_grpc_reply(call, &r.base);
+}
+
+static void register_service(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	const Agihpc__V1__RegisterRequest *p = (const Agihpc__V1__RegisterRequest *)req;
+	struct agi_svc *s = ctx;
+	struct agi_call op = {.kind = AGI_CALL_REGISTER};
+	struct check_bytes check = {.n = 0};
+	struct agi_why why;
+	bool is_serving;
+	enum agi_err e = names(&op, p->service, p->address, &why);
+
+	if (!e)
+		e = encode_check(&check, p->health_check, &why);
+	if (!e && !s->role_is_serving(s->ctx, op.service, &is_serving))
+		e = agi_fail(&why, AGI_E_EXISTS,
+		             "service: this node runs the role \"%.*s\" itself and advertises it",
+		             AGI_STR_ARG(op.service));
+	if (e) {
+		agi_grpc_fail_err(call, e, &why);
+		return;
+	}
+	op.config = (struct agi_str){(char *)check.b, check.n};
+	agi_svc_start(s, call, p, &op, register_answer);
+}
+
+static void deregister_answer(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
+                              const struct agi_result *res)
+{
+	const Agihpc__V1__DeregisterRequest *p = req;
+	Agihpc__V1__DeregisterResponse r = AGIHPC__V1__DEREGISTER_RESPONSE__INIT;
+	(void)res;
+
+	agi_health_checks_remove(s->checks, agi_svc_str(p->service), agi_svc_str(p->address));
+	AGI_LOG(s->log, AGI_LOG_INFO, "service_deregistered",
+	        agi_kv_str("service", agi_svc_str(p->service)),
+	        agi_kv_str("address", agi_svc_str(p->address)));
+	agi_grpc_reply(call, &r.base);
+}
+
+static void deregister(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	const Agihpc__V1__DeregisterRequest *p = (const Agihpc__V1__DeregisterRequest *)req;
+	struct agi_svc *s = ctx;
+	struct agi_call op = {.kind = AGI_CALL_DEREGISTER};
+	struct agi_why why;
+	bool is_serving;
+	enum agi_err e = names(&op, p->service, p->address, &why);
+
+	if (!e && !s->role_is_serving(s->ctx, op.service, &is_serving))
+		e = agi_fail(&why, AGI_E_DENIED,
+		             "service: \"%.*s\" is a role of this node: take it out of node.roles",
+		             AGI_STR_ARG(op.service));
+	if (e)
+		agi_grpc_fail_err(call, e, &why);
+	else
+		agi_svc_start(s, call, p, &op, deregister_answer);
+}
+
+/* --- Discover, Nearest ----------------------------------------------------------------------------------- */
+struct instance_row {
+	Agihpc__V1__Instance i;
+	char id[AGI_ID_HEX];
+};
+
+static void fill_instance(struct instance_row *row, const struct agi_instance *in)
+{
+	agihpc__v1__instance__init(&row->i);
+	agi_id_hex(row->id, &in->node);
+	row->i.address = agi_svc_data(in->provider->address);
+	row->i.node_id = agi_svc_text(row->id);
+	row->i.zone = agi_svc_text(in->provider->zone);
+	row->i.rtt_ms = agi_svc_rtt_ms(in->rtt_us);
+	row->i.load = in->provider->load_milli / 1000.0;
+	row->i.stale = in->is_stale;
+}
+
+static void discover_answer(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
+                            const struct agi_result *res)
+{
+	const Agihpc__V1__DiscoverRequest *p = req;
+	Agihpc__V1__DiscoverResponse r = AGIHPC__V1__DISCOVER_RESPONSE__INIT;
+	size_t n = p->limit && p->limit < res->n_instances ? p->limit : res->n_instances;
+	struct instance_row *rows = calloc(n + 1, sizeof *rows);
+	Agihpc__V1__Instance **list = calloc(n + 1, sizeof *list);
+	(void)s;
+
+	if (!rows || !list) {
+		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
+	} else {
+		for (size_t i = 0; i < n; i++) {
+			fill_instance(&rows[i], &res->instances[i]);
+			list[i] = &rows[i].i;
+		}
+		r.instances = list;
+		r.n_instances = n;
+		agi_grpc_reply(call, &r.base);
+	}
+	free(rows);
+	free(list);
+}
+
+static void nearest_answer(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
+                           const struct agi_result *res)
+{
+	const Agihpc__V1__NearestRequest *p = req;
+	Agihpc__V1__NearestResponse r = AGIHPC__V1__NEAREST_RESPONSE__INIT;
+	struct instance_row row;
+	(void)s;
+
+	if (res->n_instances == 0) {
+		agi_grpc_fail(call, AGI_GRPC_NOT_FOUND, "no healthy instance of \"%.*s\" is known",
+		              AGI_STR_ARG(agi_svc_str(p->service)));
+		return;
+	}
+	fill_instance(&row, &res->instances[0]);
+	r.instance = &row.i;
+	agi_grpc_reply(call, &r.base);
+}
+
+static void find(struct agi_svc *s, struct agi_grpc_call *call, const ProtobufCMessage *req,
+                 ProtobufCBinaryData service, agi_svc_answer_fn *fn)
+{
+	struct agi_call op = {.kind = AGI_CALL_DISCOVER};
+	struct agi_why why;
+	enum agi_err e = agi_svc_service_name(&op.service, service, &why);
+
+	if (e)
+		agi_grpc_fail_err(call, e, &why);
+	else
+		agi_svc_start(s, call, req, &op, fn);
+}
+
+static void discover(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	const Agihpc__V1__DiscoverRequest *p = (const Agihpc__V1__DiscoverRequest *)req;
+
+	find(ctx, call, req, p->service, discover_answer);
+}
+
+static void nearest(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	const Agihpc__V1__NearestRequest *p = (const Agihpc__V1__NearestRequest *)req;
+
+	find(ctx, call, req, p->service, nearest_answer);
+}
+
+enum agi_err agi_svc_registry_add(struct agi_grpc_server *server, struct agi_svc *s)
+{
+	static const struct agi_grpc_method methods[] = {
+	    {"RegisterService", register_service},
+	    {"DeregisterService", deregister},
+	    {"Discover", discover},
+	    {"Nearest", nearest},
+	};
+
+	return agi_grpc_server_add(server, &agihpc__v1__registry_service__descriptor, methods,
+	                           sizeof methods / sizeof *methods, s);
+}
