@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/http_api.h"
+
+#include "node/log.h"
+
+static void head(struct agi_buf *b, const char *name, const char *type, const char *help)
+{
+	agi_buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
+}
+
+static void one(struct agi_buf *b, const char *name, const char *type, const char *help, uint64_t v)
+{
+	head(b, name, type, help);
+	agi_buf_printf(b, "%s %llu\n", name, (unsigned long long)v);
+}
+
+static void seconds(struct agi_buf *b, const char *name, const char *help, uint64_t us)
+{
+	head(b, name, "gauge", help);
+	agi_buf_printf(b, "%s %llu.%06llu\n", name, (unsigned long long)(us / 1000000),
+	               (unsigned long long)(us % 1000000));
+}
+
+static void core_metrics(struct agi_buf *b, const struct agi_dht_status *d)
+{
+	one(b, "agihpc_ready", "gauge", "1 when this node has joined and serves its slots.", d->is_ready);
+	one(b, "agihpc_incarnation", "gauge", "Starts of this node identity.", d->incarnation);
+	head(b, "agihpc_members", "gauge", "Other hosts of the overlay, by what this node sees of them.");
+	agi_buf_printf(b, "agihpc_members{state=\"up\"} %u\nagihpc_members{state=\"suspect\"} %u\n"
+	                  "agihpc_members{state=\"down\"} %u\n",
+	               d->members_up, d->members_suspect, d->members_down);
+	head(b, "agihpc_slots", "gauge", "Slots this node takes part in, by phase.");
+	agi_buf_printf(b, "agihpc_slots{phase=\"active\"} %u\nagihpc_slots{phase=\"joining\"} %u\n"
+	                  "agihpc_slots{phase=\"sealed\"} %u\nagihpc_slots{phase=\"leaving\"} %u\n",
+	               d->slots_active, d->slots_joining, d->slots_sealed, d->slots_leaving);
+	one(b, "agihpc_hints", "gauge", "Writes owed to hosts that cannot be reached.", d->hints);
+	one(b, "agihpc_calls_in_flight", "gauge", "Client operations open at this node.", d->calls);
+	one(b, "agihpc_rpcs_in_flight", "gauge", "Requests to peers that await an answer.", d->rpcs);
+	one(b, "agihpc_slot_changes_in_flight", "gauge", "Slots this node is changing now.", d->reconfigs);
+	one(b, "agihpc_provider_records", "gauge", "Service records kept for other hosts.", d->providers);
+}
+
+static void host_metrics(struct agi_buf *b, const struct agi_dht_host_stats *h)
+{
+	static const char *const calls[] = {"put",    "get",      "delete",     "owners",
+	                                    "lookup", "register", "deregister", "discover"};
+
+	head(b, "agihpc_messages_received_total", "counter", "Overlay messages from peers, by kind.");
+	for (int k = 1; k < AGI_MSG_KIND_MAX; k++)
+		agi_buf_printf(b, "agihpc_messages_received_total{kind=\"%s\"} %llu\n",
+		               agi_msg_kind_name((enum agi_msg_kind)k),
+		               (unsigned long long)h->messages_in[k]);
+	head(b, "agihpc_messages_sent_total", "counter", "Overlay messages made by the core, by kind.");
+	for (int k = 1; k < AGI_MSG_KIND_MAX; k++)
+		agi_buf_printf(b, "agihpc_messages_sent_total{kind=\"%s\"} %llu\n",
+		               agi_msg_kind_name((enum agi_msg_kind)k),
+		               (unsigned long long)h->messages_out[k]);
+	head(b, "agihpc_operations_total", "counter", "Operations asked for by clients and by the node.");
+	for (int k = 0; k <= AGI_CALL_DISCOVER; k++)
+		agi_buf_printf(b, "agihpc_operations_total{operation=\"%s\"} %llu\n", calls[k],
+		               (unsigned long long)h->calls[k]);
+	head(b, "agihpc_operations_failed_total", "counter", "Operations that ended with an error.");
+	for (int k = 0; k <= AGI_CALL_DISCOVER; k++)
+		agi_buf_printf(b, "agihpc_operations_failed_total{operation=\"%s\"} %llu\n", calls[k],
+		               (unsigned long long)h->calls_failed[k]);
+	one(b, "agihpc_messages_refused_total", "counter", "Messages that were not understood.",
+	    h->decode_errors);
+	one(b, "agihpc_send_errors_total", "counter", "Messages that could not be queued.", h->send_errors);
+	one(b, "agihpc_input_dropped_total", "counter", "Input of peers that made no sense.", h->dropped);
+	one(b, "agihpc_store_refused_total", "counter", "Storage jobs the queue had no room for.",
+	    h->store_refused);
+	one(b, "agihpc_slow_turns_total", "counter", "Turns of the core longer than 10 ms.", h->slow_turns);
+	seconds(b, "agihpc_turn_max_seconds", "Longest turn of the core since start.", h->longest_turn_us);
+}
+
+static void shell_metrics(struct agi_buf *b, struct agi_svc *s)
+{
+	struct agi_store_stats st;
+	struct agi_links_stats l;
+
+	agi_store_stats(s->store, &st);
+	agi_links_stats(s->links, &l);
+	one(b, "agihpc_store_writes_total", "counter", "Write requests made durable.", st.writes);
+	one(b, "agihpc_store_commits_total", "counter", "Synced batches; writes over commits is the group size.",
+	    st.commits);
+	one(b, "agihpc_store_reads_total", "counter", "Reads of one key.", st.reads);
+	one(b, "agihpc_store_scans_total", "counter", "Range reads.", st.scans);
+	one(b, "agihpc_store_queued", "gauge", "Storage requests waiting.", st.queued);
+	one(b, "agihpc_store_disk_bytes", "gauge", "Live bytes on disk.", st.disk_bytes);
+	one(b, "agihpc_store_read_only", "gauge", "1 after a disk error: writes are refused.",
+	    st.is_read_only);
+	one(b, "agihpc_links", "gauge", "Established links to other nodes.", l.links);
+	one(b, "agihpc_link_received_bytes_total", "counter", "Bytes from other nodes, encrypted.", l.bytes_in);
+	one(b, "agihpc_link_sent_bytes_total", "counter", "Bytes to other nodes, encrypted.", l.bytes_out);
+	one(b, "agihpc_link_handshakes_total", "counter", "Links that proved their identity.",
+	    l.handshakes_ok);
+	one(b, "agihpc_link_handshakes_failed_total", "counter", "Links refused: wrong key or broken.",
+	    l.handshakes_failed);
+}
+
+static void log_metrics(struct agi_buf *b, const struct agi_log *log)
+{
+	head(b, "agihpc_log_lines_total", "counter", "Events logged, repeats included.");
+	for (int i = AGI_LOG_ERROR; i <= AGI_LOG_DEBUG; i++)
+		agi_buf_printf(b, "agihpc_log_lines_total{level=\"%s\"} %llu\n",
+		               agi_log_level_name((enum agi_log_level)i),
+		               (unsigned long long)agi_log_count(log, (enum agi_log_level)i));
+}
+
+static void metrics(struct agi_http_api *api, struct agi_buf *b)
+{
+	struct agi_dht_status d;
+
+	agi_dht_status(agi_dht_host_core(api->svc->host), &d);
+	head(b, "agihpc_build_info", "gauge", "Version of this node, always 1.");
+	agi_buf_printf(b, "agihpc_build_info{version=\"%s\"} 1\n", AGI_VERSION);
+	core_metrics(b, &d);
+	host_metrics(b, agi_dht_host_stats(api->svc->host));
+	shell_metrics(b, api->svc);
+	log_metrics(b, api->svc->log);
+	seconds(b, "agihpc_loop_lag_max_seconds", "Greatest lateness of the event loop since start.",
+	        api->lag_max_us);
+	if (api->more_metrics)
+		api->more_metrics(api->ctx, b);
+}
+
+static int healthz(struct agi_http_api *api, struct agi_buf *b)
+{
+	char why[128];
+
+	if (agi_svc_is_ready(api->svc, why)) {
+		agi_buf_put_str(b, AGI_STR("ok\n"));
+		return 200;
+	}
+	agi_buf_printf(b, "not ready: %s\n", why);
+	return 503;
+}
+
+int agi_http_api_get(void *ctx, const char *path, const char *query, struct agi_buf *body,
+                     const char **content_type)
+{
+	struct agi_http_api *api = ctx;
+	(void)query;
+
+	*content_type = "text/plain; charset=utf-8";
+	if (strcmp(path, "/healthz") == 0)
+		return healthz(api, body);
+	if (strcmp(path, "/metrics") == 0) {
+		*content_type = "text/plain; version=0.0.4; charset=utf-8";
+		metrics(api, body);
+		return 200;
+	}
+	agi_buf_put_str(body, AGI_STR("not found: /metrics and /healthz are served here\n"));
+	return 404;
+}

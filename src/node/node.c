@@ -1,0 +1,625 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/node.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <sodium.h>
+
+#include "net/listener.h"
+#include "node/advert.h"
+#include "node/bootstrap.h"
+#include "node/http_api.h"
+#include "node/identity.h"
+#include "node/log.h"
+#include "node/msg_codec.h"
+#include "node/netif.h"
+#include "node/notify.h"
+#include "node/role_host.h"
+#include "node/safety_plane.h"
+
+enum {
+	TICK_MS = 100,        /* readiness, health of roles, lateness of the loop */
+	ROLES_MAX = 16,
+	OVERLAY_SERVICES = 4
+};
+
+struct agi_node {
+	const struct agi_config *config;
+	struct event_base *base;
+	struct agi_log *log;
+	bool force_init;
+
+	struct agi_identity identity;
+	struct agi_addr advertise;
+	struct agi_resolver *resolver; /* NULL without a bootstrap list */
+	struct agi_resolved resolved;
+	struct event *resolver_ready;
+
+	struct agi_store *store;
+	struct agi_links *links;
+	struct agi_dht_host *host;
+	struct agi_health_checks *checks;
+	struct agi_adverts *adverts;
+
+	struct agi_listener *listener;
+	struct agi_grpc_server *server;
+	struct agi_http *http;
+	struct agi_http_api http_api;
+	struct agi_svc svc;
+	struct agi_svc_health health;
+	struct agi_safety_plane *safety;
+	struct agi_role_host *roles[ROLES_MAX];
+	size_t n_roles;
+
+	struct event *tick;
+	uint64_t tick_due_us;
+	uint64_t next_second_us, next_resolve_us;
+	bool was_ready, was_read_only;
+};
+
+/* --- connections of the overlay port ------------------------------------------------------------------ */
+static void on_grpc(void *ctx, int fd, const struct agi_addr *remote)
+{
+	agi_grpc_server_accept(((struct agi_node *)ctx)->server, fd, remote);
+}
+
+static void on_http(void *ctx, int fd, const struct agi_addr *remote)
+{
+	agi_http_accept(((struct agi_node *)ctx)->http, fd, remote);
+}
+
+static void on_link(void *ctx, int fd, const struct agi_addr *remote)
+{
+	agi_links_accept(((struct agi_node *)ctx)->links, fd, remote);
+}
+
+/* --- messages of peers --------------------------------------------------------------------------------- */
+static void on_message(void *ctx, const struct agi_id *peer, const struct agi_addr *remote,
+                       enum agi_chan chan, struct agi_str payload)
+{
+	struct agi_node *n = ctx;
+	struct agi_envelope env;
+	struct agi_why why;
+	enum agi_err e = agi_envelope_open(payload, &env, &why);
+
+	if (e) {
+		AGI_LOG(n->log, AGI_LOG_WARN, "envelope_refused", agi_kv_id("node", peer),
+		        agi_kv_addr("addr", remote), agi_kv_z("err", agi_err_name(e)),
+		        agi_kv_z("why", why.text));
+		return;
+	}
+	if (env.kind == AGI_BODY_DHT)
+		agi_dht_host_on_message(n->host, peer, remote, chan, env.body);
+	else
+		agi_safety_plane_on_message(n->safety, &(struct agi_peer){*peer, *remote}, &env);
+}
+
+static void on_down(void *ctx, const struct agi_id *peer, const struct agi_addr *dialled,
+                    enum agi_chan chan, enum agi_err err, const struct agi_why *why)
+{
+	struct agi_node *n = ctx;
+
+	AGI_LOG(n->log, err == AGI_E_AUTH ? AGI_LOG_WARN : AGI_LOG_DEBUG, "link_down",
+	        agi_kv_id("node", peer), agi_kv_addr("addr", dialled), agi_kv_u("channel", chan),
+	        agi_kv_z("err", agi_err_name(err)), agi_kv_z("why", why ? why->text : ""));
+	if (!err)
+		return; /* it closed in order, nothing was lost */
+	if (chan == AGI_CHAN_SAFETY)
+		agi_safety_plane_on_unreachable(n->safety, peer);
+	else
+		agi_dht_host_on_down(n->host, peer, dialled, err);
+}
+
+/* --- the safety plane's hooks ---------------------------------------------------------------------------- */
+static enum agi_err safety_send(void *ctx, const struct agi_peer *to, struct agi_str envelope)
+{
+	struct agi_node *n = ctx;
+
+	return agi_links_send(n->links, &to->id, &to->addr, AGI_CHAN_SAFETY, envelope);
+}
+
+static size_t safety_instances(void *ctx, struct agi_str service, struct agi_instance *out, size_t max)
+{
+	struct agi_node *n = ctx;
+
+	return agi_dht_known_instances(agi_dht_host_core(n->host), service, out, max);
+}
+
+static enum agi_err open_safety(struct agi_node *n, struct agi_why *why)
+{
+	const struct agi_safety_hooks hooks = {.send = safety_send, .instances = safety_instances};
+	enum agi_err e = agi_safety_plane_new(n->base, n->config, &n->identity.id, &hooks, n,
+	                                      &n->safety, why);
+
+	if (e)
+		return e;
+	e = agi_safety_plane_serve_checks(n->safety, n->server);
+	return e ? agi_fail(why, e, "safety service: %s", agi_err_text(e)) : AGI_OK;
+}
+
+/* --- roles ---------------------------------------------------------------------------------------------- */
+static bool has_erisml(struct agi_node *n)
+{
+	struct agi_instance i;
+
+	return n->config->gateway.erisml_address.host[0] ||
+	       safety_instances(n, AGI_STR("erisml"), &i, 1) > 0;
+}
+
+/* A gateway without any ErisML could only vote BLOCK: it is not offered for panels. */
+static bool role_serves(void *ctx, const struct agi_role_def *role)
+{
+	struct agi_node *n = ctx;
+
+	if (n->svc.is_stopping)
+		return false;
+	return strcmp(role->name, "safety-gateway") != 0 || has_erisml(n);
+}
+
+static enum agi_err role_is_serving(void *ctx, struct agi_str role, bool *out)
+{
+	struct agi_node *n = ctx;
+
+	for (size_t i = 0; i < n->n_roles; i++) {
+		const struct agi_role_def *def = agi_role_host_def(n->roles[i]);
+
+		if (!agi_str_eq(role, agi_str_of(def->name)))
+			continue;
+		*out = role_serves(n, def);
+		return AGI_OK;
+	}
+	return AGI_E_NOT_FOUND;
+}
+
+static enum agi_err add_role(void *ctx, const struct agi_role_def *role,
+                             struct agi_grpc_server *server)
+{
+	struct agi_node *n = ctx;
+
+	return strcmp(role->name, "erisml") == 0 ? agi_safety_plane_serve_erisml(n->safety, server)
+	                                         : agi_safety_plane_serve_checks(n->safety, server);
+}
+
+static enum agi_err open_role(struct agi_node *n, const char *name, struct agi_why *why)
+{
+	const struct agi_role_def *def = agi_role_def_of(name);
+	uint16_t port;
+
+	if (!def)
+		return agi_fail(why, AGI_E_INVALID, "role \"%s\" is not known here: erisml, safety-gateway",
+		                name);
+	if (n->n_roles == ROLES_MAX)
+		return agi_fail(why, AGI_E_FULL, "more than %d roles", ROLES_MAX);
+	port = strcmp(name, "safety-gateway") == 0 && n->config->gateway.port ? n->config->gateway.port
+	                                                                      : def->port;
+	return agi_role_host_new(n->base, def, &n->config->node.role_address, port,
+	                         &n->roles[n->n_roles++], why);
+}
+
+/* --- what runs beside the events ------------------------------------------------------------------------ */
+static void tell_ready(struct agi_node *n)
+{
+	char why[128], text[AGI_ADDR_TEXT], state[256];
+	bool is_ready = agi_svc_is_ready(&n->svc, why);
+
+	if (is_ready == n->was_ready)
+		return;
+	n->was_ready = is_ready;
+	agi_addr_format(text, &n->advertise);
+	if (is_ready)
+		AGI_LOG(n->log, AGI_LOG_INFO, "ready", agi_kv_id("node", &n->identity.id),
+		        agi_kv_z("addr", text),
+		        agi_kv_u("after_ms", (agi_clock_now().mono_us - n->svc.started_us) / 1000));
+	else
+		AGI_LOG(n->log, AGI_LOG_WARN, "not_ready", agi_kv_z("why", why));
+	snprintf(state, sizeof state, "STATUS=%s %s", is_ready ? "ready" : "not ready:",
+	         is_ready ? text : why);
+	agi_notify(state);
+}
+
+static void tell_read_only(struct agi_node *n)
+{
+	struct agi_store_stats st;
+
+	agi_store_stats(n->store, &st);
+	if (st.is_read_only && !n->was_read_only)
+		AGI_LOG(n->log, AGI_LOG_ERROR, "store_read_only", agi_kv_z("why", st.read_only_why.text));
+	n->was_read_only = st.is_read_only;
+}
+
+static void tell_roles(struct agi_node *n)
+{
+	for (size_t i = 0; i < n->n_roles; i++) {
+		const char *name = agi_role_host_def(n->roles[i])->name;
+		bool is_serving = false;
+
+		if (role_is_serving(n, agi_str_of(name), &is_serving) == AGI_OK)
+			agi_adverts_set_role(n->adverts, name, is_serving, 0);
+	}
+}
+
+static void resolve_again(struct agi_node *n, uint64_t now_us)
+{
+	struct agi_dht_status st;
+
+	if (!n->resolver || now_us < n->next_resolve_us)
+		return;
+	n->next_resolve_us = now_us + (uint64_t)AGI_RESOLVE_AGAIN_MS * 1000;
+	agi_dht_status(agi_dht_host_core(n->host), &st);
+	if (!st.is_joined && agi_resolver_begin(n->resolver))
+		AGI_LOG(n->log, AGI_LOG_WARN, "resolver_failed");
+}
+
+static void on_resolved(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_node *n = arg;
+	struct agi_resolved r;
+	(void)fd;
+	(void)what;
+
+	if (!agi_resolver_take(n->resolver, &r))
+		return;
+	agi_bootstrap_name_self(&r, &n->advertise, agi_listener_addr(n->listener));
+	if (r.n_failed)
+		AGI_LOG(n->log, AGI_LOG_WARN, "bootstrap_unresolved", agi_kv_u("names", r.n_failed),
+		        agi_kv_z("first", r.failed));
+	if (r.n == n->resolved.n && memcmp(r.addr, n->resolved.addr, r.n * sizeof r.addr[0]) == 0)
+		return;
+	n->resolved = r;
+	agi_dht_host_set_bootstrap(n->host, r.addr, r.n,
+	                           agi_bootstrap_is_first(&r, &n->advertise));
+}
+
+static void every_second(struct agi_node *n)
+{
+	agi_log_flush_repeats(n->log);
+	tell_read_only(n);
+	if (!n->svc.is_stopping)
+		agi_adverts_tick(n->adverts);
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_node *n = arg;
+	uint64_t now_us = agi_clock_now().mono_us;
+	(void)fd;
+	(void)what;
+
+	if (now_us > n->tick_due_us && now_us - n->tick_due_us > n->http_api.lag_max_us)
+		n->http_api.lag_max_us = now_us - n->tick_due_us;
+	tell_ready(n);
+	tell_roles(n);
+	resolve_again(n, now_us);
+	if (now_us >= n->next_second_us) {
+		n->next_second_us = now_us + 1000000;
+		every_second(n);
+	}
+	n->tick_due_us = agi_clock_now().mono_us + TICK_MS * 1000;
+	event_add(n->tick, &(struct timeval){.tv_usec = TICK_MS * 1000});
+}
+
+/* --- building: ports first (a second daemon must fail at once), then disk, keys, network ------------------ */
+static enum agi_err open_ports(struct agi_node *n, struct agi_why *why)
+{
+	struct agi_listener_cfg cfg = {.addr = n->config->node.listen, .ctx = n};
+	enum agi_err e;
+
+	cfg.on_wire[AGI_WIRE_GRPC] = on_grpc;
+	cfg.on_wire[AGI_WIRE_HTTP] = on_http;
+	cfg.on_wire[AGI_WIRE_LINK] = on_link;
+	e = agi_listener_new(n->base, &cfg, &n->listener, why);
+	for (size_t i = 0; i < n->config->node.roles.n && !e; i++)
+		e = open_role(n, n->config->node.roles.v[i], why);
+	return e;
+}
+
+static enum agi_err open_disk(struct agi_node *n, struct agi_why *why)
+{
+	const struct agi_config *c = n->config;
+	struct agi_store_cfg cfg = {.cache_bytes = c->node.store.cache_bytes,
+	                            .memtable_bytes = c->node.store.memtable_bytes};
+	char path[4096];
+	enum agi_err e = agi_data_dir_open(c->node.data_dir, why);
+
+	if (e)
+		return e;
+	if (snprintf(path, sizeof path, "%s/store", c->node.data_dir) >= (int)sizeof path)
+		return agi_fail(why, AGI_E_INVALID, "node.data_dir: the path is too long");
+	cfg.path = path;
+	e = agi_store_open(&cfg, &n->store, why);
+	if (e == AGI_E_EXISTS)
+		return AGI_E_DENIED; /* another daemon has it; EXISTS is kept for addresses */
+	return e ? e : agi_identity_load(&n->identity, c->node.data_dir, why);
+}
+
+static enum agi_err open_links(struct agi_node *n, struct agi_why *why)
+{
+	static const struct agi_links_handlers handlers = {on_message, on_down};
+	const struct agi_config *c = n->config;
+	struct agi_links_cfg cfg = {.n_psk = 1};
+	enum agi_err e;
+
+	if (!c->node.cluster_key_file[0])
+		return agi_fail(why, AGI_E_INVALID,
+		                "no cluster key: make one with \"agihpc-ctl keygen\", give the same file to "
+		                "every node (--cluster-key FILE, or node.cluster_key_file)");
+	e = agi_cluster_key_read(cfg.psk[0], c->node.cluster_key_file, why);
+	if (!e && c->node.cluster_key_file_old[0]) {
+		e = agi_cluster_key_read(cfg.psk[1], c->node.cluster_key_file_old, why);
+		cfg.n_psk = 2;
+	}
+	if (!e) {
+		memcpy(cfg.seckey, n->identity.seckey, sizeof cfg.seckey);
+		e = agi_links_new(n->base, &cfg, &handlers, n, &n->links);
+		if (e)
+			agi_fail(why, e, "links: %s", agi_err_text(e));
+	}
+	sodium_memzero(&cfg, sizeof cfg);
+	return e;
+}
+
+static enum agi_err find_bootstrap(struct agi_node *n, struct agi_why *why)
+{
+	const struct agi_endpoints *list = &n->config->dht.bootstrap_nodes;
+
+	if (list->n && agi_resolver_new(list, &n->resolver))
+		return agi_fail(why, AGI_E_NOMEM, "out of memory");
+	if (n->resolver && !agi_bootstrap_wait(n->resolver, AGI_RESOLVE_WAIT_MS, &n->resolved))
+		AGI_LOG(n->log, AGI_LOG_WARN, "bootstrap_unresolved",
+		        agi_kv_z("why", "name service does not answer, trying on"));
+	if (n->resolved.n_failed)
+		AGI_LOG(n->log, AGI_LOG_WARN, "bootstrap_unresolved",
+		        agi_kv_u("names", n->resolved.n_failed), agi_kv_z("first", n->resolved.failed));
+	agi_bootstrap_advertise(&n->advertise, &n->config->node.advertise,
+	                        agi_listener_addr(n->listener), &n->resolved);
+	agi_bootstrap_name_self(&n->resolved, &n->advertise, agi_listener_addr(n->listener));
+	return AGI_OK;
+}
+
+static void fill_dht_cfg(struct agi_node *n, struct agi_dht_cfg *c)
+{
+	const struct agi_config *f = n->config;
+
+	memcpy(c->seckey, n->identity.seckey, sizeof c->seckey);
+	randombytes_buf(&c->seed, sizeof c->seed);
+	c->self.id = n->identity.id;
+	c->self.incarnation = n->identity.incarnation;
+	c->self.addr = n->advertise;
+	c->self.weight_milli = (uint32_t)(f->node.weight * 1000 + 0.5);
+	snprintf(c->self.zone, sizeof c->self.zone, "%s", f->node.zone);
+	memcpy(c->bootstrap, n->resolved.addr, sizeof c->bootstrap);
+	c->n_bootstrap = n->resolved.n;
+	c->is_first_listed = agi_bootstrap_is_first(&n->resolved, &n->advertise);
+	c->force_init = n->force_init;
+	c->slot_bits = f->node.slot_bits;
+	c->replicas = f->dht.replication_factor;
+	c->virtual_nodes = f->dht.virtual_nodes;
+	c->down_after_ms = f->node.down_after_ms;
+	c->stable_ms = f->node.stable_after_ms;
+	c->genesis_wait_ms = f->node.genesis_wait_ms;
+}
+
+static enum agi_err open_core(struct agi_node *n, struct agi_why *why)
+{
+	struct agi_dht_host_cfg cfg = {
+	    .base = n->base, .links = n->links, .store = n->store, .log = n->log};
+	struct agi_dht_status st;
+	enum agi_err e;
+
+	fill_dht_cfg(n, &cfg.dht);
+	e = agi_dht_host_new(&cfg, &n->host, why);
+	sodium_memzero(&cfg.dht.seckey, sizeof cfg.dht.seckey);
+	if (e)
+		return e;
+	agi_dht_status(agi_dht_host_core(n->host), &st);
+	if (n->config->dht.bootstrap_nodes.n == 0 && agi_id_is_zero(&st.cluster) && !n->force_init)
+		return agi_fail(why, AGI_E_INVALID,
+		                "nothing to join: give --bootstrap HOST:PORT,… (dht.bootstrap_nodes), or "
+		                "--init to create a new cluster");
+	if (n->force_init && !agi_id_is_zero(&st.cluster))
+		return agi_fail(why, AGI_E_INVALID,
+		                "--init: %s already belongs to a cluster; start without --init to return to it",
+		                n->config->node.data_dir);
+	return AGI_OK;
+}
+
+static void on_verdict(void *ctx, struct agi_str service, struct agi_str address, bool is_healthy,
+                       const char *detail)
+{
+	struct agi_node *n = ctx;
+
+	AGI_LOG(n->log, is_healthy ? AGI_LOG_INFO : AGI_LOG_WARN, "service_health",
+	        agi_kv_str("service", service), agi_kv_str("address", address),
+	        agi_kv_b("healthy", is_healthy), agi_kv_z("detail", detail));
+	agi_dht_host_set_health(n->host, service, address, is_healthy, 0);
+}
+
+static bool is_own_role(const struct agi_node *n, const char *name)
+{
+	for (size_t i = 0; i < n->n_roles; i++)
+		if (strcmp(agi_role_host_def(n->roles[i])->name, name) == 0)
+			return true;
+	return false;
+}
+
+static enum agi_err open_adverts(struct agi_node *n, struct agi_why *why)
+{
+	const struct agi_config_services *s = &n->config->dht.services;
+	struct agi_addr addr;
+	enum agi_err e = agi_health_checks_new(n->base, on_verdict, n, &n->checks);
+
+	if (!e)
+		e = agi_adverts_new(n->host, n->checks, n->log, &n->adverts);
+	if (e)
+		return agi_fail(why, e, "out of memory");
+	for (size_t i = 0; i < n->n_roles && !e; i++) {
+		addr = *agi_role_host_addr(n->roles[i]);
+		if (agi_ip_is_wildcard(&addr))
+			memcpy(addr.ip, n->advertise.ip, sizeof addr.ip);
+		e = agi_adverts_add_role(n->adverts, agi_role_host_def(n->roles[i])->name, &addr);
+	}
+	for (size_t i = 0; i < s->n && !e; i++)
+		if (!is_own_role(n, s->v[i].name))
+			e = agi_adverts_add_service(n->adverts, &s->v[i], &n->advertise, why);
+	return e;
+}
+
+/* --- servers ------------------------------------------------------------------------------------------------ */
+static bool overlay_is_serving(void *ctx)
+{
+	char why[128];
+
+	return agi_svc_is_ready(&((struct agi_node *)ctx)->svc, why);
+}
+
+static void fill_svc(struct agi_node *n)
+{
+	static const char *const names[OVERLAY_SERVICES] = {
+	    "agihpc.v1.KvService",
+	    "agihpc.v1.RegistryService",
+	    "agihpc.v1.NodeService",
+	    "agi.safety.v1.PreActionSafetyService",
+	};
+
+	n->svc = (struct agi_svc){.host = n->host,
+	                          .links = n->links,
+	                          .store = n->store,
+	                          .checks = n->checks,
+	                          .log = n->log,
+	                          .config = n->config,
+	                          .self = n->identity.id,
+	                          .advertise = n->advertise,
+	                          .started_us = agi_clock_now().mono_us,
+	                          .role_is_serving = role_is_serving,
+	                          .ctx = n};
+	n->health = (struct agi_svc_health){names, OVERLAY_SERVICES, overlay_is_serving, n};
+	n->http_api.svc = &n->svc;
+}
+
+static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
+{
+	static const struct agi_grpc_server_cfg cfg;
+	enum agi_err e;
+
+	fill_svc(n);
+	e = agi_http_new(n->base, agi_http_api_get, &n->http_api, &n->http);
+	if (!e)
+		e = agi_grpc_server_new(n->base, &cfg, &n->server);
+	if (!e)
+		e = agi_svc_kv_add(n->server, &n->svc);
+	if (!e)
+		e = agi_svc_registry_add(n->server, &n->svc);
+	if (!e)
+		e = agi_svc_node_add(n->server, &n->svc);
+	if (!e)
+		e = agi_svc_health_add(n->server, &n->health);
+	return e ? agi_fail(why, e, "gRPC services: %s", agi_err_text(e)) : AGI_OK;
+}
+
+static enum agi_err open_roles(struct agi_node *n, struct agi_why *why)
+{
+	const struct agi_role_hooks hooks = {
+	    .add = add_role, .is_serving = role_serves, .ctx = n, .http = n->http};
+	enum agi_err e = AGI_OK;
+
+	for (size_t i = 0; i < n->n_roles && !e; i++)
+		e = agi_role_host_serve(n->roles[i], &hooks, why);
+	return e;
+}
+
+static enum agi_err open_events(struct agi_node *n, struct agi_why *why)
+{
+	n->tick = evtimer_new(n->base, on_tick, n);
+	if (n->resolver)
+		n->resolver_ready = event_new(n->base, agi_resolver_fd(n->resolver),
+		                              EV_READ | EV_PERSIST, on_resolved, n);
+	if (!n->tick || (n->resolver && (!n->resolver_ready || event_add(n->resolver_ready, NULL))))
+		return agi_fail(why, AGI_E_NOMEM, "out of memory");
+	return AGI_OK;
+}
+
+enum agi_err agi_node_new(const struct agi_node_cfg *cfg, struct agi_node **out, struct agi_why *why)
+{
+	static enum agi_err (*const steps[])(struct agi_node *, struct agi_why *) = {
+	    open_ports, open_disk,    find_bootstrap, open_links, open_core,
+	    open_adverts, open_servers, open_safety,    open_roles, open_events};
+	struct agi_node *n = calloc(1, sizeof *n);
+	enum agi_err e = AGI_OK;
+
+	if (!n)
+		return agi_fail(why, AGI_E_NOMEM, "out of memory");
+	n->config = cfg->config;
+	n->base = cfg->base;
+	n->log = cfg->log;
+	n->force_init = cfg->force_init;
+	for (size_t i = 0; i < sizeof steps / sizeof *steps && !e; i++)
+		e = steps[i](n, why);
+	if (e) {
+		agi_node_free(n);
+		return e;
+	}
+	*out = n;
+	return AGI_OK;
+}
+
+/* --- life --------------------------------------------------------------------------------------------------- */
+void agi_node_start(struct agi_node *n)
+{
+	AGI_LOG(n->log, AGI_LOG_INFO, "started", agi_kv_z("version", AGI_VERSION),
+	        agi_kv_id("node", &n->identity.id), agi_kv_b("new_identity", n->identity.is_new),
+	        agi_kv_u("incarnation", n->identity.incarnation), agi_kv_addr("addr", &n->advertise),
+	        agi_kv_addr("listen", agi_listener_addr(n->listener)),
+	        agi_kv_z("zone", n->config->node.zone), agi_kv_u("roles", n->n_roles),
+	        agi_kv_u("bootstrap", n->resolved.n));
+	agi_dht_host_start(n->host);
+	for (size_t i = 0; agi_role_def_at(i); i++)
+		agi_dht_host_follow(n->host, agi_str_of(agi_role_def_at(i)->name));
+	agi_adverts_check_loaded(n->adverts);
+	n->tick_due_us = agi_clock_now().mono_us;
+	on_tick(-1, 0, n);
+	agi_notify("READY=1\nSTATUS=joining");
+}
+
+void agi_node_stop(struct agi_node *n)
+{
+	if (n->svc.is_stopping)
+		return;
+	n->svc.is_stopping = true;
+	agi_notify("STOPPING=1");
+	AGI_LOG(n->log, AGI_LOG_INFO, "stopping");
+	agi_listener_free(n->listener);
+	n->listener = NULL;
+	agi_dht_host_stop(n->host);
+	agi_grpc_server_drain(n->server);
+	for (size_t i = 0; i < n->n_roles; i++)
+		agi_role_host_drain(n->roles[i]);
+	event_base_loopexit(n->base, &(struct timeval){0, AGI_STOP_GRACE_MS * 1000});
+}
+
+/* Servers first: their open calls are cancelled in the core; the store last: it writes what is queued. */
+void agi_node_free(struct agi_node *n)
+{
+	if (!n)
+		return;
+	agi_listener_free(n->listener);
+	for (size_t i = 0; i < n->n_roles; i++)
+		agi_role_host_free(n->roles[i]);
+	agi_grpc_server_free(n->server);
+	agi_http_free(n->http);
+	agi_safety_plane_free(n->safety);
+	agi_adverts_free(n->adverts);
+	agi_health_checks_free(n->checks);
+	agi_links_free(n->links);
+	agi_dht_host_free(n->host);
+	agi_store_close(n->store);
+	agi_resolver_free(n->resolver);
+	if (n->resolver_ready)
+		event_free(n->resolver_ready);
+	if (n->tick)
+		event_free(n->tick);
+	agi_identity_wipe(&n->identity);
+	free(n);
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The listeners of this node's roles: each role has its port of the guide, a gRPC server of its own with the
+ * role's services and grpc.health.v1, and /metrics and /healthz beside them. */
+#ifndef AGI_NODE_ROLE_HOST_H
+#define AGI_NODE_ROLE_HOST_H
+
+#include "config/config.h"
+#include "net/grpc.h"
+#include "net/http.h"
+
+struct event_base;
+struct agi_role_host;
+
+struct agi_role_def {
+	const char *name;            /* "erisml" */
+	uint16_t port;               /* default */
+	const char *const *services; /* full gRPC names, for Health */
+	size_t n_services;
+};
+/* The roles this version knows; NULL for other names. */
+const struct agi_role_def *agi_role_def_of(const char *name);
+/* i-th, NULL past the end. */
+const struct agi_role_def *agi_role_def_at(size_t i);
+
+struct agi_role_hooks {
+	/* Adds the role's services to its server. */
+	enum agi_err (*add)(void *ctx, const struct agi_role_def *role, struct agi_grpc_server *server);
+	bool (*is_serving)(void *ctx, const struct agi_role_def *role);
+	void *ctx;
+	struct agi_http *http;              /* serves GET on the role's port too */
+	agi_grpc_observe_fn *observe;       /* may be NULL */
+	void *observe_ctx;
+};
+/* Binds the role's port on ip. EXISTS + why when it is in use. Connections wait until _serve. */
+AGI_MUST_USE enum agi_err agi_role_host_new(struct event_base *base, const struct agi_role_def *role,
+                                            const struct agi_addr *ip, uint16_t port,
+                                            struct agi_role_host **out, struct agi_why *why);
+AGI_MUST_USE enum agi_err agi_role_host_serve(struct agi_role_host *h,
+                                              const struct agi_role_hooks *hooks,
+                                              struct agi_why *why);
+/* No new connections; open calls may end. */
+void agi_role_host_drain(struct agi_role_host *h);
+/* NULL is allowed. */
+void agi_role_host_free(struct agi_role_host *h);
+const struct agi_role_def *agi_role_host_def(const struct agi_role_host *h);
+const struct agi_addr *agi_role_host_addr(const struct agi_role_host *h);
+
+#endif
