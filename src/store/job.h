@@ -17,7 +17,7 @@ struct agi_job {
 	size_t n_ranges;            /* WRITE: range deletions among the operations */
 	bool is_staged;             /* WRITE: in the batch that is not committed yet */
 	bool is_from_overlay;       /* GET: answered from that batch */
-	char data[];
+	_Alignas(struct agi_storage_op) char data[]; /* operations, then bytes */
 };
 
 struct agi_jobs { /* a list in submission order */
