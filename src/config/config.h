@@ -62,7 +62,8 @@ struct agi_config_service {
 	uint32_t check_interval_ms; /* default 5000 */
 	enum agi_check_kind check;  /* default tcp */
 	char *check_path;           /* http: request path; grpc: service name; "" = "/" or overall */
-	uint32_t check_timeout_ms;  /* default 1000, never above the interval */
+	uint32_t check_timeout_ms;  /* default 1000 or the interval if that is shorter */
+	unsigned line;              /* where it begins, in the file that dht.services came from */
 };
 struct agi_config_services {
 	struct agi_config_service *v;
@@ -166,8 +167,8 @@ void agi_config_dump(const struct agi_config *c, struct agi_buf *out);
 /* --- queries ------------------------------------------------------------------------------------ */
 /* One row of the schema, for messages, completion and tests. */
 struct agi_config_key {
-	const char *path;   /* "dht.replication_factor" */
-	const char *type;   /* "a whole number, 1..7" */
+	char path[64];      /* "dht.replication_factor" */
+	char type[160];     /* "a whole number, 1..7" */
 	const char *preset; /* the default as it would be written; "" = not given */
 	const char *help;   /* one line */
 	bool is_for_later;  /* accepted, not used by this version */

@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "config/schema.h"
+
+#include <assert.h>
+#include <stdio.h>
+
+#define AT(member) offsetof(struct agi_config, member)
+#define IN(member) offsetof(struct agi_config_service, member)
+
+enum { MINUTE_MS = 60000, HOUR_MS = 3600000, DAY_MS = 86400000 };
+
+/* In the order of the enums of config.h. */
+static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
+static const char *const log_formats[] = {"logfmt", "json", NULL};
+static const char *const consistencies[] = {"eventual", "strong", NULL};
+static const char *const evaluations[] = {"strict", "reference", NULL};
+static const char *const fail_actions[] = {"BLOCK", NULL};
+static const char *const bond_actions[] = {"BLOCK", "REVISE", NULL};
+static const char *const check_kinds[] = {"tcp", "grpc", "http", "none", NULL};
+
+static const char only_block[] = "a failure never becomes a permission";
+
+/* --- refusals --------------------------------------------------------------------------------- */
+static const char *refuse_role(const char *text)
+{
+	static const char *const now[] = {"erisml", "safety-gateway"};
+	static const char *const later[] = {
+	    "in-action",       "post-action", "episodic-memory", "semantic-memory", "procedural-memory",
+	    "lh-planner",      "rh-world-model", "metacognition", "event-fabric",   "metrics"};
+
+	for (size_t i = 0; i < sizeof now / sizeof *now; i++)
+		if (strcmp(text, now[i]) == 0)
+			return NULL;
+	for (size_t i = 0; i < sizeof later / sizeof *later; i++)
+		if (strcmp(text, later[i]) == 0)
+			return "this role is not in this version, expected erisml or safety-gateway";
+	return "no such role, expected erisml or safety-gateway";
+}
+
+static const char *refuse_label(const char *text)
+{
+	size_t n = strlen(text);
+
+	if (n == 0 || n > AGI_SERVICE_NAME_MAX || text[0] == '-' || text[n - 1] == '-' ||
+	    strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") != n)
+		return "expected a name of a-z, 0-9 and '-' inside, at most 63 bytes";
+	return NULL;
+}
+
+static const char *refuse_zone(const char *text)
+{
+	if (strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") !=
+	    strlen(text))
+		return "expected letters, digits, '-', '_' and '.' only";
+	return NULL;
+}
+
+static const char *refuse_host(const char *text)
+{
+	if (*text && strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.:") !=
+	                 strlen(text))
+		return "expected a host name or an ip address";
+	return NULL;
+}
+
+/* --- the table -------------------------------------------------------------------------------- */
+const struct agi_key_spec agi_config_spec[] = {
+    {"node.listen", AGI_V_ADDR, AT(node.listen), .min = 5000, .preset = "0.0.0.0:5000",
+     .help = "Address and port of the overlay: node links, gRPC and HTTP."},
+    {"node.advertise", AGI_V_ADDR, AT(node.advertise), .min = 5000, .preset = "",
+     .help = "Address that other nodes are told to use, when it is not the one of listen."},
+    {"node.data_dir", AGI_V_TEXT, AT(node.data_dir), 1, 900, .preset = "/var/lib/agihpc",
+     .help = "Directory of the node's key and of everything it remembers."},
+    {"node.zone", AGI_V_TEXT, AT(node.zone), 0, AGI_ZONE_MAX, .preset = "", .refuse = refuse_zone,
+     .help = "Fault domain (rack, room): replicas and safety panels spread over zones."},
+    {"node.weight", AGI_V_REAL, AT(node.weight), 0.125, 8, .preset = "1",
+     .help = "Share of the data this host takes, relative to a host of weight 1."},
+    {"node.roles", AGI_V_TEXTS, AT(node.roles), .max = AGI_SERVICE_NAME_MAX, .preset = "",
+     .refuse = refuse_role, .help = "Roles this host serves."},
+    {"node.role_address", AGI_V_IP, AT(node.role_address), .preset = "",
+     .help = "Address the ports of roles listen on, when it is not the one of listen."},
+    {"node.cluster_key_file", AGI_V_TEXT, AT(node.cluster_key_file), 1, 900,
+     .preset = "/etc/agihpc/cluster.key", .help = "File with the key that all nodes share."},
+    {"node.cluster_key_file_old", AGI_V_TEXT, AT(node.cluster_key_file_old), 0, 900, .preset = "",
+     .help = "File with the previous cluster key, accepted too while keys are changed."},
+    {"node.log_level", AGI_V_CHOICE, AT(node.log_level), .choices = log_levels, .preset = "info",
+     .help = "Least important kind of message that is logged."},
+    {"node.log_format", AGI_V_CHOICE, AT(node.log_format), .choices = log_formats, .preset = "logfmt",
+     .help = "Form of a log line."},
+    {"node.slot_bits", AGI_V_WHOLE, AT(node.slot_bits), 4, AGI_SLOT_BITS_MAX, .preset = "12",
+     .help = "The data is cut into 2^slot_bits slots; the same on every node of a cluster."},
+    {"node.down_after", AGI_V_DURATION, AT(node.down_after_ms), 100, DAY_MS, .preset = "5m",
+     .help = "A host that is down for so long is replaced where it held data."},
+    {"node.stable_after", AGI_V_DURATION, AT(node.stable_after_ms), 50, HOUR_MS, .preset = "1500ms",
+     .help = "Membership must be unchanged for so long before data moves."},
+    {"node.genesis_wait", AGI_V_DURATION, AT(node.genesis_wait_ms), 0, 10 * MINUTE_MS, .preset = "3s",
+     .help = "How long the first bootstrap node waits for an existing cluster before it makes one."},
+    {"node.store.cache_size", AGI_V_SIZE, AT(node.store.cache_bytes), 1 << 20, 1ull << 36,
+     .preset = "8MiB", .help = "Memory for blocks read from disk."},
+    {"node.store.memtable_size", AGI_V_SIZE, AT(node.store.memtable_bytes), 1 << 20, 1ull << 36,
+     .preset = "16MiB", .help = "Memory for writes that are in the log but not yet in table files."},
+
+    {"dht.bootstrap_nodes", AGI_V_ENDPOINTS, AT(dht.bootstrap_nodes), .min = 5000,
+     .max = AGI_BOOTSTRAP_MAX, .preset = "",
+     .help = "Nodes asked for the way in; the same list on every host, the first may make the cluster."},
+    {"dht.replication_factor", AGI_V_WHOLE, AT(dht.replication_factor), 1, AGI_REPLICAS_MAX,
+     .preset = "3", .help = "Copies of every item, each on another host."},
+    {"dht.virtual_nodes", AGI_V_WHOLE, AT(dht.virtual_nodes), 1, AGI_VIRTUAL_NODES_MAX, .preset = "128",
+     .help = "Places on the ring of a host of weight 1."},
+    {"dht.consistency", AGI_V_CHOICE, AT(dht.consistency), .choices = consistencies,
+     .preset = "eventual", .help = "Consistency of items; this version has eventual only."},
+    {"dht.services", AGI_V_SERVICES, AT(dht.services), .max = AGI_CONFIG_SERVICES_MAX, .preset = "",
+     .help = "Processes on this host that the node checks and advertises."},
+
+    {"gateway.port", AGI_V_PORT, AT(gateway.port), .preset = "50055",
+     .help = "Port of the safety-gateway role."},
+    {"gateway.erisml_address", AGI_V_ENDPOINT, AT(gateway.erisml_address), .min = 50060, .preset = "",
+     .help = "ErisML service the gateway asks; not given: its own or the one the overlay finds."},
+
+    {"thresholds.bond_index_warn", AGI_V_REAL, AT(thresholds.bond_index_warn), 0, 1, .preset = "0.25",
+     .help = "Bond Index from which on a warning is logged and counted."},
+    {"thresholds.bond_index_block", AGI_V_REAL, AT(thresholds.bond_index_block), 0, 1, .preset = "0.3",
+     .help = "Bond Index from which on bond_index_action is taken."},
+    {"thresholds.physical_harm_threshold", AGI_V_REAL, AT(thresholds.physical_harm_threshold), 0, 1,
+     .preset = "0.9", .help = "Physical harm from which on a step is blocked."},
+
+    {"failsafe.erisml_unavailable_action", AGI_V_CHOICE, AT(failsafe.erisml_unavailable_action),
+     .choices = fail_actions, .preset = "BLOCK", .note = only_block,
+     .help = "Decision when ErisML does not answer."},
+    {"failsafe.bond_index_fallback", AGI_V_REAL, AT(failsafe.bond_index_fallback), 0, 1, .preset = "1",
+     .help = "Bond Index assumed when it cannot be computed; never below bond_index_block."},
+    {"failsafe.safety_check_timeout_ms", AGI_V_WHOLE, AT(failsafe.safety_check_timeout_ms), 1, 10000,
+     .preset = "100", .help = "Milliseconds within which a safety check is decided."},
+    {"failsafe.timeout_action", AGI_V_CHOICE, AT(failsafe.timeout_action), .choices = fail_actions,
+     .preset = "BLOCK", .note = only_block, .help = "Decision when that time is over."},
+
+    {"service.host", AGI_V_TEXT, AT(service.host), 0, 255, .preset = "0.0.0.0", .refuse = refuse_host,
+     .is_for_later = true, .help = "Address the lh-planner role listens on."},
+    {"service.port", AGI_V_PORT, AT(service.port), .preset = "50051", .is_for_later = true,
+     .help = "Port of the lh-planner role."},
+
+    {"safety.gateway_address", AGI_V_ENDPOINT, AT(safety.gateway_address), .min = 50055, .preset = "",
+     .is_for_later = true, .help = "Safety gateway the lh-planner role asks."},
+    {"safety.bond_index_threshold", AGI_V_REAL, AT(safety.bond_index_threshold), 0, 1, .preset = "",
+     .help = "A second bound beside thresholds.bond_index_block: the lower of the two counts."},
+    {"safety.quorum", AGI_V_WHOLE, AT(safety.quorum), 1, AGI_PANEL_MAX, .preset = "3",
+     .help = "Gateways asked for each decision; a majority of them must agree to allow."},
+    {"safety.evaluation", AGI_V_CHOICE, AT(safety.evaluation), .choices = evaluations,
+     .preset = "strict", .help = "Rules of evaluation: strict, or exactly the reference's."},
+    {"safety.banned_tools", AGI_V_TEXTS, AT(safety.banned_tools), .max = 255,
+     .preset = "override_safety,bypass_auth,disable_monitoring,root_access,kernel_exploit",
+     .help = "Tools whose use in a plan is blocked."},
+    {"safety.bond_index_action", AGI_V_CHOICE, AT(safety.bond_index_action), .choices = bond_actions,
+     .preset = "BLOCK", .help = "Decision on a Bond Index at or above bond_index_block."},
+    {"safety.profile", AGI_V_TEXT, AT(safety.profile), 1, 255, .preset = "agi_hpc_safety_v1",
+     .help = "Name of the safety profile."},
+
+    {"llm.provider", AGI_V_TEXT, AT(llm.provider), 0, 255, .preset = "", .is_for_later = true,
+     .help = "Language model provider of the lh-planner role."},
+    {"llm.model", AGI_V_TEXT, AT(llm.model), 0, 255, .preset = "", .is_for_later = true,
+     .help = "Language model of the lh-planner role."},
+    {.path = NULL}};
+
+static_assert(sizeof agi_config_spec / sizeof *agi_config_spec <= AGI_CONFIG_KEYS_MAX, "raise KEYS_MAX");
+
+const struct agi_key_spec agi_service_spec[] = {
+    {"name", AGI_V_TEXT, IN(name), 1, AGI_SERVICE_NAME_MAX, .preset = "", .refuse = refuse_label,
+     .help = "Name it is found by; required."},
+    {"port", AGI_V_PORT, IN(port), .preset = "", .help = "Port it listens on; required."},
+    {"address", AGI_V_TEXT, IN(address), 0, 255, .preset = "", .refuse = refuse_host,
+     .help = "Host clients are told to use, when it is not the address this node advertises."},
+    {"health_check_interval", AGI_V_DURATION, IN(check_interval_ms), 100, HOUR_MS, .preset = "5s",
+     .help = "Time between two health checks."},
+    {"health_check.kind", AGI_V_CHOICE, IN(check), .choices = check_kinds, .preset = "tcp",
+     .help = "How it is checked: a connection, grpc.health.v1, an HTTP GET, or not at all."},
+    {"health_check.path", AGI_V_TEXT, IN(check_path), 0, 255, .preset = "",
+     .help = "http: the request path (default /); grpc: the service name (default the server as a whole)."},
+    {"health_check.timeout", AGI_V_DURATION, IN(check_timeout_ms), 10, MINUTE_MS, .preset = "1s",
+     .help = "A check that takes longer has failed; at most the interval."},
+    {.path = NULL}};
+
+const struct agi_key_spec *agi_spec_find(const struct agi_key_spec *table, const char *path)
+{
+	for (; table->path; table++)
+		if (strcmp(table->path, path) == 0)
+			return table;
+	return NULL;
+}
+
+/* --- what was expected ------------------------------------------------------------------------ */
+static void expected_choice(const struct agi_key_spec *s, char *out, size_t n)
+{
+	size_t at = 0;
+
+	out[0] = '\0';
+	for (size_t i = 0; s->choices[i] && at < n; i++)
+		at += (size_t)snprintf(out + at, n - at, "%s%s", i == 0 ? "" : s->choices[i + 1] ? ", " : " or ",
+		                       s->choices[i]);
+}
+
+static void format_ms(char out[32], double ms)
+{
+	if (ms >= HOUR_MS)
+		snprintf(out, 32, "%gh", ms / HOUR_MS);
+	else if (ms >= 1000)
+		snprintf(out, 32, "%gs", ms / 1000);
+	else
+		snprintf(out, 32, "%gms", ms);
+}
+
+void agi_spec_expected(const struct agi_key_spec *s, char *out, size_t n)
+{
+	char a[32], b[32];
+
+	switch (s->type) {
+	case AGI_V_TEXT:
+		snprintf(out, n, "a text of %g..%g bytes", s->min, s->max);
+		return;
+	case AGI_V_WHOLE:
+		snprintf(out, n, "a whole number, %g..%g", s->min, s->max);
+		return;
+	case AGI_V_PORT:
+		snprintf(out, n, "a port, 1..65535");
+		return;
+	case AGI_V_REAL:
+		snprintf(out, n, "a number, %g..%g", s->min, s->max);
+		return;
+	case AGI_V_DURATION:
+		format_ms(a, s->min);
+		format_ms(b, s->max);
+		snprintf(out, n, "a duration such as 500ms, 5s, 1m or 2h, %s..%s", a, b);
+		return;
+	case AGI_V_SIZE:
+		snprintf(out, n, "a size such as 512KiB, 64MiB or 1GiB, %gMiB..%gGiB", s->min / (1 << 20),
+		         s->max / (1 << 30));
+		return;
+	case AGI_V_ADDR:
+		snprintf(out, n, "ip:port such as 10.0.0.5:%g or [fd00::5]:%g", s->min, s->min);
+		return;
+	case AGI_V_IP:
+		snprintf(out, n, "an ip address");
+		return;
+	case AGI_V_ENDPOINT:
+		snprintf(out, n, "host:port such as node1.cluster:%g", s->min);
+		return;
+	case AGI_V_CHOICE:
+		expected_choice(s, out, n);
+		return;
+	case AGI_V_TEXTS:
+		snprintf(out, n, "a list of texts of 1..%g bytes", s->max);
+		return;
+	case AGI_V_ENDPOINTS:
+		snprintf(out, n, "a list of at most %g host:port such as node1.cluster:%g", s->max, s->min);
+		return;
+	case AGI_V_SERVICES:
+		snprintf(out, n, "a list of at most %g sections with name and port", s->max);
+		return;
+	}
+}
