@@ -9,7 +9,8 @@
 #include "net/link_impl.h"
 
 /* Channels in the order in which they are written. */
-static const enum agi_chan by_urgency[AGI_CHAN_COUNT] = {AGI_CHAN_SAFETY, AGI_CHAN_CONTROL, AGI_CHAN_BULK};
+static const enum agi_chan by_urgency[AGI_CHAN_COUNT] = {AGI_CHAN_SAFETY, AGI_CHAN_CONTROL,
+							 AGI_CHAN_BULK};
 
 static void really_free(struct agi_links *l)
 {
@@ -58,8 +59,8 @@ static void report_dead(struct agi_links *l)
 
 	while (!l->is_freed && (c = TAILQ_FIRST(&l->dead))) {
 		TAILQ_REMOVE(&l->dead, c, link);
-		l->handlers.on_down(l->ctx, &c->peer, c->is_dialled ? &c->remote : &nowhere, c->chan, c->err,
-		                    &c->why);
+		l->handlers.on_down(l->ctx, &c->peer, c->is_dialled ? &c->remote : &nowhere,
+				    c->chan, c->err, &c->why);
 		conn_free(c);
 	}
 }
@@ -89,7 +90,7 @@ static void configure(struct agi_links *l, const struct agi_links_cfg *cfg)
 }
 
 enum agi_err agi_links_new(struct event_base *base, const struct agi_links_cfg *cfg,
-                           const struct agi_links_handlers *h, void *ctx, struct agi_links **out)
+			   const struct agi_links_handlers *h, void *ctx, struct agi_links **out)
 {
 	struct agi_links *l = calloc(1, sizeof *l);
 	enum agi_err err = AGI_E_NOMEM;
@@ -136,15 +137,16 @@ void agi_links_accept(struct agi_links *l, int fd, const struct agi_addr *remote
 		return;
 	}
 	if (l->n_shaking >= l->shaking_max)
-		conn_fail(TAILQ_FIRST(&l->shaking), AGI_E_FULL, "more than %u strangers shake hands at once",
-		          l->shaking_max);
+		conn_fail(TAILQ_FIRST(&l->shaking), AGI_E_FULL,
+			  "more than %u strangers shake hands at once", l->shaking_max);
 	if (conn_accept(l, fd, remote))
 		l->stats.handshakes_failed++;
 }
 
 /* A link to use, dialled if need be. */
-static enum agi_err choose(struct agi_links *l, const struct agi_id *peer, const struct agi_addr *addr,
-                           enum agi_chan chan, struct conn **out, bool *is_new)
+static enum agi_err choose(struct agi_links *l, const struct agi_id *peer,
+			   const struct agi_addr *addr, enum agi_chan chan, struct conn **out,
+			   bool *is_new)
 {
 	bool has_addr = addr && addr->port;
 
@@ -160,8 +162,8 @@ static enum agi_err choose(struct agi_links *l, const struct agi_id *peer, const
 	return conn_dial(l, peer, addr, chan, out);
 }
 
-enum agi_err agi_links_send(struct agi_links *l, const struct agi_id *peer, const struct agi_addr *addr,
-                            enum agi_chan chan, struct agi_str payload)
+enum agi_err agi_links_send(struct agi_links *l, const struct agi_id *peer,
+			    const struct agi_addr *addr, enum agi_chan chan, struct agi_str payload)
 {
 	struct conn *c;
 	bool is_new;

@@ -12,7 +12,8 @@
 #include "net/link_impl.h"
 #include "net/sock.h"
 
-/* --- life and death ------------------------------------------------------------------------------- */
+/* --- life and death
+ * ------------------------------------------------------------------------------- */
 void conn_set_timer(struct conn *c, uint32_t ms)
 {
 	struct timeval tv = {.tv_sec = ms / 1000, .tv_usec = ms % 1000 * 1000};
@@ -159,7 +160,8 @@ void conn_end_if_left(struct conn *c)
 		conn_fail(c, AGI_OK, "closed in order, nothing was lost");
 }
 
-/* --- time ------------------------------------------------------------------------------------------- */
+/* --- time
+ * ------------------------------------------------------------------------------------------- */
 /* Twice nothing in half the idle time each. */
 static void check_idle(struct conn *c)
 {
@@ -194,12 +196,13 @@ static void timer_cb(evutil_socket_t fd, short what, void *arg)
 		conn_lost(c, "the peer took too long to close it");
 	else
 		conn_fail(c, AGI_E_TIMEOUT, "%s within %u ms",
-		          c->state == CONN_DIALLING ? "no connection" : "the handshake did not end",
-		          l->handshake_timeout_ms);
+			  c->state == CONN_DIALLING ? "no connection" : "the handshake did not end",
+			  l->handshake_timeout_ms);
 	links_exit(l);
 }
 
-/* --- opening --------------------------------------------------------------------------------------- */
+/* --- opening
+ * --------------------------------------------------------------------------------------- */
 static enum agi_err start_hello(struct conn *c)
 {
 	struct agi_buf say;
@@ -273,7 +276,7 @@ static int open_to(const struct agi_addr *addr)
 }
 
 enum agi_err conn_dial(struct agi_links *l, const struct agi_id *peer, const struct agi_addr *addr,
-                       enum agi_chan chan, struct conn **out)
+		       enum agi_chan chan, struct conn **out)
 {
 	struct conn *c;
 	enum agi_err err;

@@ -45,7 +45,7 @@ static void start(struct agi_hello *h, const struct agi_link_keys *keys, bool is
 	assert(!err); /* the protocol is a constant */
 }
 
-/* --- sending ------------------------------------------------------------------------------------ */
+/* --- sending --------------------------------------------------------------------------- */
 static enum agi_err say(struct agi_hello *h, struct agi_str payload, struct agi_buf *out)
 {
 	size_t at = out->n, n;
@@ -80,7 +80,7 @@ static enum agi_err say_welcome(struct agi_hello *h, struct agi_buf *out)
 }
 
 enum agi_err agi_hello_dial(struct agi_hello *h, const struct agi_link_keys *keys,
-                            const struct agi_id *asked, enum agi_chan chan, struct agi_buf *out)
+			    const struct agi_id *asked, enum agi_chan chan, struct agi_buf *out)
 {
 	start(h, keys, true);
 	h->asked = *asked;
@@ -96,9 +96,9 @@ void agi_hello_answer(struct agi_hello *h, const struct agi_link_keys *keys)
 	h->state = AGI_HELLO_WANT_PREFACE;
 }
 
-/* --- who is it? --------------------------------------------------------------------------------- */
-/* Two Ed25519 keys (a point and its negative) share one X25519 image; both belong to whoever holds the
- * secret, so nobody can take another's identity, only have two of his own. */
+/* --- who is it? ------------------------------------------------------------------------ */
+/* Two Ed25519 keys (a point and its negative) share one X25519 image; both belong to whoever holds
+ * the secret, so nobody can take another's identity, only have two of his own. */
 static bool key_matches(const uint8_t ed25519[AGI_PUBKEY_BYTES], const uint8_t x25519[32])
 {
 	uint8_t image[32];
@@ -116,7 +116,8 @@ static enum agi_err check_asked(const struct agi_hello *h, struct agi_why *why)
 	if (agi_id_eq(&h->peer, &h->keys->id))
 		return agi_fail(why, AGI_E_INVALID, "it is this node itself (%s)", peer);
 	if (!agi_id_is_zero(&h->asked) && !agi_id_eq(&h->asked, &h->peer))
-		return agi_fail(why, AGI_E_AUTH, "node %s was asked for, node %s answers", asked, peer);
+		return agi_fail(why, AGI_E_AUTH, "node %s was asked for, node %s answers", asked,
+				peer);
 	return AGI_OK;
 }
 
@@ -129,7 +130,8 @@ static enum agi_err take_identity(struct agi_hello *h, struct agi_str payload, s
 	if (in.bad || version == 0)
 		return agi_fail(why, AGI_E_MALFORMED, "the handshake carries no identity");
 	if (!key_matches(key, h->noise.remote_s))
-		return agi_fail(why, AGI_E_AUTH, "the peer claims an identity that is not its key's");
+		return agi_fail(why, AGI_E_AUTH,
+				"the peer claims an identity that is not its key's");
 	if (!h->noise.is_initiator && chan >= AGI_CHAN_COUNT)
 		return agi_fail(why, AGI_E_MALFORMED, "channel %u does not exist", chan);
 	if (!h->noise.is_initiator)
@@ -139,27 +141,29 @@ static enum agi_err take_identity(struct agi_hello *h, struct agi_str payload, s
 	return check_asked(h, why);
 }
 
-/* --- receiving ---------------------------------------------------------------------------------- */
+/* --- receiving ------------------------------------------------------------------------- */
 static enum agi_err take_preface(struct agi_hello *h, struct agi_str wire, struct agi_why *why)
 {
 	if (memcmp(wire.p, preface, VERSION_AT) != 0)
 		return agi_fail(why, AGI_E_MALFORMED, "the first bytes are not a link's");
 	if ((uint8_t)wire.p[VERSION_AT] != AGI_LINK_VERSION)
-		return agi_fail(why, AGI_E_UNSUPPORTED, "the peer's handshake is version %u, ours is %d",
-		                (uint8_t)wire.p[VERSION_AT], AGI_LINK_VERSION);
+		return agi_fail(why, AGI_E_UNSUPPORTED,
+				"the peer's handshake is version %u, ours is %d",
+				(uint8_t)wire.p[VERSION_AT], AGI_LINK_VERSION);
 	h->state = AGI_HELLO_WANT_1;
 	return AGI_OK;
 }
 
 static enum agi_err take_1(struct agi_hello *h, struct agi_str wire, struct agi_buf *out,
-                           struct agi_why *why)
+			   struct agi_why *why)
 {
 	struct agi_buf payload;
 	enum agi_err err;
 
 	agi_buf_init(&payload, 0);
 	if (agi_noise_read(&h->noise, wire, &payload))
-		err = agi_fail(why, AGI_E_MALFORMED, "the first handshake message is not one of ours");
+		err = agi_fail(why, AGI_E_MALFORMED,
+			       "the first handshake message is not one of ours");
 	else
 		err = say_identity(h, AGI_CHAN_CONTROL, out);
 	if (err == AGI_E_AUTH)
@@ -170,7 +174,7 @@ static enum agi_err take_1(struct agi_hello *h, struct agi_str wire, struct agi_
 }
 
 static enum agi_err take_2(struct agi_hello *h, struct agi_str wire, struct agi_buf *out,
-                           struct agi_why *why)
+			   struct agi_why *why)
 {
 	struct agi_buf payload;
 	enum agi_err err;
@@ -189,10 +193,10 @@ static enum agi_err take_2(struct agi_hello *h, struct agi_str wire, struct agi_
 	return err;
 }
 
-/* The psk is mixed in after everything but the payload, so a wrong one shows as a payload that does not
- * open: try each on a copy of the state. */
+/* The psk is mixed in after everything but the payload, so a wrong one shows as a payload that does
+ * not open: try each on a copy of the state. */
 static enum agi_err read_3(struct agi_hello *h, struct agi_str wire, struct agi_buf *payload,
-                           struct agi_why *why)
+			   struct agi_why *why)
 {
 	struct agi_noise copy;
 	enum agi_err err = AGI_E_AUTH;
@@ -210,11 +214,12 @@ static enum agi_err read_3(struct agi_hello *h, struct agi_str wire, struct agi_
 	agi_noise_wipe(&copy);
 	if (err && reached_payload)
 		return agi_fail(why, AGI_E_AUTH, "the cluster key differs");
-	return err ? agi_fail(why, AGI_E_MALFORMED, "the last handshake message is not authentic") : AGI_OK;
+	return err ? agi_fail(why, AGI_E_MALFORMED, "the last handshake message is not authentic")
+		   : AGI_OK;
 }
 
 static enum agi_err take_3(struct agi_hello *h, struct agi_str wire, struct agi_buf *out,
-                           struct agi_why *why)
+			   struct agi_why *why)
 {
 	struct agi_buf payload;
 	enum agi_err err;
@@ -240,12 +245,14 @@ static enum agi_err take_welcome(struct agi_hello *h, struct agi_str wire, struc
 		return agi_fail(why, AGI_E_MALFORMED, "its first record is not a welcome");
 	memcpy(tag, wire.p, TAG);
 	if (agi_noise_open(&h->recv, AGI_STR(""), tag, TAG))
-		return agi_fail(why, AGI_E_AUTH, "its welcome is not authentic: it does not hold the cluster key");
+		return agi_fail(why, AGI_E_AUTH,
+				"its welcome is not authentic: it does not hold the cluster key");
 	h->state = AGI_HELLO_DONE;
 	return AGI_OK;
 }
 
-static enum agi_err take(struct agi_hello *h, struct agi_str wire, struct agi_buf *out, struct agi_why *why)
+static enum agi_err take(struct agi_hello *h, struct agi_str wire, struct agi_buf *out,
+			 struct agi_why *why)
 {
 	switch (h->state) {
 	case AGI_HELLO_WANT_1:
@@ -265,13 +272,14 @@ static enum agi_err check_size(size_t n, struct agi_why *why)
 {
 	if (n <= AGI_HELLO_MESSAGE_MAX)
 		return AGI_OK;
-	return agi_fail(why, AGI_E_MALFORMED, "a handshake message of %zu bytes, at most %d are taken", n,
-	                AGI_HELLO_MESSAGE_MAX);
+	return agi_fail(why, AGI_E_MALFORMED,
+			"a handshake message of %zu bytes, at most %d are taken", n,
+			AGI_HELLO_MESSAGE_MAX);
 }
 
 /* Cuts the next part off: its bytes without the length. False when it has not come yet. */
-static bool cut(const struct agi_hello *h, struct agi_cur *in, struct agi_str *part, enum agi_err *err,
-                struct agi_why *why)
+static bool cut(const struct agi_hello *h, struct agi_cur *in, struct agi_str *part,
+		enum agi_err *err, struct agi_why *why)
 {
 	struct agi_cur ahead = *in;
 	size_t n = AGI_LINK_PREFACE_BYTES;
@@ -291,14 +299,15 @@ static bool cut(const struct agi_hello *h, struct agi_cur *in, struct agi_str *p
 }
 
 enum agi_err agi_hello_feed(struct agi_hello *h, const uint8_t *p, size_t n, size_t *used,
-                            struct agi_buf *out, struct agi_why *why)
+			    struct agi_buf *out, struct agi_why *why)
 {
 	struct agi_cur in = {p, n, false};
 	struct agi_str part;
 	enum agi_err err = AGI_OK;
 
 	while (!err && h->state != AGI_HELLO_DONE && cut(h, &in, &part, &err, why))
-		err = h->state == AGI_HELLO_WANT_PREFACE ? take_preface(h, part, why) : take(h, part, out, why);
+		err = h->state == AGI_HELLO_WANT_PREFACE ? take_preface(h, part, why)
+							 : take(h, part, out, why);
 	*used = n - in.n;
 	return err;
 }

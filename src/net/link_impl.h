@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Inside of links, included by nobody else: what link.c (the set), link_table.c (finding one), link_conn.c
- * (one connection's life) and link_io.c (its bytes) share.
+ * Inside of links, included by nobody else: what link.c (the set), link_table.c (finding one),
+ * link_conn.c (one connection's life) and link_io.c (its bytes) share.
  *
  *   DIALLING ──connected──> SHAKING ──welcome──> UP ──idle, goodbye, too many──> LEAVING ──> DEAD
  *       │                      │                  │                                          ^
  *       └──────────────────────┴───── error ──────┴──────────────────────────────────────────┘
  *
- * Reentrancy: handlers run with connections below them on the stack, and may send. Sending only queues;
- * writing happens in the turn event, which runs after the callbacks of the same turn of the loop; a connection
- * that ends is reported and freed by the turn event as well. So nothing a handler calls frees or reports
- * anything; agi_links_free inside a handler is put off until the handler has returned. */
+ * Reentrancy: handlers run with connections below them on the stack, and may send. Sending only
+ * queues; writing happens in the turn event, which runs after the callbacks of the same turn of the
+ * loop; a connection that ends is reported and freed by the turn event as well. So nothing a
+ * handler calls frees or reports anything; agi_links_free inside a handler is put off until the
+ * handler has returned. */
 #ifndef AGI_NET_LINK_IMPL_H
 #define AGI_NET_LINK_IMPL_H
 
@@ -28,10 +29,10 @@ struct conn {
 	struct agi_links *l;
 	enum conn_state state;
 	bool is_dialled;
-	bool has_got_bye;               /* the peer's goodbye (mark) has come; ours is queued: LEAVING */
-	bool is_blocked;                /* waits for the socket to take more */
-	bool is_dirty;                  /* in l->dirty */
-	bool is_active;                 /* something passed since the timer last looked */
+	bool has_got_bye; /* the peer's goodbye (mark) has come; ours is queued: LEAVING */
+	bool is_blocked;  /* waits for the socket to take more */
+	bool is_dirty;    /* in l->dirty */
+	bool is_active;   /* something passed since the timer last looked */
 	uint8_t quiet_checks;
 	enum agi_chan chan;
 	struct agi_id peer;     /* proven once UP; before that: asked for, or zero */
@@ -45,8 +46,8 @@ struct conn {
 	struct agi_buf part; /* beginning of a record or handshake message */
 	enum agi_err err;    /* DEAD */
 	struct agi_why why;
-	TAILQ_ENTRY(conn) link;             /* l->all or l->dead */
-	TAILQ_ENTRY(conn) shaking;          /* l->shaking: inbound, SHAKING */
+	TAILQ_ENTRY(conn) link;    /* l->all or l->dead */
+	TAILQ_ENTRY(conn) shaking; /* l->shaking: inbound, SHAKING */
 	STAILQ_ENTRY(conn) dirty;
 	LIST_ENTRY(conn) by_peer, by_addr;
 	bool is_in_peers, is_in_addrs, is_in_shaking;
@@ -65,43 +66,46 @@ struct agi_links {
 	struct conn_list all, dead, shaking;
 	uint32_t n_all, n_shaking;
 	struct conn_queue dirty[AGI_CHAN_COUNT];
-	struct conn_bucket *peers, *addrs; /* UP by (peer, chan); dialled, not LEAVING, by (addr, chan) */
+	struct conn_bucket *peers; /* UP, by (peer, chan) */
+	struct conn_bucket *addrs; /* dialled and not LEAVING, by (addr, chan) */
 	uint32_t buckets_mask;
 	uint64_t hash_seed;
 	struct agi_record_pool pool;
 	size_t queued_bytes; /* of all outboxes */
 	uint8_t *scratch;    /* one read, and the beginning of a record before it */
 	struct agi_links_stats stats;
-	int busy;            /* callbacks of ours on the stack */
+	int busy; /* callbacks of ours on the stack */
 	bool is_freed;
 };
 enum { LINK_SCRATCH_BYTES = 2 * AGI_RECORD_WIRE_MAX };
 
-/* --- link.c --- */
+/* --- link.c ---------------------------------------------------------------------------- */
 /* Around every libevent callback. links_exit may free l. */
 void links_enter(struct agi_links *l);
 void links_exit(struct agi_links *l);
 void links_wake(struct agi_links *l); /* the turn event runs before the loop sleeps */
 
-/* --- link_table.c --- */
+/* --- link_table.c ---------------------------------------------------------------------- */
 AGI_MUST_USE enum agi_err table_init(struct agi_links *l);
 void table_free(struct agi_links *l);
 void table_add_peer(struct conn *c);
 void table_add_addr(struct conn *c);
 void table_remove(struct conn *c);
 /* The newest UP link, or NULL. */
-struct conn *table_find_peer(const struct agi_links *l, const struct agi_id *peer, enum agi_chan chan);
+struct conn *table_find_peer(const struct agi_links *l, const struct agi_id *peer,
+			     enum agi_chan chan);
 /* The oldest UP link to c's peer on its channel, when there are more than AGI_LINK_TWINS_MAX. */
 struct conn *table_surplus(const struct conn *c);
-/* A dial in progress for exactly this peer (zero: whoever answers; then an UP one that was dialled at
- * addr is found too). */
+/* A dial in progress for exactly this peer (zero: whoever answers; then an UP one that was dialled
+ * at addr is found too). */
 struct conn *table_find_dial(const struct agi_links *l, const struct agi_id *peer,
-                             const struct agi_addr *addr, enum agi_chan chan);
+			     const struct agi_addr *addr, enum agi_chan chan);
 
-/* --- link_conn.c --- */
+/* --- link_conn.c ----------------------------------------------------------------------- */
 /* FULL (too many links or descriptors), UNREACHABLE, NOMEM. */
 AGI_MUST_USE enum agi_err conn_dial(struct agi_links *l, const struct agi_id *peer,
-                                    const struct agi_addr *addr, enum agi_chan chan, struct conn **out);
+				    const struct agi_addr *addr, enum agi_chan chan,
+				    struct conn **out);
 /* Takes fd, also on error. */
 AGI_MUST_USE enum agi_err conn_accept(struct agi_links *l, int fd, const struct agi_addr *remote);
 /* Says goodbye: what is queued still goes out. */
@@ -116,7 +120,7 @@ void conn_mark_dirty(struct conn *c); /* to be flushed by the turn event */
 /* LEAVING ends when both have said goodbye and ours is out. */
 void conn_end_if_left(struct conn *c);
 
-/* --- link_io.c --- */
+/* --- link_io.c ------------------------------------------------------------------------- */
 AGI_MUST_USE enum agi_err conn_put(struct conn *c, struct agi_str message);
 void conn_flush(struct conn *c);
 void conn_want_write(struct conn *c);

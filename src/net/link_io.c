@@ -8,11 +8,13 @@
 #include "net/sock.h"
 
 enum {
-	WRITE_RECORDS = 8, /* records per system call and turn, so that no link holds the loop for long */
-	PART_KEEP = 4096   /* bytes of memory an idle connection may keep */
+	WRITE_RECORDS =
+	    8, /* records per system call and turn, so that no link holds the loop for long */
+	PART_KEEP = 4096 /* bytes of memory an idle connection may keep */
 };
 
-/* --- writing -------------------------------------------------------------------------------------- */
+/* --- writing
+ * -------------------------------------------------------------------------------------- */
 void conn_want_write(struct conn *c)
 {
 	c->is_blocked = true;
@@ -60,7 +62,8 @@ enum agi_err conn_put(struct conn *c, struct agi_str message)
 	size_t before = c->out.text_bytes;
 	enum agi_err err;
 
-	if (before + message.n > AGI_LINK_QUEUE_BYTES || l->queued_bytes + message.n > AGI_LINKS_QUEUE_BYTES)
+	if (before + message.n > AGI_LINK_QUEUE_BYTES ||
+	    l->queued_bytes + message.n > AGI_LINKS_QUEUE_BYTES)
 		return AGI_E_FULL;
 	err = agi_outbox_put(&c->out, &l->pool, message);
 	if (err)
@@ -73,7 +76,8 @@ enum agi_err conn_put(struct conn *c, struct agi_str message)
 	return AGI_OK;
 }
 
-/* --- getting up ----------------------------------------------------------------------------------- */
+/* --- getting up
+ * ----------------------------------------------------------------------------------- */
 static void come_up(struct conn *c)
 {
 	struct agi_links *l = c->l;
@@ -120,7 +124,8 @@ static size_t shake(struct conn *c, const uint8_t *p, size_t n)
 	return used;
 }
 
-/* --- reading -------------------------------------------------------------------------------------- */
+/* --- reading
+ * -------------------------------------------------------------------------------------- */
 static bool on_message(void *ctx, struct agi_str message)
 {
 	struct conn *c = ctx;
@@ -193,16 +198,19 @@ void conn_lost(struct conn *c, const char *how)
 		conn_fail(c, AGI_OK, "closed in order, nothing was lost");
 	else if (c->state != CONN_SHAKING)
 		conn_fail(c, AGI_E_UNREACHABLE, "%s%s", how,
-		          agi_inbox_is_between(&c->in) ? "" : " in the middle of a message");
+			  agi_inbox_is_between(&c->in) ? "" : " in the middle of a message");
 	else if (!c->is_dialled)
 		conn_fail(c, AGI_E_UNREACHABLE, "%s during the handshake", how);
 	else if (c->hello->state == AGI_HELLO_WANT_WELCOME)
 		conn_fail(c, AGI_E_AUTH,
-		          "%s when it had our proof of the cluster key: most likely the cluster key differs", how);
+			  "%s when it had our proof of the cluster key: most likely the cluster "
+			  "key differs",
+			  how);
 	else
 		conn_fail(c, AGI_E_UNREACHABLE,
-		          "%s before it answered the handshake: is it an overlay port, and below its links_max?",
-		          how);
+			  "%s before it answered the handshake: is it an overlay port, and below "
+			  "its links_max?",
+			  how);
 }
 
 void conn_read_cb(evutil_socket_t fd, short what, void *arg)
@@ -230,7 +238,8 @@ void conn_read_cb(evutil_socket_t fd, short what, void *arg)
 	links_exit(l);
 }
 
-/* --- events --------------------------------------------------------------------------------------- */
+/* --- events
+ * --------------------------------------------------------------------------------------- */
 static void connected(struct conn *c)
 {
 	int error = 0;
@@ -262,4 +271,3 @@ void conn_write_cb(evutil_socket_t fd, short what, void *arg)
 		conn_flush(c);
 	links_exit(l);
 }
-

@@ -21,9 +21,12 @@ static void put_be32(uint8_t *p, uint32_t v)
 	put_be16(p + 2, v & 0xffff);
 }
 
-static uint32_t get_be32(const uint8_t *p) { return (uint32_t)(get_be16(p) << 16 | get_be16(p + 2)); }
+static uint32_t get_be32(const uint8_t *p)
+{
+	return (uint32_t)(get_be16(p) << 16 | get_be16(p + 2));
+}
 
-/* --- records ------------------------------------------------------------------------------------ */
+/* --- records --------------------------------------------------------------------------- */
 static struct agi_record *record_new(struct agi_record_pool *pool)
 {
 	struct agi_record *r = pool->spare;
@@ -74,7 +77,7 @@ void agi_record_pool_free(struct agi_record_pool *pool)
 	pool->n = 0;
 }
 
-/* --- outbox ------------------------------------------------------------------------------------- */
+/* --- outbox ---------------------------------------------------------------------------- */
 static void append(struct agi_outbox *o, struct agi_record *first, struct agi_record *last)
 {
 	if (o->tail)
@@ -90,7 +93,8 @@ static size_t room(const struct agi_record *r)
 }
 
 /* Empty records for n bytes; NULL when n is 0 or there is no memory. */
-static struct agi_record *records_for(struct agi_record_pool *pool, size_t n, struct agi_record **last)
+static struct agi_record *records_for(struct agi_record_pool *pool, size_t n,
+				      struct agi_record **last)
 {
 	struct agi_record *first = NULL;
 
@@ -130,7 +134,8 @@ static struct agi_record *fill(struct agi_record *r, struct agi_str text)
 	return r;
 }
 
-enum agi_err agi_outbox_put(struct agi_outbox *o, struct agi_record_pool *pool, struct agi_str message)
+enum agi_err agi_outbox_put(struct agi_outbox *o, struct agi_record_pool *pool,
+			    struct agi_str message)
 {
 	size_t total = LENGTH + message.n, here = room(o->tail);
 	struct agi_record *start = here ? o->tail : NULL;
@@ -230,7 +235,8 @@ static void seal(struct agi_record *r, struct agi_noise_cipher *c)
 	r->is_sealed = true;
 }
 
-size_t agi_outbox_gather(struct agi_outbox *o, struct agi_noise_cipher *c, struct iovec *iov, size_t max)
+size_t agi_outbox_gather(struct agi_outbox *o, struct agi_noise_cipher *c, struct iovec *iov,
+			 size_t max)
 {
 	size_t n = 0;
 
@@ -269,7 +275,7 @@ void agi_outbox_free(struct agi_outbox *o, struct agi_record_pool *pool)
 	*o = (struct agi_outbox){0};
 }
 
-/* --- inbox -------------------------------------------------------------------------------------- */
+/* --- inbox ----------------------------------------------------------------------------- */
 void agi_inbox_init(struct agi_inbox *in) { agi_buf_init(&in->part, LENGTH + AGI_LINK_FRAME_MAX); }
 void agi_inbox_free(struct agi_inbox *in) { agi_buf_free(&in->part); }
 bool agi_inbox_is_between(const struct agi_inbox *in) { return in->part.n == 0; }
@@ -278,8 +284,9 @@ static enum agi_err check_length(uint32_t n, struct agi_why *why)
 {
 	if (n <= AGI_LINK_FRAME_MAX)
 		return AGI_OK;
-	return agi_fail(why, AGI_E_TOO_LARGE, "the peer announced a message of %u bytes, at most %d are taken", n,
-	                AGI_LINK_FRAME_MAX);
+	return agi_fail(why, AGI_E_TOO_LARGE,
+			"the peer announced a message of %u bytes, at most %d are taken", n,
+			AGI_LINK_FRAME_MAX);
 }
 
 /* Moves up to n bytes of text to the message in part. */
@@ -289,9 +296,10 @@ static enum agi_err keep(struct agi_inbox *in, struct agi_cur *text, size_t n)
 	return in->part.err;
 }
 
-/* Completes the message in part as far as text goes; *done when it is whole. Memory grows with the bytes
- * that have come, not with the length a peer announces. */
-static enum agi_err complete(struct agi_inbox *in, struct agi_cur *text, bool *done, struct agi_why *why)
+/* Completes the message in part as far as text goes; *done when it is whole. Memory grows with the
+ * bytes that have come, not with the length a peer announces. */
+static enum agi_err complete(struct agi_inbox *in, struct agi_cur *text, bool *done,
+			     struct agi_why *why)
 {
 	enum agi_err err = AGI_OK;
 	uint32_t want;
@@ -319,7 +327,7 @@ static void forget_part(struct agi_inbox *in)
 
 /* The messages that lie whole in text, without copying. */
 static enum agi_err deliver_whole(struct agi_cur *text, const struct agi_inbox_sink *sink, bool *go,
-                                  struct agi_why *why)
+				  struct agi_why *why)
 {
 	while (*go && text->n >= LENGTH) {
 		uint32_t n = get_be32(text->p);
@@ -335,8 +343,8 @@ static enum agi_err deliver_whole(struct agi_cur *text, const struct agi_inbox_s
 	return AGI_OK;
 }
 
-static enum agi_err take_text(struct agi_inbox *in, struct agi_cur text, const struct agi_inbox_sink *sink,
-                              bool *go, struct agi_why *why)
+static enum agi_err take_text(struct agi_inbox *in, struct agi_cur text,
+			      const struct agi_inbox_sink *sink, bool *go, struct agi_why *why)
 {
 	enum agi_err err = AGI_OK;
 
@@ -346,22 +354,25 @@ static enum agi_err take_text(struct agi_inbox *in, struct agi_cur text, const s
 		err = complete(in, &text, &done, why);
 		if (err || !done)
 			return err;
-		*go = sink->on_message(sink->ctx,
-		                       (struct agi_str){(char *)in->part.p + LENGTH, in->part.n - LENGTH});
+		*go = sink->on_message(
+		    sink->ctx, (struct agi_str){(char *)in->part.p + LENGTH, in->part.n - LENGTH});
 		forget_part(in);
 	}
 	err = deliver_whole(&text, sink, go, why);
 	return err || !*go ? err : keep(in, &text, text.n);
 }
 
-static enum agi_err take_record(struct agi_inbox *in, struct agi_noise_cipher *c, uint8_t *p, size_t n,
-                                const struct agi_inbox_sink *sink, bool *go, struct agi_why *why)
+static enum agi_err take_record(struct agi_inbox *in, struct agi_noise_cipher *c, uint8_t *p,
+				size_t n, const struct agi_inbox_sink *sink, bool *go,
+				struct agi_why *why)
 {
 	if (n < TAG)
-		return agi_fail(why, AGI_E_MALFORMED, "a record of %zu bytes: at least %d are needed", n, TAG);
+		return agi_fail(why, AGI_E_MALFORMED,
+				"a record of %zu bytes: at least %d are needed", n, TAG);
 	rekey_when_due(c);
 	if (agi_noise_open(c, AGI_STR(""), p, n))
-		return agi_fail(why, AGI_E_AUTH, "a record that the peer did not seal (changed on the way?)");
+		return agi_fail(why, AGI_E_AUTH,
+				"a record that the peer did not seal (changed on the way?)");
 	if (n > TAG)
 		return take_text(in, (struct agi_cur){p, n - TAG, false}, sink, go, why);
 	if (!agi_inbox_is_between(in))
@@ -371,7 +382,7 @@ static enum agi_err take_record(struct agi_inbox *in, struct agi_noise_cipher *c
 }
 
 enum agi_err agi_inbox_feed(struct agi_inbox *in, struct agi_noise_cipher *c, uint8_t *p, size_t n,
-                            size_t *used, const struct agi_inbox_sink *sink, struct agi_why *why)
+			    size_t *used, const struct agi_inbox_sink *sink, struct agi_why *why)
 {
 	enum agi_err err = AGI_OK;
 	bool go = true;

@@ -16,7 +16,7 @@ static uint64_t mix(uint64_t h, const void *p)
 }
 
 static struct conn_bucket *peer_bucket(const struct agi_links *l, const struct agi_id *peer,
-                                       enum agi_chan chan)
+				       enum agi_chan chan)
 {
 	uint64_t h = mix(l->hash_seed + (uint64_t)chan, peer->b);
 
@@ -24,7 +24,7 @@ static struct conn_bucket *peer_bucket(const struct agi_links *l, const struct a
 }
 
 static struct conn_bucket *addr_bucket(const struct agi_links *l, const struct agi_addr *a,
-                                       enum agi_chan chan)
+				       enum agi_chan chan)
 {
 	uint64_t h = mix(mix(l->hash_seed + a->port + ((uint64_t)chan << 16), a->ip), a->ip + 8);
 
@@ -72,13 +72,14 @@ void table_remove(struct conn *c)
 	c->is_in_peers = c->is_in_addrs = false;
 }
 
-struct conn *table_find_peer(const struct agi_links *l, const struct agi_id *peer, enum agi_chan chan)
+struct conn *table_find_peer(const struct agi_links *l, const struct agi_id *peer,
+			     enum agi_chan chan)
 {
 	struct conn *c;
 
 	LIST_FOREACH(c, peer_bucket(l, peer, chan), by_peer)
-		if (c->chan == chan && agi_id_eq(&c->peer, peer))
-			return c;
+	if (c->chan == chan && agi_id_eq(&c->peer, peer))
+		return c;
 	return NULL;
 }
 
@@ -87,7 +88,8 @@ struct conn *table_surplus(const struct conn *of)
 	struct conn *c, *oldest = NULL;
 	int n = 0;
 
-	LIST_FOREACH(c, peer_bucket(of->l, &of->peer, of->chan), by_peer) {
+	LIST_FOREACH(c, peer_bucket(of->l, &of->peer, of->chan), by_peer)
+	{
 		if (c->chan == of->chan && agi_id_eq(&c->peer, &of->peer)) {
 			oldest = c;
 			n++;
@@ -97,12 +99,13 @@ struct conn *table_surplus(const struct conn *of)
 }
 
 struct conn *table_find_dial(const struct agi_links *l, const struct agi_id *peer,
-                             const struct agi_addr *addr, enum agi_chan chan)
+			     const struct agi_addr *addr, enum agi_chan chan)
 {
 	bool anybody = agi_id_is_zero(peer);
 	struct conn *c;
 
-	LIST_FOREACH(c, addr_bucket(l, addr, chan), by_addr) {
+	LIST_FOREACH(c, addr_bucket(l, addr, chan), by_addr)
+	{
 		if (c->chan != chan || !agi_addr_eq(&c->remote, addr))
 			continue;
 		if (c->state == CONN_UP ? anybody : agi_id_eq(&c->peer, peer))

@@ -24,7 +24,8 @@ struct pending {
 	struct event *ev;
 	struct agi_addr remote;
 	uint64_t deadline_ms;
-	TAILQ_ENTRY(pending) link; /* oldest first: all wait equally long, so deadlines are in order */
+	TAILQ_ENTRY(pending)
+	link; /* oldest first: all wait equally long, so deadlines are in order */
 };
 
 struct agi_listener {
@@ -38,7 +39,7 @@ struct agi_listener {
 	struct agi_listener_stats stats;
 };
 
-/* --- what is it? -------------------------------------------------------------------------------- */
+/* --- what is it? ----------------------------------------------------------------------- */
 static const struct {
 	const char *word;
 	enum agi_wire wire;
@@ -65,7 +66,8 @@ bool agi_wire_of(enum agi_wire *out, struct agi_str first)
 	return !may_be;
 }
 
-/* --- pending connections -------------------------------------------------------------------------- */
+/* --- pending connections
+ * -------------------------------------------------------------------------- */
 static uint64_t now_ms(void)
 {
 	struct timespec ts;
@@ -95,7 +97,8 @@ static void pending_close(struct pending *p, uint64_t *counter)
 
 static void set_timer(struct event *ev, uint64_t ms)
 {
-	struct timeval tv = {.tv_sec = (time_t)(ms / 1000), .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
+	struct timeval tv = {.tv_sec = (time_t)(ms / 1000),
+			     .tv_usec = (suseconds_t)(ms % 1000 * 1000)};
 
 	event_add(ev, &tv);
 }
@@ -138,7 +141,8 @@ static void sniff_cb(evutil_socket_t fd, short what, void *arg)
 		hand_over(p, wire);
 	} else {
 		p->seen = (size_t)n;
-		set_low_water(fd, SNIFF_BYTES); /* else the unread bytes wake the loop again and again */
+		set_low_water(
+		    fd, SNIFF_BYTES); /* else the unread bytes wake the loop again and again */
 	}
 }
 
@@ -178,7 +182,8 @@ static void pending_add(struct agi_listener *l, int fd, const struct sockaddr *s
 		pending_close(p, &l->stats.crowded);
 }
 
-/* --- accepting ------------------------------------------------------------------------------------ */
+/* --- accepting
+ * ------------------------------------------------------------------------------------ */
 static void pause_accepting(struct agi_listener *l)
 {
 	l->stats.pauses++;
@@ -203,12 +208,14 @@ static void accept_cb(evutil_socket_t listen_fd, short what, void *arg)
 	for (int i = 0; i < ACCEPT_BATCH; i++) {
 		struct sockaddr_storage sa;
 		socklen_t n = sizeof sa;
-		int fd = accept4(listen_fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+		int fd =
+		    accept4(listen_fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
 			agi_sock_no_delay(fd);
 			pending_add(l, fd, (struct sockaddr *)&sa);
-		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+			   errno == ENOMEM) {
 			pause_accepting(l);
 			return;
 		} else if (errno != EINTR && errno != ECONNABORTED) {
@@ -217,18 +224,22 @@ static void accept_cb(evutil_socket_t listen_fd, short what, void *arg)
 	}
 }
 
-/* --- opening -------------------------------------------------------------------------------------- */
+/* --- opening
+ * -------------------------------------------------------------------------------------- */
 static enum agi_err open_error(struct agi_why *why, const char *text)
 {
 	switch (errno) {
 	case EADDRINUSE:
-		return agi_fail(why, AGI_E_EXISTS, "%s is in use: stop the process that listens there or set another port",
-		                text);
+		return agi_fail(
+		    why, AGI_E_EXISTS,
+		    "%s is in use: stop the process that listens there or set another port", text);
 	case EADDRNOTAVAIL:
 	case EAFNOSUPPORT:
 		return agi_fail(why, AGI_E_INVALID, "%s is not an address of this host", text);
 	case EACCES:
-		return agi_fail(why, AGI_E_DENIED, "%s: ports below 1024 need a privilege (CAP_NET_BIND_SERVICE)", text);
+		return agi_fail(why, AGI_E_DENIED,
+				"%s: ports below 1024 need a privilege (CAP_NET_BIND_SERVICE)",
+				text);
 	case EMFILE:
 	case ENFILE:
 		return agi_fail(why, AGI_E_FULL, "%s: no file descriptor left (ulimit -n)", text);
@@ -246,7 +257,8 @@ static bool bind_and_listen(struct agi_listener *l)
 	l->fd = agi_sock_tcp(&l->cfg.addr);
 	if (l->fd < 0)
 		return false;
-	/* SO_REUSEADDR: a restart need not wait for connections in TIME_WAIT; two listeners still clash. */
+	/* SO_REUSEADDR: a restart need not wait for connections in TIME_WAIT; two listeners still
+	 * clash. */
 	if (setsockopt(l->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on))
 		return false;
 	if (sa.ss_family == AF_INET6) /* "::" takes IPv4 as well, whatever the host's default */
@@ -269,7 +281,7 @@ static enum agi_err add_events(struct agi_listener *l)
 }
 
 enum agi_err agi_listener_new(struct event_base *base, const struct agi_listener_cfg *cfg,
-                              struct agi_listener **out, struct agi_why *why)
+			      struct agi_listener **out, struct agi_why *why)
 {
 	struct agi_listener *l = calloc(1, sizeof *l);
 	char text[AGI_ADDR_TEXT];
@@ -313,4 +325,7 @@ void agi_listener_free(struct agi_listener *l)
 }
 
 const struct agi_addr *agi_listener_addr(const struct agi_listener *l) { return &l->bound; }
-void agi_listener_stats(const struct agi_listener *l, struct agi_listener_stats *out) { *out = l->stats; }
+void agi_listener_stats(const struct agi_listener *l, struct agi_listener_stats *out)
+{
+	*out = l->stats;
+}

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A listening TCP socket that tells protocols apart by their first bytes (looked at, not consumed):
  * "PRI " HTTP/2 prior knowledge (gRPC), "GET "/"HEAD" plain HTTP, 0x16 TLS, 0x01 node-to-node link.
- * A connection that sends nothing for the sniff timeout, or anything else, is closed and counted. */
+ * Others, and those that send nothing for the sniff timeout, are closed and counted. */
 #ifndef AGI_NET_LISTENER_H
 #define AGI_NET_LISTENER_H
 
@@ -17,33 +17,36 @@ typedef void agi_accept_fn(void *ctx, int fd, const struct agi_addr *remote);
 
 struct agi_listener_cfg {
 	struct agi_addr addr;
-	agi_accept_fn *on_wire[AGI_WIRE_COUNT]; /* NULL = that protocol is not served here: closed */
+	agi_accept_fn
+	    *on_wire[AGI_WIRE_COUNT]; /* NULL = that protocol is not served here: closed */
 	void *ctx;
-	uint32_t sniff_timeout_ms;              /* 0 = AGI_LISTEN_SNIFF_MS */
-	uint32_t pending_max;                   /* not yet told apart: above it the oldest is closed;
-	                                         * 0 = AGI_LISTEN_PENDING */
+	uint32_t sniff_timeout_ms; /* 0 = AGI_LISTEN_SNIFF_MS */
+	uint32_t pending_max;      /* not yet told apart: above it the oldest is closed;
+				    * 0 = AGI_LISTEN_PENDING */
 };
 
 struct agi_listener_stats {
 	uint64_t accepted[AGI_WIRE_COUNT]; /* handed over */
-	uint64_t unknown;   /* closed: first bytes of no protocol, or of one not served here */
-	uint64_t silent;    /* closed: said too little in time, or hung up before */
-	uint64_t crowded;   /* closed: pending_max */
-	uint64_t pauses;    /* times that descriptors ran out and accepting paused */
+	uint64_t unknown; /* closed: first bytes of no protocol, or of one not served here */
+	uint64_t silent;  /* closed: said too little in time, or hung up before */
+	uint64_t crowded; /* closed: pending_max */
+	uint64_t pauses;  /* times that descriptors ran out and accepting paused */
 };
 
-/* Binds without SO_REUSEPORT (a second daemon on the port must fail). EXISTS when the address is in use,
- * DENIED for a privileged port, INVALID for an address that is not this host's, FULL without descriptors,
- * NOMEM, IO; why names the address. */
-AGI_MUST_USE enum agi_err agi_listener_new(struct event_base *base, const struct agi_listener_cfg *cfg,
-                                           struct agi_listener **out, struct agi_why *why);
+/* Binds without SO_REUSEPORT (a second daemon on the port must fail). EXISTS when the address is in
+ * use, DENIED for a privileged port, INVALID for an address that is not this host's, FULL without
+ * descriptors, NOMEM, IO; why names the address. */
+AGI_MUST_USE enum agi_err agi_listener_new(struct event_base *base,
+					   const struct agi_listener_cfg *cfg,
+					   struct agi_listener **out, struct agi_why *why);
 /* Also closes what is not yet told apart. NULL is allowed; not from inside on_wire. */
 void agi_listener_free(struct agi_listener *l);
 /* The bound address (the port when 0 was asked for). */
 const struct agi_addr *agi_listener_addr(const struct agi_listener *l);
 void agi_listener_stats(const struct agi_listener *l, struct agi_listener_stats *out);
 
-/* What the first bytes say. AGI_WIRE_COUNT when they are of no protocol; false when more are needed. */
+/* What the first bytes say. AGI_WIRE_COUNT when they are of no protocol; false when more are
+ * needed. */
 bool agi_wire_of(enum agi_wire *out, struct agi_str first);
 
 #endif

@@ -4,8 +4,13 @@
 #include <assert.h>
 #include <sodium.h>
 
-/* --- BLAKE2b and HMAC (sections 4.3, 5.2 and 12.8) ------------------------------------------- */
-enum { HASH = AGI_NOISE_HASH_BYTES, BLOCK = 128, KEY = AGI_NOISE_KEY_BYTES, TAG = AGI_NOISE_TAG_BYTES };
+/* --- BLAKE2b and HMAC (sections 4.3, 5.2 and 12.8) ------------------------------------- */
+enum {
+	HASH = AGI_NOISE_HASH_BYTES,
+	BLOCK = 128,
+	KEY = AGI_NOISE_KEY_BYTES,
+	TAG = AGI_NOISE_TAG_BYTES
+};
 
 static void hash2(uint8_t out[HASH], struct agi_str a, struct agi_str b)
 {
@@ -20,9 +25,9 @@ static void hash2(uint8_t out[HASH], struct agi_str a, struct agi_str b)
 
 static struct agi_str bytes(const void *p, size_t n) { return (struct agi_str){p, n}; }
 
-/* One pass of HMAC (RFC 2104): hash of the padded key, then a, then b. Keys here are one hash long. */
+/* One pass of HMAC (RFC 2104): hash of the padded key, a, b. Keys here are one hash long. */
 static void hmac_pass(uint8_t out[HASH], const uint8_t key[HASH], uint8_t pad, struct agi_str a,
-                      struct agi_str b)
+		      struct agi_str b)
 {
 	uint8_t block[BLOCK];
 	crypto_generichash_blake2b_state st;
@@ -62,7 +67,7 @@ static void hkdf(uint8_t out[][HASH], size_t n, const uint8_t ck[HASH], struct a
 	sodium_memzero(temp, sizeof temp);
 }
 
-/* --- CipherState ------------------------------------------------------------------------------ */
+/* --- CipherState ----------------------------------------------------------------------- */
 static void make_nonce(uint8_t out[12], uint64_t n)
 {
 	memset(out, 0, 4);
@@ -77,8 +82,8 @@ enum agi_err agi_noise_seal(struct agi_noise_cipher *c, struct agi_str ad, uint8
 	if (c->nonce == UINT64_MAX) /* reserved for rekey (section 5.1) */
 		return AGI_E_FULL;
 	make_nonce(nonce, c->nonce);
-	crypto_aead_chacha20poly1305_ietf_encrypt_detached(p, p + n, NULL, p, n, (const uint8_t *)ad.p, ad.n,
-	                                                   NULL, nonce, c->key);
+	crypto_aead_chacha20poly1305_ietf_encrypt_detached(
+	    p, p + n, NULL, p, n, (const uint8_t *)ad.p, ad.n, NULL, nonce, c->key);
 	c->nonce++;
 	return AGI_OK;
 }
@@ -90,8 +95,8 @@ enum agi_err agi_noise_open(struct agi_noise_cipher *c, struct agi_str ad, uint8
 	if (n < TAG || c->nonce == UINT64_MAX)
 		return AGI_E_AUTH;
 	make_nonce(nonce, c->nonce);
-	if (crypto_aead_chacha20poly1305_ietf_decrypt_detached(p, NULL, p, n - TAG, p + n - TAG,
-	                                                       (const uint8_t *)ad.p, ad.n, nonce, c->key))
+	if (crypto_aead_chacha20poly1305_ietf_decrypt_detached(
+		p, NULL, p, n - TAG, p + n - TAG, (const uint8_t *)ad.p, ad.n, nonce, c->key))
 		return AGI_E_AUTH;
 	c->nonce++;
 	return AGI_OK;
@@ -102,8 +107,8 @@ void agi_noise_rekey(struct agi_noise_cipher *c)
 	uint8_t key[KEY] = {0}, tag[TAG], nonce[12];
 
 	make_nonce(nonce, UINT64_MAX);
-	crypto_aead_chacha20poly1305_ietf_encrypt_detached(key, tag, NULL, key, KEY, NULL, 0, NULL, nonce,
-	                                                   c->key);
+	crypto_aead_chacha20poly1305_ietf_encrypt_detached(key, tag, NULL, key, KEY, NULL, 0, NULL,
+							   nonce, c->key);
 	memcpy(c->key, key, KEY);
 	sodium_memzero(key, sizeof key);
 }
@@ -115,7 +120,7 @@ static void set_key(struct agi_noise_cipher *c, const uint8_t *key)
 	c->has_key = true;
 }
 
-/* --- SymmetricState (section 5.2) ------------------------------------------------------------- */
+/* --- SymmetricState (section 5.2) ------------------------------------------------------ */
 static void mix_hash(struct agi_noise *h, struct agi_str data)
 {
 	hash2(h->hash, bytes(h->hash, HASH), data);
@@ -181,7 +186,7 @@ static enum agi_err decrypt_and_hash(struct agi_noise *h, struct agi_str data, s
 	return err;
 }
 
-/* --- patterns (sections 7.5, 9 and 10.2) -------------------------------------------------------- */
+/* --- patterns (sections 7.5, 9 and 10.2) ----------------------------------------------- */
 enum token { T_END, T_E, T_S, T_EE, T_ES, T_SE, T_SS, T_PSK };
 
 struct pattern {
@@ -241,8 +246,8 @@ static bool add_modifiers(struct agi_noise *h, struct agi_str mods, size_t *n_ps
 
 	*n_psk = 0;
 	while (mods.n) {
-		if (mods.n < 4 || !agi_str_has_prefix(mods, psk) || mods.p[3] < '0' || mods.p[3] > '3' ||
-		    !add_psk(h, (unsigned)(mods.p[3] - '0')))
+		if (mods.n < 4 || !agi_str_has_prefix(mods, psk) || mods.p[3] < '0' ||
+		    mods.p[3] > '3' || !add_psk(h, (unsigned)(mods.p[3] - '0')))
 			return false;
 		++*n_psk;
 		if (mods.n == 4)
@@ -273,7 +278,7 @@ static const struct pattern *load_pattern(struct agi_noise *h, struct agi_str na
 	return add_modifiers(h, bytes(middle.p + base.n, middle.n - base.n), n_psk) ? p : NULL;
 }
 
-/* --- HandshakeState (section 5.3) --------------------------------------------------------------- */
+/* --- HandshakeState (section 5.3) ------------------------------------------------------ */
 static void start_symmetric(struct agi_noise *h, struct agi_str name, struct agi_str prologue)
 {
 	if (name.n <= HASH)
@@ -299,7 +304,8 @@ static void copy_keys(struct agi_noise *h, const struct agi_noise_cfg *cfg)
 	h->n_psk = (uint8_t)cfg->n_psk;
 }
 
-enum agi_err agi_noise_start(struct agi_noise *h, const struct agi_noise_cfg *cfg, struct agi_why *why)
+enum agi_err agi_noise_start(struct agi_noise *h, const struct agi_noise_cfg *cfg,
+			     struct agi_why *why)
 {
 	struct agi_str name = agi_str_of(cfg->protocol);
 	const struct pattern *p;
@@ -309,14 +315,16 @@ enum agi_err agi_noise_start(struct agi_noise *h, const struct agi_noise_cfg *cf
 	h->is_initiator = cfg->is_initiator;
 	p = load_pattern(h, name, &n_psk);
 	if (!p)
-		return agi_fail(why, AGI_E_INVALID, "Noise protocol \"%s\" is not known here", cfg->protocol);
+		return agi_fail(why, AGI_E_INVALID, "Noise protocol \"%s\" is not known here",
+				cfg->protocol);
 	if (n_psk != cfg->n_psk || n_psk > AGI_NOISE_PSKS_MAX)
-		return agi_fail(why, AGI_E_INVALID, "%s takes %zu pre-shared keys, got %zu", cfg->protocol, n_psk,
-		                cfg->n_psk);
+		return agi_fail(why, AGI_E_INVALID, "%s takes %zu pre-shared keys, got %zu",
+				cfg->protocol, n_psk, cfg->n_psk);
 	if (!cfg->secret)
 		return agi_fail(why, AGI_E_INVALID, "%s needs a static key", cfg->protocol);
 	if (p->knows_responder && cfg->is_initiator && !cfg->remote_static)
-		return agi_fail(why, AGI_E_INVALID, "%s needs the responder's public key", cfg->protocol);
+		return agi_fail(why, AGI_E_INVALID, "%s needs the responder's public key",
+				cfg->protocol);
 	copy_keys(h, cfg);
 	start_symmetric(h, name, cfg->prologue);
 	if (p->knows_responder)
@@ -331,7 +339,8 @@ bool agi_noise_is_my_turn(const struct agi_noise *h)
 	return !agi_noise_is_done(h) && (h->at % 2 == 0) == h->is_initiator;
 }
 
-static enum agi_err mix_dh(struct agi_noise *h, const uint8_t secret[KEY], const uint8_t public[KEY])
+static enum agi_err mix_dh(struct agi_noise *h, const uint8_t secret[KEY],
+			   const uint8_t public[KEY])
 {
 	uint8_t shared[KEY];
 	enum agi_err err = AGI_E_AUTH;
@@ -464,7 +473,7 @@ void agi_noise_set_psk(struct agi_noise *h, size_t i, const uint8_t psk[KEY])
 }
 
 void agi_noise_split(const struct agi_noise *h, struct agi_noise_cipher *send,
-                     struct agi_noise_cipher *recv)
+		     struct agi_noise_cipher *recv)
 {
 	uint8_t out[2][HASH];
 

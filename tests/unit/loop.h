@@ -9,7 +9,9 @@
 
 #include "net/sock.h"
 
-enum { LOOP_BOUND_S = 30 }; /* a test that waits longer has failed; far above what a slow machine needs */
+enum {
+	LOOP_BOUND_S = 30
+}; /* a test that waits longer has failed; far above what a slow machine needs */
 
 static inline void loop_expire(evutil_socket_t fd, short what, void *arg)
 {
@@ -34,7 +36,8 @@ static inline bool loop_until(struct event_base *base, bool (*cond)(void *arg), 
 
 static inline struct agi_addr loopback(uint16_t port)
 {
-	return (struct agi_addr){.ip = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1}, .port = port};
+	return (struct agi_addr){.ip = {[10] = 0xff, [11] = 0xff, [12] = 127, [15] = 1},
+				 .port = port};
 }
 
 /* A blocking connection, as a client of anything. */

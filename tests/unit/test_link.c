@@ -13,7 +13,8 @@
 #include "net/link_record.h"
 #include "net/listener.h"
 
-/* --- a node: links, a listener, and a diary of what its handlers saw ------------------------------- */
+/* --- a node: links, a listener, and a diary of what its handlers saw
+ * ------------------------------- */
 struct node {
 	struct event_base *base;
 	struct agi_links *links;
@@ -38,7 +39,7 @@ struct options {
 };
 
 static void on_message(void *ctx, const struct agi_id *peer, const struct agi_addr *remote,
-                       enum agi_chan chan, struct agi_str m)
+		       enum agi_chan chan, struct agi_str m)
 {
 	struct node *n = ctx;
 	struct agi_cur in = agi_cur_of(m);
@@ -58,8 +59,8 @@ static void on_message(void *ctx, const struct agi_id *peer, const struct agi_ad
 	}
 }
 
-static void on_down(void *ctx, const struct agi_id *peer, const struct agi_addr *dialled, enum agi_chan chan,
-                    enum agi_err err, const struct agi_why *why)
+static void on_down(void *ctx, const struct agi_id *peer, const struct agi_addr *dialled,
+		    enum agi_chan chan, enum agi_err err, const struct agi_why *why)
 {
 	struct node *n = ctx;
 
@@ -85,9 +86,11 @@ static void node_start(struct node *n, struct event_base *base, struct options o
 {
 	static const struct agi_links_handlers handlers = {on_message, on_down};
 	uint8_t seed[32] = {o.seed}, pub[32];
-	struct agi_links_cfg cfg = {.n_psk = o.n_psk ? o.n_psk : 1, .handshake_timeout_ms = o.handshake_ms,
-	                            .idle_timeout_ms = o.idle_ms, .links_max = o.links_max,
-	                            .psk = {{o.psk[0]}, {o.psk[1]}}};
+	struct agi_links_cfg cfg = {.n_psk = o.n_psk ? o.n_psk : 1,
+				    .handshake_timeout_ms = o.handshake_ms,
+				    .idle_timeout_ms = o.idle_ms,
+				    .links_max = o.links_max,
+				    .psk = {{o.psk[0]}, {o.psk[1]}}};
 	struct agi_listener_cfg lcfg = {.addr = loopback(0), .ctx = n};
 	struct agi_why why;
 
@@ -153,8 +156,8 @@ static void until_messages(struct node *n, uint64_t messages)
 	struct wait w = {n, messages, 0};
 
 	if (!loop_until(n->base, has_seen, &w))
-		fail_msg("%d of %d messages; %d links down, last: %s", (int)n->n_messages, (int)messages,
-		         (int)n->n_downs, n->down_why.text);
+		fail_msg("%d of %d messages; %d links down, last: %s", (int)n->n_messages,
+			 (int)messages, (int)n->n_downs, n->down_why.text);
 }
 static void until_downs(struct node *n, uint64_t downs)
 {
@@ -171,7 +174,8 @@ static uint32_t links_of(const struct node *n)
 	return s.links;
 }
 
-/* --- delivery ---------------------------------------------------------------------------------------- */
+/* --- delivery
+ * ---------------------------------------------------------------------------------------- */
 static void a_message_goes_there_and_its_echo_comes_back_on_the_same_link(void **state)
 {
 	static const struct agi_addr nowhere;
@@ -191,7 +195,7 @@ static void a_message_goes_there_and_its_echo_comes_back_on_the_same_link(void *
 	assert_int_equal(links_of(&p.b), 1);
 	/* there is no link on another channel, and no address to make one */
 	assert_int_equal(agi_links_send(p.b.links, &p.a.id, &nowhere, AGI_CHAN_BULK, AGI_STR("x")),
-	                 AGI_E_UNREACHABLE);
+			 AGI_E_UNREACHABLE);
 	pair_stop(&p);
 }
 
@@ -203,9 +207,12 @@ static void whoever_answers_can_be_asked_by_address_alone(void **state)
 	(void)state;
 	pair_start(&p);
 	for (int i = 0; i < 3; i++)
-		assert_int_equal(agi_links_send(p.a.links, &anybody, &p.b.addr, AGI_CHAN_CONTROL, AGI_STR("x")), AGI_OK);
+		assert_int_equal(
+		    agi_links_send(p.a.links, &anybody, &p.b.addr, AGI_CHAN_CONTROL, AGI_STR("x")),
+		    AGI_OK);
 	until_messages(&p.b, 3);
-	assert_int_equal(agi_links_send(p.a.links, &anybody, &p.b.addr, AGI_CHAN_CONTROL, AGI_STR("x")), AGI_OK);
+	assert_int_equal(
+	    agi_links_send(p.a.links, &anybody, &p.b.addr, AGI_CHAN_CONTROL, AGI_STR("x")), AGI_OK);
 	send_to(&p.a, &p.b, AGI_CHAN_CONTROL, AGI_STR("by id"));
 	until_messages(&p.b, 5);
 	assert_int_equal(links_of(&p.b), 1);
@@ -225,8 +232,9 @@ static void the_largest_message_arrives_unharmed(void **state)
 		m[i] = (uint8_t)agi_prng_u64(&rng);
 	pair_start(&p);
 	send_to(&p.a, &p.b, AGI_CHAN_BULK, s);
-	assert_int_equal(agi_links_send(p.a.links, &p.b.id, &p.b.addr, AGI_CHAN_BULK, (struct agi_str){s.p, s.n + 1}),
-	                 AGI_E_TOO_LARGE);
+	assert_int_equal(agi_links_send(p.a.links, &p.b.id, &p.b.addr, AGI_CHAN_BULK,
+					(struct agi_str){s.p, s.n + 1}),
+			 AGI_E_TOO_LARGE);
 	until_messages(&p.b, 1);
 	assert_true(agi_str_eq(agi_buf_str(&p.b.last), s));
 	free(m);
@@ -285,7 +293,8 @@ static void a_queue_above_its_bound_is_full_and_says_so(void **state)
 	(void)state;
 	pair_start(&p);
 	do {
-		err = agi_links_send(p.a.links, &p.b.id, &p.b.addr, AGI_CHAN_BULK, (struct agi_str){m, 1 << 20});
+		err = agi_links_send(p.a.links, &p.b.id, &p.b.addr, AGI_CHAN_BULK,
+				     (struct agi_str){m, 1 << 20});
 		n += !err;
 	} while (!err && n < 1000);
 	assert_int_equal(err, AGI_E_FULL);
@@ -297,13 +306,15 @@ static void a_queue_above_its_bound_is_full_and_says_so(void **state)
 	pair_stop(&p);
 }
 
-/* --- who is it? -------------------------------------------------------------------------------------- */
+/* --- who is it?
+ * -------------------------------------------------------------------------------------- */
 static void another_cluster_key_is_refused_on_both_sides_by_name(void **state)
 {
 	struct pair p;
 
 	(void)state;
-	pair_start_with(&p, (struct options){.seed = 1, .psk = {1}}, (struct options){.seed = 2, .psk = {2}});
+	pair_start_with(&p, (struct options){.seed = 1, .psk = {1}},
+			(struct options){.seed = 2, .psk = {2}});
 	send_to(&p.a, &p.b, AGI_CHAN_CONTROL, AGI_STR("secret"));
 	until_downs(&p.a, 1);
 	until_downs(&p.b, 1);
@@ -326,7 +337,7 @@ static void while_keys_rotate_both_are_accepted(void **state)
 	(void)state;
 	/* a has moved on to key 2 and still takes 1; b uses 1 and takes 2 already */
 	pair_start_with(&p, (struct options){.seed = 1, .psk = {2, 1}, .n_psk = 2},
-	                (struct options){.seed = 2, .psk = {1, 2}, .n_psk = 2});
+			(struct options){.seed = 2, .psk = {1, 2}, .n_psk = 2});
 	send_to(&p.a, &p.b, AGI_CHAN_CONTROL, AGI_STR("x"));
 	send_to(&p.b, &p.a, AGI_CHAN_BULK, AGI_STR("y"));
 	until_messages(&p.b, 1);
@@ -343,7 +354,8 @@ static void a_host_that_proves_another_identity_is_refused_by_name(void **state)
 
 	(void)state;
 	pair_start(&p);
-	assert_int_equal(agi_links_send(p.a.links, &asked, &p.b.addr, AGI_CHAN_CONTROL, AGI_STR("x")), AGI_OK);
+	assert_int_equal(
+	    agi_links_send(p.a.links, &asked, &p.b.addr, AGI_CHAN_CONTROL, AGI_STR("x")), AGI_OK);
 	until_downs(&p.a, 1);
 	assert_int_equal(p.a.down_err, AGI_E_AUTH);
 	assert_true(agi_id_eq(&p.a.down_peer, &asked));
@@ -362,13 +374,15 @@ static void a_node_does_not_link_to_itself(void **state)
 
 	(void)state;
 	pair_start(&p);
-	assert_int_equal(agi_links_send(p.a.links, &anybody, &p.a.addr, AGI_CHAN_CONTROL, AGI_STR("x")), AGI_OK);
+	assert_int_equal(
+	    agi_links_send(p.a.links, &anybody, &p.a.addr, AGI_CHAN_CONTROL, AGI_STR("x")), AGI_OK);
 	until_downs(&p.a, 1);
 	assert_int_equal(p.a.n_messages, 0);
 	pair_stop(&p);
 }
 
-/* --- ends -------------------------------------------------------------------------------------------- */
+/* --- ends
+ * -------------------------------------------------------------------------------------------- */
 static void nobody_listening_is_unreachable(void **state)
 {
 	struct pair p;
@@ -379,7 +393,8 @@ static void nobody_listening_is_unreachable(void **state)
 	addr = p.b.addr;
 	agi_listener_free(p.b.listener);
 	p.b.listener = NULL;
-	assert_int_equal(agi_links_send(p.a.links, &p.b.id, &addr, AGI_CHAN_CONTROL, AGI_STR("x")), AGI_OK);
+	assert_int_equal(agi_links_send(p.a.links, &p.b.id, &addr, AGI_CHAN_CONTROL, AGI_STR("x")),
+			 AGI_OK);
 	assert_int_equal(p.a.n_downs, 0); /* never from inside send */
 	until_downs(&p.a, 1);
 	assert_int_equal(p.a.down_err, AGI_E_UNREACHABLE);
@@ -392,7 +407,8 @@ static void an_idle_link_closes_in_order_on_both_sides(void **state)
 	struct pair p;
 
 	(void)state;
-	pair_start_with(&p, (struct options){.seed = 1, .idle_ms = 20}, (struct options){.seed = 2});
+	pair_start_with(&p, (struct options){.seed = 1, .idle_ms = 20},
+			(struct options){.seed = 2});
 	send_to(&p.a, &p.b, AGI_CHAN_CONTROL, AGI_STR("x"));
 	until_downs(&p.a, 1);
 	until_downs(&p.b, 1);
@@ -451,7 +467,8 @@ static void surplus_links_of_one_peer_are_closed_in_order(void **state)
 
 	(void)state;
 	node_start(&b, base, (struct options){.seed = 2});
-	for (int i = 0; i < n; i++) { /* one identity, many link sets: as if it dialled again and again */
+	for (int i = 0; i < n;
+	     i++) { /* one identity, many link sets: as if it dialled again and again */
 		node_start(&twin[i], base, (struct options){.seed = 1});
 		send_to(&twin[i], &b, AGI_CHAN_CONTROL, AGI_STR("x"));
 		until_messages(&b, (uint64_t)i + 1);
@@ -474,7 +491,8 @@ static void messages_of_a_dial_that_fails_go_over_the_link_the_peer_made(void **
 	int fd;
 
 	(void)state;
-	pair_start_with(&p, (struct options){.seed = 1, .handshake_ms = 200}, (struct options){.seed = 2});
+	pair_start_with(&p, (struct options){.seed = 1, .handshake_ms = 200},
+			(struct options){.seed = 2});
 	/* b's advertised address takes connections and never answers; b itself dials a meanwhile */
 	dead = loopback(0);
 	fd = agi_sock_tcp(&dead);
@@ -488,7 +506,8 @@ static void messages_of_a_dial_that_fails_go_over_the_link_the_peer_made(void **
 		assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &n), 0);
 		assert_int_equal(agi_addr_of_sock(&dead, (struct sockaddr *)&sa), AGI_OK);
 	}
-	assert_int_equal(agi_links_send(p.a.links, &p.b.id, &dead, AGI_CHAN_CONTROL, AGI_STR("kept")), AGI_OK);
+	assert_int_equal(
+	    agi_links_send(p.a.links, &p.b.id, &dead, AGI_CHAN_CONTROL, AGI_STR("kept")), AGI_OK);
 	send_to(&p.b, &p.a, AGI_CHAN_CONTROL, AGI_STR("hello"));
 	until_messages(&p.b, 1);
 	assert_true(agi_str_eq(agi_buf_str(&p.b.last), AGI_STR("kept")));
@@ -498,7 +517,8 @@ static void messages_of_a_dial_that_fails_go_over_the_link_the_peer_made(void **
 	pair_stop(&p);
 }
 
-/* --- hostile peers ------------------------------------------------------------------------------------ */
+/* --- hostile peers
+ * ------------------------------------------------------------------------------------ */
 /* Sends bytes to n as a stranger, then (when hangs_up) closes; returns the socket otherwise. */
 static int stranger(struct node *n, const void *bytes, size_t len, bool hangs_up)
 {
@@ -515,10 +535,18 @@ static int stranger(struct node *n, const void *bytes, size_t len, bool hangs_up
 static void garbage_instead_of_a_handshake_is_refused(void **state)
 {
 	static const struct agi_str garbage[] = {
-	    {"\x01" "BAD\x01", 5},             /* preface */
-	    {"\x01" "AGI\x01\xff\xff", 7},     /* length of message 1 */
-	    {"\x01" "AGI\x01\x00\x04zzzz", 11}, /* message 1 too short */
-	    {"\x01" "AGI\x01\x00\x00", 7},     /* empty message 1 */
+	    {"\x01"
+	     "BAD\x01",
+	     5}, /* preface */
+	    {"\x01"
+	     "AGI\x01\xff\xff",
+	     7}, /* length of message 1 */
+	    {"\x01"
+	     "AGI\x01\x00\x04zzzz",
+	     11}, /* message 1 too short */
+	    {"\x01"
+	     "AGI\x01\x00\x00",
+	     7}, /* empty message 1 */
 	};
 
 	(void)state;
@@ -545,7 +573,10 @@ static void another_version_is_refused_by_number(void **state)
 
 	(void)state;
 	pair_start(&p);
-	fd = stranger(&p.b, "\x01" "AGI\x09", 5, false);
+	fd = stranger(&p.b,
+		      "\x01"
+		      "AGI\x09",
+		      5, false);
 	until_downs(&p.b, 1);
 	assert_int_equal(p.b.down_err, AGI_E_UNSUPPORTED);
 	assert_non_null(strstr(p.b.down_why.text, "version 9"));
@@ -559,11 +590,18 @@ static void a_handshake_cut_short_ends_at_hangup_or_in_time(void **state)
 	int fd;
 
 	(void)state;
-	pair_start_with(&p, (struct options){.seed = 1}, (struct options){.seed = 2, .handshake_ms = 30});
-	stranger(&p.b, "\x01" "AGI\x01\x00\x20half", 11, true);
+	pair_start_with(&p, (struct options){.seed = 1},
+			(struct options){.seed = 2, .handshake_ms = 30});
+	stranger(&p.b,
+		 "\x01"
+		 "AGI\x01\x00\x20half",
+		 11, true);
 	until_downs(&p.b, 1);
 	assert_int_equal(p.b.down_err, AGI_E_UNREACHABLE);
-	fd = stranger(&p.b, "\x01" "AGI\x01\x00\x20half", 11, false);
+	fd = stranger(&p.b,
+		      "\x01"
+		      "AGI\x01\x00\x20half",
+		      11, false);
 	until_downs(&p.b, 2);
 	assert_int_equal(p.b.down_err, AGI_E_TIMEOUT);
 	close(fd);
@@ -584,7 +622,8 @@ static void a_server_that_is_no_node_is_unreachable_with_a_hint(void **state)
 	assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &n), 0);
 	assert_int_equal(agi_addr_of_sock(&addr, (struct sockaddr *)&sa), AGI_OK);
 	pair_start(&p);
-	assert_int_equal(agi_links_send(p.a.links, &p.b.id, &addr, AGI_CHAN_CONTROL, AGI_STR("x")), AGI_OK);
+	assert_int_equal(agi_links_send(p.a.links, &p.b.id, &addr, AGI_CHAN_CONTROL, AGI_STR("x")),
+			 AGI_OK);
 	do {
 		event_base_loop(p.base, EVLOOP_NONBLOCK);
 		client = accept4(fd, NULL, NULL, 0);
@@ -636,7 +675,8 @@ static void member_join(struct member *m, struct node *n)
 	assert_int_equal(agi_link_keys_init(&m->keys, &cfg), AGI_OK);
 	m->fd = raw_connect(&n->addr);
 	agi_buf_init(&say, 0);
-	assert_int_equal(agi_hello_dial(&m->hello, &m->keys, &n->id, AGI_CHAN_CONTROL, &say), AGI_OK);
+	assert_int_equal(agi_hello_dial(&m->hello, &m->keys, &n->id, AGI_CHAN_CONTROL, &say),
+			 AGI_OK);
 	exchange(m, n, &say);
 	exchange(m, n, &say);
 	assert_int_equal(m->hello.state, AGI_HELLO_DONE);
@@ -714,7 +754,7 @@ static void a_half_open_link_ends_in_time(void **state)
 
 	(void)state;
 	pair_start_with(&p, (struct options){.seed = 1},
-	                (struct options){.seed = 2, .idle_ms = 10, .handshake_ms = 500});
+			(struct options){.seed = 2, .idle_ms = 10, .handshake_ms = 500});
 	member_join(&m, &p.b);
 	until_downs(&p.b, 1);
 	assert_int_equal(p.b.down_err, AGI_OK); /* nothing of ours was lost */
@@ -730,10 +770,13 @@ static void at_links_max_strangers_are_refused_and_dials_are_full(void **state)
 	struct agi_addr other = loopback(1);
 
 	(void)state;
-	pair_start_with(&p, (struct options){.seed = 1, .links_max = 1}, (struct options){.seed = 2, .links_max = 1});
+	pair_start_with(&p, (struct options){.seed = 1, .links_max = 1},
+			(struct options){.seed = 2, .links_max = 1});
 	send_to(&p.a, &p.b, AGI_CHAN_CONTROL, AGI_STR("x"));
 	until_messages(&p.b, 1);
-	assert_int_equal(agi_links_send(p.a.links, &anybody, &other, AGI_CHAN_CONTROL, AGI_STR("x")), AGI_E_FULL);
+	assert_int_equal(
+	    agi_links_send(p.a.links, &anybody, &other, AGI_CHAN_CONTROL, AGI_STR("x")),
+	    AGI_E_FULL);
 	{
 		struct member m = {.fd = raw_connect(&p.b.addr)};
 		char byte;
@@ -753,9 +796,13 @@ static void a_flood_of_half_open_strangers_does_not_keep_a_member_out(void **sta
 	int fd[40];
 
 	(void)state;
-	pair_start_with(&p, (struct options){.seed = 1}, (struct options){.seed = 2, .links_max = 64});
+	pair_start_with(&p, (struct options){.seed = 1},
+			(struct options){.seed = 2, .links_max = 64});
 	for (int i = 0; i < 40; i++) {
-		fd[i] = stranger(&p.b, "\x01" "AGI\x01", 5, false);
+		fd[i] = stranger(&p.b,
+				 "\x01"
+				 "AGI\x01",
+				 5, false);
 		event_base_loop(p.base, EVLOOP_NONBLOCK);
 	}
 	until_downs(&p.b, 40 - 16);

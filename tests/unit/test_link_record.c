@@ -109,7 +109,8 @@ static void any_messages_cut_anywhere_arrive_whole_and_in_order(void **state)
 		agi_buf_init(&sent, 0);
 		agi_prng_seed(&rng, seed);
 		for (int i = 0; i < 60; i++) {
-			size_t max = agi_prng_below(&rng, 4) ? 300 : 150000, n = agi_prng_below(&rng, max);
+			size_t max = agi_prng_below(&rng, 4) ? 300 : 150000,
+			       n = agi_prng_below(&rng, max);
 			struct agi_str m = {(char *)bytes + agi_prng_below(&rng, 1000), n};
 
 			put(&p, m);
@@ -117,7 +118,8 @@ static void any_messages_cut_anywhere_arrive_whole_and_in_order(void **state)
 			if (agi_prng_below(&rng, 2))
 				drain(&p, agi_prng_below(&rng, 100000));
 			if (p.wire.n && agi_prng_below(&rng, 2))
-				assert_int_equal(feed(&p, agi_prng_below(&rng, p.wire.n) + 1, NULL), AGI_OK);
+				assert_int_equal(feed(&p, agi_prng_below(&rng, p.wire.n) + 1, NULL),
+						 AGI_OK);
 		}
 		while (!agi_outbox_is_empty(&p.out))
 			drain(&p, SIZE_MAX);
@@ -153,8 +155,9 @@ static void the_largest_message_passes_and_a_larger_one_is_refused(void **state)
 	(void)state;
 	pipe_init(&p);
 	put(&p, (struct agi_str){m, AGI_LINK_FRAME_MAX});
-	assert_int_equal(agi_outbox_put(&p.out, &p.pool, (struct agi_str){m, AGI_LINK_FRAME_MAX + 1}),
-	                 AGI_E_TOO_LARGE);
+	assert_int_equal(
+	    agi_outbox_put(&p.out, &p.pool, (struct agi_str){m, AGI_LINK_FRAME_MAX + 1}),
+	    AGI_E_TOO_LARGE);
 	while (!agi_outbox_is_empty(&p.out))
 		drain(&p, SIZE_MAX);
 	assert_int_equal(feed(&p, p.wire.n, NULL), AGI_OK);
@@ -178,7 +181,9 @@ static void wire_record(struct pipe *p, struct agi_str text)
 static void a_peer_that_announces_too_much_is_refused_by_size(void **state)
 {
 	static const struct agi_str texts[] = {
-	    {"\xff\xff\xff\xff", 4}, {"\x00\x50\x00\x01", 4}, {"\x00\x00\x00\x01x\x00\x50\x00\x01", 9},
+	    {"\xff\xff\xff\xff", 4},
+	    {"\x00\x50\x00\x01", 4},
+	    {"\x00\x00\x00\x01x\x00\x50\x00\x01", 9},
 	};
 
 	(void)state;
@@ -227,7 +232,10 @@ static void a_changed_or_repeated_or_short_record_is_refused(void **state)
 	pipe_free(&p);
 
 	pipe_init(&p);
-	agi_buf_put(&p.wire, "\x00\x0f" "0123456789abcde", 17);
+	agi_buf_put(&p.wire,
+		    "\x00\x0f"
+		    "0123456789abcde",
+		    17);
 	assert_int_equal(feed(&p, p.wire.n, &why), AGI_E_MALFORMED);
 	pipe_free(&p);
 }

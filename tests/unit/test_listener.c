@@ -31,8 +31,10 @@ static void on_any(void *ctx, int fd, const struct agi_addr *remote)
 
 static void start(struct fixture *f, uint32_t pending_max, uint32_t timeout_ms)
 {
-	struct agi_listener_cfg cfg = {.addr = loopback(0), .ctx = f, .pending_max = pending_max,
-	                               .sniff_timeout_ms = timeout_ms};
+	struct agi_listener_cfg cfg = {.addr = loopback(0),
+				       .ctx = f,
+				       .pending_max = pending_max,
+				       .sniff_timeout_ms = timeout_ms};
 	struct agi_why why;
 
 	*f = (struct fixture){.base = event_base_new(), .last_fd = -1};
@@ -77,8 +79,13 @@ static void each_protocol_is_told_by_its_first_bytes(void **state)
 	static const struct {
 		const char *first;
 		enum agi_wire wire;
-	} cases[] = {{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", AGI_WIRE_GRPC}, {"GET / HTTP/1.1\r\n", AGI_WIRE_HTTP},
-	             {"HEAD / HTTP/1.1\r\n", AGI_WIRE_HTTP}, {"\x01" "AGI\x01", AGI_WIRE_LINK}, {"\x01", AGI_WIRE_LINK}};
+	} cases[] = {{"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", AGI_WIRE_GRPC},
+		     {"GET / HTTP/1.1\r\n", AGI_WIRE_HTTP},
+		     {"HEAD / HTTP/1.1\r\n", AGI_WIRE_HTTP},
+		     {"\x01"
+		      "AGI\x01",
+		      AGI_WIRE_LINK},
+		     {"\x01", AGI_WIRE_LINK}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -101,7 +108,8 @@ static void each_protocol_is_told_by_its_first_bytes(void **state)
 
 static void what_is_unknown_or_not_served_is_closed_and_counted(void **state)
 {
-	static const char *const firsts[] = {"SSH-2.0-x", "GOT", "POST / HTTP/1.1", "\x16\x03\x01", "\xff"};
+	static const char *const firsts[] = {"SSH-2.0-x", "GOT", "POST / HTTP/1.1", "\x16\x03\x01",
+					     "\xff"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof firsts / sizeof *firsts; i++) {

@@ -76,7 +76,7 @@ static void assert_same(struct agi_str a, struct agi_str b)
 }
 
 static void handshake_step(struct agi_noise *from, struct agi_noise *to, struct agi_str payload,
-                           struct agi_str expected)
+			   struct agi_str expected)
 {
 	struct agi_buf wire, text;
 
@@ -93,7 +93,7 @@ static void handshake_step(struct agi_noise *from, struct agi_noise *to, struct 
 }
 
 static void transport_step(struct agi_noise_cipher *from, struct agi_noise_cipher *to,
-                           struct agi_str payload, struct agi_str expected)
+			   struct agi_str payload, struct agi_str expected)
 {
 	struct agi_buf wire;
 
@@ -142,12 +142,14 @@ static size_t check_vector(const json_t *v)
 		unhex(&payload, json_string_value(json_object_get(m, "payload")));
 		unhex(&wire, json_string_value(json_object_get(m, "ciphertext")));
 		if (!agi_noise_is_done(&side[0])) {
-			handshake_step(&side[from], &side[to], agi_buf_str(&payload), agi_buf_str(&wire));
+			handshake_step(&side[from], &side[to], agi_buf_str(&payload),
+				       agi_buf_str(&wire));
 		} else {
 			for (size_t k = 0; k < 2 && !is_split; k++)
 				agi_noise_split(&side[k], &send[k], &recv[k]);
 			is_split = true;
-			transport_step(&send[from], &recv[to], agi_buf_str(&payload), agi_buf_str(&wire));
+			transport_step(&send[from], &recv[to], agi_buf_str(&payload),
+				       agi_buf_str(&wire));
 			transport++;
 		}
 		agi_buf_free(&payload);
@@ -171,19 +173,18 @@ static void every_published_vector_is_reproduced(void **state)
 	all = json_load_file(path, 0, &error);
 	assert_non_null(all);
 	assert_int_equal(json_array_size(json_object_get(all, "vectors")), 16);
-	json_array_foreach(json_object_get(all, "vectors"), i, v)
-		transport += check_vector(v);
+	json_array_foreach(json_object_get(all, "vectors"), i, v) transport += check_vector(v);
 	assert_true(transport >= 16);
 	json_decref(all);
 }
 
-/* --- beyond the vectors --- */
+/* --- beyond the vectors ---------------------------------------------------------------- */
 static const uint8_t key_a[32] = {1}, key_b[32] = {2}, psk_a[1][32] = {{3}}, psk_b[1][32] = {{4}};
 
 static void start_pair(struct agi_noise *i, struct agi_noise *r, const uint8_t (*r_psk)[32])
 {
-	struct agi_noise_cfg cfg = {.protocol = XXPSK3, .is_initiator = true, .secret = key_a,
-	                            .psk = psk_a, .n_psk = 1};
+	struct agi_noise_cfg cfg = {
+	    .protocol = XXPSK3, .is_initiator = true, .secret = key_a, .psk = psk_a, .n_psk = 1};
 	struct agi_why why;
 
 	assert_int_equal(agi_noise_start(i, &cfg, &why), AGI_OK);
@@ -249,7 +250,8 @@ static void a_changed_or_cut_message_is_refused(void **state)
 
 static void a_public_key_of_small_order_is_refused(void **state)
 {
-	struct agi_noise_cfg cfg = {.protocol = "Noise_XX_25519_ChaChaPoly_BLAKE2b", .secret = key_a};
+	struct agi_noise_cfg cfg = {.protocol = "Noise_XX_25519_ChaChaPoly_BLAKE2b",
+				    .secret = key_a};
 	static const uint8_t zero[32];
 	struct agi_noise r;
 	struct agi_buf wire, text;
@@ -259,7 +261,8 @@ static void a_public_key_of_small_order_is_refused(void **state)
 	agi_buf_init(&wire, 0);
 	agi_buf_init(&text, 0);
 	assert_int_equal(agi_noise_start(&r, &cfg, &why), AGI_OK);
-	assert_int_equal(agi_noise_read(&r, (struct agi_str){(const char *)zero, 32}, &text), AGI_OK);
+	assert_int_equal(agi_noise_read(&r, (struct agi_str){(const char *)zero, 32}, &text),
+			 AGI_OK);
 	assert_int_equal(agi_noise_write(&r, AGI_STR(""), &wire), AGI_E_AUTH);
 	agi_buf_free(&wire);
 	agi_buf_free(&text);
@@ -293,15 +296,21 @@ static void the_last_nonce_is_never_used(void **state)
 static void a_protocol_that_is_not_known_is_named(void **state)
 {
 	static const char *const bad[] = {
-	    "Noise_NN_25519_ChaChaPoly_BLAKE2b", "Noise_XX_448_ChaChaPoly_BLAKE2b", "Noise_XXpsk4_25519_ChaChaPoly_BLAKE2b",
-	    "Noise_XXpsk1+_25519_ChaChaPoly_BLAKE2b", "Noise_XXpskx_25519_ChaChaPoly_BLAKE2b", "Noise_", "",
+	    "Noise_NN_25519_ChaChaPoly_BLAKE2b",
+	    "Noise_XX_448_ChaChaPoly_BLAKE2b",
+	    "Noise_XXpsk4_25519_ChaChaPoly_BLAKE2b",
+	    "Noise_XXpsk1+_25519_ChaChaPoly_BLAKE2b",
+	    "Noise_XXpskx_25519_ChaChaPoly_BLAKE2b",
+	    "Noise_",
+	    "",
 	};
 	struct agi_noise h;
 	struct agi_why why;
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
-		struct agi_noise_cfg cfg = {.protocol = bad[i], .is_initiator = true, .secret = key_a};
+		struct agi_noise_cfg cfg = {
+		    .protocol = bad[i], .is_initiator = true, .secret = key_a};
 
 		assert_int_equal(agi_noise_start(&h, &cfg, &why), AGI_E_INVALID);
 		assert_non_null(strstr(why.text, bad[i]));
@@ -318,8 +327,8 @@ static void keys_that_do_not_fit_the_pattern_are_refused(void **state)
 	assert_int_equal(agi_noise_start(&h, &cfg, &why), AGI_E_INVALID);
 	cfg = (struct agi_noise_cfg){.protocol = XXPSK3, .psk = psk_a, .n_psk = 1};
 	assert_int_equal(agi_noise_start(&h, &cfg, &why), AGI_E_INVALID);
-	cfg = (struct agi_noise_cfg){.protocol = "Noise_IK_25519_ChaChaPoly_BLAKE2b", .is_initiator = true,
-	                             .secret = key_a};
+	cfg = (struct agi_noise_cfg){
+	    .protocol = "Noise_IK_25519_ChaChaPoly_BLAKE2b", .is_initiator = true, .secret = key_a};
 	assert_int_equal(agi_noise_start(&h, &cfg, &why), AGI_E_INVALID);
 }
 
