@@ -73,7 +73,7 @@ bool agi_svc_is_ready(const struct agi_svc *s, char why[128])
 
 	why[0] = '\0';
 	if (s->is_stopping) {
-		strcpy(why, "shutting down");
+		memcpy(why, "shutting down", sizeof "shutting down");
 		return false;
 	}
 	agi_dht_status(agi_dht_host_core(s->host), &st);
