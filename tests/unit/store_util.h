@@ -91,7 +91,8 @@ static inline void append(struct answer *a, size_t *at, struct agi_str s)
 {
 	size_t n = s.n < sizeof a->text - 1 - *at ? s.n : sizeof a->text - 1 - *at;
 
-	memcpy(a->text + *at, s.p, n);
+	if (n)
+		memcpy(a->text + *at, s.p, n);
 	*at += n;
 }
 
