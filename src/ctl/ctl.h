@@ -102,10 +102,10 @@ enum ctl_exit ctl_del(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_owners(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_safety_check(struct ctl *c, const struct ctl_input *in); /* cmd_safety.c */
 enum ctl_exit ctl_keygen(struct ctl *c, const struct ctl_input *in);       /* cmd_local.c */
-enum ctl_exit ctl_config_check(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_version(struct ctl *c, const struct ctl_input *in);
-enum ctl_exit ctl_help(struct ctl *c, const struct ctl_input *in);       /* help.c */
-enum ctl_exit ctl_completion(struct ctl *c, const struct ctl_input *in); /* completion.c */
+enum ctl_exit ctl_config_check(struct ctl *c, const struct ctl_input *in); /* cmd_config.c */
+enum ctl_exit ctl_help(struct ctl *c, const struct ctl_input *in);         /* help.c */
+enum ctl_exit ctl_completion(struct ctl *c, const struct ctl_input *in);   /* completion.c */
 
 extern const struct ctl_opt ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[],
     ctl_opts_put[], ctl_opts_kv[], ctl_opts_owners[], ctl_opts_lookup[], ctl_opts_safety_check[],

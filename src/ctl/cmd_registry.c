@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * register, deregister, discover, nearest: services and where they are. */
+#include <stdio.h>
+#include <string.h>
+
+#include "agihpc.pb-c.h"
+#include "base/limits.h"
+#include "ctl/call.h"
+#include "ctl/out.h"
+#include "ctl/units.h"
+
+enum { INTERVAL_DEFAULT_MS = 5000 };
+
+const struct ctl_opt ctl_opts_register[] = {
+    {"check", 0, "KIND", "tcp grpc http none", "how the node checks the service (default: tcp)"},
+    {"interval", 0, "TIME", NULL, "time between two checks (default: 5s)"},
+    {"path", 0, "PATH", NULL, "http: path to ask for (default: /); grpc: service to ask about"},
+    {NULL, 0, NULL, NULL, NULL}};
+const struct ctl_opt ctl_opts_discover[] = {
+    {"limit", 0, "N", NULL, "at most N instances (default: all)"}, {NULL, 0, NULL, NULL, NULL}};
+
+static enum ctl_exit take_service(struct ctl *c, const char *name, ProtobufCBinaryData *out)
+{
+	size_t n = strlen(name);
+
+	if (n == 0 || n > AGI_SERVICE_NAME_MAX ||
+	    strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789-") != n || name[0] == '-' ||
+	    name[n - 1] == '-')
+		return ctl_usage(
+		    c,
+		    "'%.80s' is not a service name: use a-z, 0-9 and '-' (not first or last),"
+		    " at most %d characters",
+		    name, AGI_SERVICE_NAME_MAX);
+	*out = ctl_bin_of(name);
+	return CTL_OK;
+}
+
+static enum ctl_exit take_address(struct ctl *c, const char *word, char text[CTL_TARGET_TEXT],
+				  ProtobufCBinaryData *out)
+{
+	struct agi_why why;
+
+	if (ctl_parse_target(text, word, strlen(word), 0, &why) != AGI_OK)
+		return ctl_usage(c, "%s", why.text);
+	*out = ctl_bin_of(text);
+	return CTL_OK;
+}
+
+static enum ctl_exit take_check(struct ctl *c, const struct ctl_input *in,
+				Agihpc__V1__HealthCheck *hc)
+{
+	const char *kind = ctl_opt_value(&in->opts, "check");
+	const char *interval = ctl_opt_value(&in->opts, "interval");
+	const char *path = ctl_opt_value(&in->opts, "path");
+	uint64_t ms = INTERVAL_DEFAULT_MS;
+	struct agi_why why;
+
+	if (!kind)
+		kind = "tcp";
+	if (path && strcmp(kind, "http") != 0 && strcmp(kind, "grpc") != 0)
+		return ctl_usage(c, "--path belongs to --check http or --check grpc, not to %s",
+				 kind);
+	if (interval && strcmp(kind, "none") == 0)
+		return ctl_usage(c, "--interval has no meaning with --check none");
+	if (interval && ctl_parse_duration(&ms, interval, 0, 3600 * 1000, &why) != AGI_OK)
+		return ctl_usage(c, "--interval %s", why.text);
+	hc->kind = ctl_bin_of(kind);
+	hc->interval_ms = (uint32_t)ms;
+	hc->path = ctl_bin_of(path ? path : "");
+	return CTL_OK;
+}
+
+static json_t *registration_json(ProtobufCBinaryData service, ProtobufCBinaryData address)
+{
+	json_t *o = json_object();
+
+	ctl_set(o, "service", ctl_json_str(ctl_str(service)));
+	ctl_set(o, "address", ctl_json_str(ctl_str(address)));
+	return o;
+}
+
+static enum ctl_exit print_registered(struct ctl *c, const Agihpc__V1__RegisterRequest *req,
+				      const Agihpc__V1__RegisterResponse *res)
+{
+	const Agihpc__V1__HealthCheck *hc = req->health_check;
+	bool is_checked = !agi_str_eq(ctl_str(hc->kind), AGI_STR("none"));
+	char every[CTL_UNIT_TEXT];
+	struct agi_buf out;
+	enum ctl_exit code;
+
+	if (c->is_json) {
+		json_t *o = registration_json(req->service, req->address);
+
+		ctl_set(o, "check", ctl_json_str(ctl_str(hc->kind)));
+		ctl_set(o, "interval_ms", is_checked ? json_integer(hc->interval_ms) : json_null());
+		ctl_set(o, "node_id", ctl_json_str(ctl_str(res->node_id)));
+		return ctl_print_json_take(c, o);
+	}
+	agi_buf_init(&out, 0);
+	ctl_format_ms(every, hc->interval_ms);
+	agi_buf_printf(&out, "registered %.*s at %.*s on node ", AGI_STR_ARG(ctl_str(req->service)),
+		       AGI_STR_ARG(ctl_str(req->address)));
+	ctl_put_harmless(&out, ctl_short_id(res->node_id));
+	if (is_checked)
+		agi_buf_printf(&out, " (%.*s check every %s)\n", AGI_STR_ARG(ctl_str(hc->kind)),
+			       every);
+	else
+		agi_buf_printf(&out, " (not checked)\n");
+	code = ctl_write(c, agi_buf_str(&out));
+	agi_buf_free(&out);
+	return code;
+}
+
+enum ctl_exit ctl_register(struct ctl *c, const struct ctl_input *in)
+{
+	Agihpc__V1__RegisterRequest req = AGIHPC__V1__REGISTER_REQUEST__INIT;
+	Agihpc__V1__HealthCheck hc = AGIHPC__V1__HEALTH_CHECK__INIT;
+	struct ctl_call call = CTL_CALL("agihpc.v1.RegistryService/RegisterService", &req,
+					agihpc__v1__register_response__descriptor);
+	char address[CTL_TARGET_TEXT];
+	enum ctl_exit code = take_service(c, in->words.p[0], &req.service);
+
+	if (code == CTL_OK)
+		code = take_address(c, in->words.p[1], address, &req.address);
+	if (code == CTL_OK)
+		code = take_check(c, in, &hc);
+	if (code != CTL_OK)
+		return code;
+	req.health_check = &hc;
+	code = ctl_ask(c, &call);
+	if (code == CTL_OK)
+		code = print_registered(c, &req, (const Agihpc__V1__RegisterResponse *)call.res);
+	ctl_call_clear(&call);
+	return code;
+}
+
+enum ctl_exit ctl_deregister(struct ctl *c, const struct ctl_input *in)
+{
+	Agihpc__V1__DeregisterRequest req = AGIHPC__V1__DEREGISTER_REQUEST__INIT;
+	struct ctl_call call = CTL_CALL("agihpc.v1.RegistryService/DeregisterService", &req,
+					agihpc__v1__deregister_response__descriptor);
+	char address[CTL_TARGET_TEXT], text[AGI_SERVICE_NAME_MAX + CTL_TARGET_TEXT + 32];
+	enum ctl_exit code = take_service(c, in->words.p[0], &req.service);
+
+	if (code == CTL_OK)
+		code = take_address(c, in->words.p[1], address, &req.address);
+	if (code != CTL_OK)
+		return code;
+	code = ctl_ask(c, &call);
+	ctl_call_clear(&call);
+	if (code != CTL_OK)
+		return code;
+	if (c->is_json)
+		return ctl_print_json_take(c, registration_json(req.service, req.address));
+	snprintf(text, sizeof text, "deregistered %s at %s\n", in->words.p[0], address);
+	return ctl_write(c, agi_str_of(text));
+}
+
+/* --- finding ---------------------------------------------------------------------------------- */
+static json_t *instance_json(const Agihpc__V1__Instance *one)
+{
+	json_t *o = json_object();
+
+	ctl_set(o, "address", ctl_json_str(ctl_str(one->address)));
+	ctl_set(o, "node_id", ctl_json_str(ctl_str(one->node_id)));
+	ctl_set(o, "zone", ctl_json_str(ctl_str(one->zone)));
+	ctl_set_ms(o, "rtt_ms", one->rtt_ms);
+	ctl_set_ms(o, "load", one->load);
+	ctl_set(o, "stale", json_boolean(one->stale));
+	return o;
+}
+
+static enum ctl_exit print_instances(struct ctl *c, Agihpc__V1__Instance *const *v, size_t n)
+{
+	static const struct ctl_col cols[] = {{"ADDRESS", CTL_COL_TEXT}, {"NODE", CTL_COL_TEXT},
+					      {"ZONE", CTL_COL_TEXT},    {"RTT", CTL_COL_NUMBER},
+					      {"LOAD", CTL_COL_NUMBER},  {"NOTE", CTL_COL_STATE}};
+	char rtt[CTL_UNIT_TEXT];
+	struct ctl_table t;
+
+	ctl_table_init(&t, cols, sizeof cols / sizeof *cols);
+	for (size_t i = 0; i < n; i++) {
+		ctl_format_ms(rtt, v[i]->rtt_ms);
+		ctl_table_str(&t, ctl_or_dash(v[i]->address));
+		ctl_table_str(&t, ctl_short_id(v[i]->node_id));
+		ctl_table_str(&t, ctl_or_dash(v[i]->zone));
+		ctl_table_text(&t, rtt);
+		ctl_table_printf(&t, "%.2f", v[i]->load);
+		ctl_table_text(&t, v[i]->stale ? "stale" : "");
+	}
+	return ctl_print_table(c, &t);
+}
+
+static enum ctl_exit print_discovered(struct ctl *c, const char *service,
+				      const Agihpc__V1__DiscoverResponse *res)
+{
+	enum ctl_exit code = CTL_OK;
+
+	if (c->is_json) {
+		json_t *o = json_object(), *list = json_array();
+
+		ctl_set(o, "service", json_string(service));
+		for (size_t i = 0; i < res->n_instances; i++)
+			json_array_append_new(list, instance_json(res->instances[i]));
+		ctl_set(o, "instances", list);
+		code = ctl_print_json_take(c, o);
+	} else if (res->n_instances) {
+		code = print_instances(c, res->instances, res->n_instances);
+	}
+	if (code == CTL_OK && res->n_instances == 0)
+		code = ctl_error(c, CTL_NOT_FOUND, "NOT_FOUND: no healthy instance of %s is known",
+				 service);
+	return code;
+}
+
+enum ctl_exit ctl_discover(struct ctl *c, const struct ctl_input *in)
+{
+	Agihpc__V1__DiscoverRequest req = AGIHPC__V1__DISCOVER_REQUEST__INIT;
+	struct ctl_call call = CTL_CALL("agihpc.v1.RegistryService/Discover", &req,
+					agihpc__v1__discover_response__descriptor);
+	const char *limit = ctl_opt_value(&in->opts, "limit");
+	struct agi_why why;
+	enum ctl_exit code = take_service(c, in->words.p[0], &req.service);
+
+	if (code != CTL_OK)
+		return code;
+	if (limit && ctl_parse_u32(&req.limit, limit, 1, 1000000, &why) != AGI_OK)
+		return ctl_usage(c, "--limit %s", why.text);
+	code = ctl_ask(c, &call);
+	if (code == CTL_OK)
+		code = print_discovered(c, in->words.p[0],
+					(const Agihpc__V1__DiscoverResponse *)call.res);
+	ctl_call_clear(&call);
+	return code;
+}
+
+static enum ctl_exit print_nearest(struct ctl *c, const char *service,
+				   const Agihpc__V1__NearestResponse *res)
+{
+	json_t *o;
+
+	if (!res->instance)
+		return ctl_error(c, CTL_NOT_FOUND, "NOT_FOUND: no healthy instance of %s is known",
+				 service);
+	if (!c->is_json)
+		return print_instances(c, &res->instance, 1);
+	o = json_object();
+	ctl_set(o, "service", json_string(service));
+	ctl_set(o, "instance", instance_json(res->instance));
+	return ctl_print_json_take(c, o);
+}
+
+enum ctl_exit ctl_nearest(struct ctl *c, const struct ctl_input *in)
+{
+	Agihpc__V1__NearestRequest req = AGIHPC__V1__NEAREST_REQUEST__INIT;
+	struct ctl_call call = CTL_CALL("agihpc.v1.RegistryService/Nearest", &req,
+					agihpc__v1__nearest_response__descriptor);
+	enum ctl_exit code = take_service(c, in->words.p[0], &req.service);
+
+	if (code != CTL_OK)
+		return code;
+	code = ctl_ask(c, &call);
+	if (code == CTL_OK)
+		code =
+		    print_nearest(c, in->words.p[0], (const Agihpc__V1__NearestResponse *)call.res);
+	ctl_call_clear(&call);
+	return code;
+}

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * agihpc-ctl: finds the command, reads its options, runs it. */
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/hash.h"
+#include "ctl/ctl.h"
+#include "ctl/units.h"
+
+enum { WORDS_MAX = 1024, COMMANDS_MAX = 64 };
+
+static const struct ctl_command commands[] = {
+    {"status", "", "how the node is: ready, members, slots, roles, warnings", ctl_status, NULL, 0,
+     0},
+    {"members", "", "the hosts of the overlay and their state", ctl_members, NULL, 0, 0},
+    {"slots", "[--all] [-v]", "who holds which part of the memory", ctl_slots, ctl_opts_slots, 0,
+     0},
+    {"roles", "", "where the roles are served", ctl_roles, NULL, 0, 0},
+    {"register", "SERVICE ADDRESS [--check KIND] [--interval TIME] [--path PATH]",
+     "advertise a service that runs at ADDRESS", ctl_register, ctl_opts_register, 2, 2},
+    {"deregister", "SERVICE ADDRESS", "stop advertising a service", ctl_deregister, NULL, 2, 2},
+    {"discover", "SERVICE [--limit N]", "the healthy instances of a service, nearest first",
+     ctl_discover, ctl_opts_discover, 1, 1},
+    {"nearest", "SERVICE", "the nearest healthy instance of a service", ctl_nearest, NULL, 1, 1},
+    {"put", "KEY VALUE | KEY - | KEY --file FILE", "store a value (-: from standard input)",
+     ctl_put, ctl_opts_put, 1, 2},
+    {"get", "KEY", "write a stored value to standard output", ctl_get, ctl_opts_kv, 1, 1},
+    {"del", "KEY", "delete a stored value", ctl_del, ctl_opts_kv, 1, 1},
+    {"owners", "KEY", "the hosts that hold a key", ctl_owners, ctl_opts_owners, 1, 1},
+    {"lookup", "HEX | --key KEY", "look for the hosts nearest to an id, hop by hop", ctl_lookup,
+     ctl_opts_lookup, 0, 1},
+    {"keygen", "[--out FILE]", "make a cluster key", ctl_keygen, ctl_opts_keygen, 0, 0},
+    {"config check", "FILE...", "check configuration files as the node would read them",
+     ctl_config_check, ctl_opts_config_check, 1, WORDS_MAX},
+    {"health", "[SERVICE]", "ask the node's gRPC health service", ctl_health, NULL, 0, 1},
+    {"version", "", "the version of agihpc-ctl", ctl_version, NULL, 0, 0},
+    {"help", "[COMMAND]", "how to use agihpc-ctl or one of its commands", ctl_help, NULL, 0, 2},
+    {"completion bash", "", "print the completion script for bash", ctl_completion, NULL, 0, 0},
+    {NULL, NULL, NULL, NULL, NULL, 0, 0}};
+
+static const struct ctl_opt global_opts[] = {
+    {"node", 'n', "ADDR", NULL,
+     "node to ask: HOST[:PORT], or several with commas: the first that answers"},
+    {"output", 'o', "FORMAT", "table json", "form of the answer (default: table)"},
+    {"timeout", 't', "SECONDS", NULL, "give up after this time, like 2 or 500ms (default: 5)"},
+    {"help", 'h', NULL, NULL, "how to use the command"},
+    {"version", 0, NULL, NULL, "the version of agihpc-ctl"},
+    {NULL, 0, NULL, NULL, NULL}};
+
+/* --- finding the command ---------------------------------------------------------------------- */
+enum ctl_exit ctl_unknown_command(const struct ctl *c, const char *name)
+{
+	const char *names[COMMANDS_MAX];
+	struct agi_why why;
+	size_t n = 0;
+
+	for (const struct ctl_command *cmd = c->commands; cmd->name && n < COMMANDS_MAX; cmd++)
+		names[n++] = cmd->name;
+	agi_fail(&why, AGI_E_INVALID, "unknown command '%.60s'; valid are", name);
+	for (size_t i = 0; i < n; i++)
+		snprintf(why.text + strlen(why.text), sizeof why.text - strlen(why.text), "%s %s",
+			 i ? "," : "", names[i]);
+	ctl_add_suggestion(&why, name, names, n, "");
+	return ctl_usage(c, "%s", why.text);
+}
+
+static const struct ctl_command *find(const struct ctl *c, const struct ctl_words *w, int *used)
+{
+	for (const struct ctl_command *cmd = c->commands; cmd->name; cmd++) {
+		const char *space = strchr(cmd->name, ' ');
+		size_t first = space ? (size_t)(space - cmd->name) : strlen(cmd->name);
+
+		if (strncmp(cmd->name, w->p[0], first) != 0 || w->p[0][first] != '\0')
+			continue;
+		*used = space ? 2 : 1;
+		if (!space || (w->n > 1 && strcmp(space + 1, w->p[1]) == 0))
+			return cmd;
+	}
+	return NULL;
+}
+
+/* The first word names a family, the second none of its commands: say what the family has. */
+static enum ctl_exit fail_unknown(const struct ctl *c, const struct ctl_words *w)
+{
+	size_t n = strlen(w->p[0]);
+	char name[128];
+
+	for (const struct ctl_command *cmd = c->commands; cmd->name; cmd++)
+		if (strncmp(cmd->name, w->p[0], n) == 0 && cmd->name[n] == ' ') {
+			if (w->n < 2)
+				return ctl_usage(c, "%s what? Did you mean '%s'?", w->p[0],
+						 cmd->name);
+			snprintf(name, sizeof name, "%s %s", w->p[0], w->p[1]);
+			return ctl_unknown_command(c, name);
+		}
+	return ctl_unknown_command(c, w->p[0]);
+}
+
+static enum ctl_exit check_words(const struct ctl *c, const struct ctl_words *w)
+{
+	const struct ctl_command *cmd = c->command;
+
+	if (w->n < cmd->words_min)
+		return ctl_usage(c, "an argument is missing: %s %s", cmd->name, cmd->args);
+	if (w->n > cmd->words_max)
+		return ctl_usage(c, "'%.60s' is one argument too many: %s %s", w->p[cmd->words_max],
+				 cmd->name, cmd->args);
+	return CTL_OK;
+}
+
+/* --- the options of every command --------------------------------------------------------------
+ */
+static enum ctl_exit check_nodes(const struct ctl *c)
+{
+	char target[CTL_TARGET_TEXT];
+	struct agi_why why;
+
+	for (const char *at = c->nodes;; at++) {
+		size_t n = strcspn(at, ",");
+
+		if (ctl_parse_target(target, at, n, CTL_DEFAULT_PORT, &why) != AGI_OK)
+			return ctl_usage(c, "node %s", why.text);
+		at += n;
+		if (!*at)
+			return CTL_OK;
+	}
+}
+
+static enum ctl_exit take_globals(struct ctl *c, const struct ctl_optset *set)
+{
+	const char *nodes = ctl_opt_value(set, "node"), *output = ctl_opt_value(set, "output");
+	const char *timeout = ctl_opt_value(set, "timeout"), *preset = getenv("AGIHPC_NODE");
+	uint64_t ms = CTL_TIMEOUT_DEFAULT_MS;
+	struct agi_why why;
+
+	c->nodes = nodes ? nodes : preset && *preset ? preset : "127.0.0.1:5000";
+	c->is_json = output && strcmp(output, "json") == 0;
+	if (timeout && ctl_parse_duration(&ms, timeout, 1000, CTL_TIMEOUT_MAX_MS, &why) != AGI_OK)
+		return ctl_usage(c, "--timeout %s", why.text);
+	c->timeout_ms = (uint32_t)ms;
+	c->deadline_us = ctl_now_us() + ms * 1000;
+	return check_nodes(c);
+}
+
+/* "agihpc-ctl put --help" is "agihpc-ctl help put". */
+static enum ctl_exit help_on(struct ctl *c)
+{
+	char name[64], *words[2] = {name, NULL};
+	struct ctl_input in = {.words = {words, c->command ? 1 : 0}};
+
+	snprintf(name, sizeof name, "%s", c->command ? c->command->name : "");
+	return ctl_help(c, &in);
+}
+
+static enum ctl_exit run(struct ctl *c, int argc, char **argv)
+{
+	struct ctl_optset sets[2] = {{.opts = global_opts}, {.opts = NULL}};
+	struct ctl_input in = {.opts = {NULL}};
+	struct agi_why why;
+	enum ctl_exit code;
+	int used = 0;
+
+	if (ctl_args_parse(sets, 1, argv, argc, true, &in.words, &why) != AGI_OK)
+		return ctl_usage(c, "%s", why.text);
+	if (in.words.n > 0) {
+		c->command = find(c, &in.words, &used);
+		if (!c->command)
+			return fail_unknown(c, &in.words);
+		sets[1].opts = c->command->opts;
+		if (ctl_args_parse(sets, 2, in.words.p + used, in.words.n - used, false, &in.words,
+				   &why) != AGI_OK)
+			return ctl_usage(c, "%s", why.text);
+	}
+	if (ctl_opt_is_set(&sets[0], "version"))
+		return ctl_version(c, &in);
+	if (ctl_opt_is_set(&sets[0], "help"))
+		return help_on(c);
+	if (!c->command)
+		return ctl_usage(c, "no command given");
+	in.opts = sets[1];
+	code = check_words(c, &in.words);
+	if (code == CTL_OK)
+		code = take_globals(c, &sets[0]);
+	return code == CTL_OK ? c->command->run(c, &in) : code;
+}
+
+int main(int argc, char **argv)
+{
+	struct ctl c = {.commands = commands, .global_opts = global_opts};
+	enum ctl_exit code;
+
+	signal(SIGPIPE, SIG_IGN); /* a lost connection is an error, not the end */
+	json_set_alloc_funcs(ctl_alloc, free);
+	if (agi_crypto_init() != AGI_OK)
+		return ctl_error(&c, CTL_FAILED, "no source of randomness");
+	c.has_colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
+	code = run(&c, argc - 1, argv + 1);
+	free(c.node);
+	return code;
+}
