@@ -558,7 +558,7 @@ static bool settle_maps(struct parse *ps, ProtobufCMessage *m)
 	const ProtobufCMessageDescriptor *d = m->descriptor;
 
 	for (unsigned i = 0; i < d->n_fields; i++)
-		if (agi_pb_is_map(&d->fields[i]) && !settle_map(ps, m, &d->fields[i]))
+		if (d->fields[i].reserved_flags == AGI_PB_MAP && !settle_map(ps, m, &d->fields[i]))
 			return false;
 	return true;
 }

@@ -26,7 +26,8 @@ enum {
 enum agi_pb_mark {
 	AGI_PB_PLAIN = 0,
 	AGI_PB_STRING = 1, /* a proto string; its C type is ProtobufCBinaryData */
-	AGI_PB_MAP = 2     /* a proto map; its C type is a repeated message of key = 1, value = 2 */
+	AGI_PB_MAP = 2,    /* a proto map; its C type is a repeated message of key = 1, value = 2 */
+	AGI_PB_MAP_KEPT = 3 /* the same, and entries with an equal key are kept, in order of arrival */
 };
 static inline bool agi_pb_is_string(const ProtobufCFieldDescriptor *f)
 {
@@ -34,7 +35,7 @@ static inline bool agi_pb_is_string(const ProtobufCFieldDescriptor *f)
 }
 static inline bool agi_pb_is_map(const ProtobufCFieldDescriptor *f)
 {
-	return f->reserved_flags == AGI_PB_MAP;
+	return f->reserved_flags == AGI_PB_MAP || f->reserved_flags == AGI_PB_MAP_KEPT;
 }
 
 /* Memory that is given back at once. Zero is a valid empty pool. */

@@ -18,6 +18,7 @@ void agi_gateway_policy_default(struct agi_gateway_policy *p)
 	    .n_banned = sizeof banned_default / sizeof *banned_default,
 	    .bond_index_warn = 0.25,
 	    .bond_index_block = 0.30,
+	    .bond_index_fallback = 1.0,
 	    .bond_index_action = AGI_DECISION_BLOCK,
 	};
 	agi_eval_policy_default(&p->eval);
@@ -277,6 +278,15 @@ static void revise_avoided(struct agi_gateway_check *c, const struct agi_plan_ev
 }
 
 /* --- phase 3: Bond Index ----------------------------------------------------------------------- */
+static void give_up_on_bond(struct agi_gateway_check *c, struct agi_bond *bond, struct agi_str why)
+{
+	double fallback = c->policy->bond_index_fallback;
+
+	agi_bond_uncomputable(bond, c->pool, why);
+	if (is_strict(c) && agi_is_share(fallback) && fallback >= c->policy->bond_index_block)
+		bond->index = fallback;
+}
+
 static void add_defect(struct agi_gateway_check *c, struct agi_bond *bond, struct agi_str step_id,
                        enum agi_hohfeld a, enum agi_hohfeld b)
 {
@@ -320,7 +330,7 @@ static void measure_positions(struct agi_gateway_check *c, const struct agi_plan
 		const struct agi_str parts[] = {
 		    bad, AGI_STR(": hohfeld_agent and hohfeld_affected must each be O, C, L or N")};
 
-		agi_bond_uncomputable(bond, c->pool, agi_pool_concat(c->pool, parts, 2));
+		give_up_on_bond(c, bond, agi_pool_concat(c->pool, parts, 2));
 	}
 }
 
@@ -329,7 +339,7 @@ static void take_erisml_bond(struct agi_gateway_check *c, const struct agi_plan_
                              struct agi_bond *bond)
 {
 	if (!e->bond || !agi_is_share(e->bond->index)) {
-		agi_bond_uncomputable(bond, c->pool, AGI_STR("ErisML gave no usable Bond Index"));
+		give_up_on_bond(c, bond, AGI_STR("ErisML gave no usable Bond Index"));
 		return;
 	}
 	if (e->bond->index > bond->index)
@@ -461,7 +471,7 @@ void agi_gateway_fail(struct agi_gateway_check *c, enum agi_check_cause cause, c
 	}
 	out->categories = 1u << AGI_RISK_EPISTEMIC;
 	if (is_strict(c)) {
-		agi_bond_uncomputable(&out->bond, c->pool, causes[cause].text);
+		give_up_on_bond(c, &out->bond, causes[cause].text);
 		out->has_bond = true;
 		out->categories |= 1u << AGI_RISK_BOND_INDEX;
 	}

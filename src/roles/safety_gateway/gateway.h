@@ -19,9 +19,11 @@ struct agi_gateway_policy {
 	size_t n_banned;
 	double bond_index_warn;        /* strict: at or above, a reason is added */
 	double bond_index_block;       /* strict: at or above, bond_index_action is the decision */
+	double bond_index_fallback;    /* strict: an index that cannot be computed counts as this; below
+	                                * bond_index_block or no share: as 1 */
 	enum agi_decision bond_index_action; /* REVISE, DEFER or BLOCK; anything else counts as BLOCK */
 };
-/* Strict; the five banned tools of the reference; 0.25, 0.30, BLOCK. */
+/* Strict; the five banned tools of the reference; 0.25, 0.30, 1.0, BLOCK. */
 void agi_gateway_policy_default(struct agi_gateway_policy *p);
 
 /* Why a check ended as it did where no rule was broken. */
