@@ -57,7 +57,7 @@ static bool split(struct agi_str text, struct agi_str *host, struct agi_str *por
 		*port = (struct agi_str){close + 1, (size_t)(text.p + text.n - close - 1)};
 		return true;
 	}
-	colon = text.n ? memrchr(text.p, ':', text.n) : NULL;
+	colon = text.n && text.p ? memrchr(text.p, ':', text.n) : NULL;
 	if (!colon || memchr(text.p, ':', (size_t)(colon - text.p))) { /* none, or bare IPv6 */
 		*host = text;
 		return true;

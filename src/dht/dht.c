@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The public face of the core: life, dispatch of messages, client calls, queries. */
+#include "dht/dht.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#include "dht/state.h"
+
+uint64_t agi_after_ms(const struct agi_dht *d, uint64_t ms) { return d->now.mono_us + ms * 1000; }
+
+void agi_note_dropped(struct agi_dht *d, const struct agi_contact *who, enum agi_err err, const char *text)
+{
+	struct agi_note n = {.kind = AGI_NOTE_DROPPED, .contact = who, .err = err, .text = text};
+
+	d->fx.note(d->ctx, &n);
+}
+
+const char *agi_link_state_name(enum agi_link_state s)
+{
+	static const char *const names[] = {"up", "suspect", "down", "self"};
+
+	return (unsigned)s < 4 ? names[s] : "unknown";
+}
+
+/* --- life ---------------------------------------------------------------------------------------- */
+
+static void use_default(uint32_t *value, uint32_t fallback)
+{
+	if (*value == 0)
+		*value = fallback;
+}
+
+static void fill_defaults(struct agi_dht_cfg *c)
+{
+	use_default(&c->slot_bits, AGI_SLOT_BITS_DEFAULT);
+	use_default(&c->replicas, AGI_REPLICAS_DEFAULT);
+	use_default(&c->virtual_nodes, AGI_VIRTUAL_NODES_DEFAULT);
+	use_default(&c->down_after_ms, AGI_DOWN_AFTER_MS);
+	use_default(&c->stable_ms, AGI_STABLE_MS);
+	use_default(&c->genesis_wait_ms, AGI_GENESIS_WAIT_MS);
+	use_default(&c->ping_interval_ms, AGI_PING_INTERVAL_MS);
+	use_default(&c->max_skew_ms, AGI_MAX_SKEW_MS);
+	use_default(&c->self.weight_milli, 1000);
+}
+
+enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_effects *fx, void *ctx,
+                         struct agi_dht **out)
+{
+	struct agi_dht *d = calloc(1, sizeof *d);
+
+	if (!d)
+		return AGI_E_NOMEM;
+	d->cfg = *cfg;
+	fill_defaults(&d->cfg);
+	if (d->cfg.slot_bits > AGI_SLOT_BITS_MAX || d->cfg.replicas > AGI_REPLICAS_MAX ||
+	    d->cfg.n_bootstrap > AGI_BOOTSTRAP_MAX) {
+		free(d);
+		return AGI_E_INVALID;
+	}
+	d->fx = *fx;
+	d->ctx = ctx;
+	memcpy(d->pubkey, d->cfg.seckey + 32, AGI_PUBKEY_BYTES);
+	d->self = d->cfg.self;
+	agi_id_of_pubkey(&d->self.id, d->pubkey);
+	agi_prng_seed(&d->prng, cfg->seed);
+	d->rpcs.next_id = agi_prng_u64(&d->prng) | 1;
+	d->jobs.next_id = 1;
+	d->hosts.generation = 1;
+	TAILQ_INIT(&d->kvops);
+	TAILQ_INIT(&d->lookups);
+	TAILQ_INIT(&d->registry.local);
+	agi_reconf_init(d);
+	agi_hint_init(d);
+	if (agi_views_init(d) != AGI_OK ||
+	    agi_ring_add(&d->hosts.ring, &d->self, d->cfg.virtual_nodes) != AGI_OK) {
+		agi_dht_free(d);
+		return AGI_E_NOMEM;
+	}
+	*out = d;
+	return AGI_OK;
+}
+
+static void no_send(void *ctx, const struct agi_peer *to, enum agi_traffic t, const struct agi_msg *m)
+{
+	(void)ctx, (void)to, (void)t, (void)m;
+}
+static void no_store(void *ctx, uint64_t id, const struct agi_storage_req *r)
+{
+	(void)ctx, (void)id, (void)r;
+}
+static void no_reply(void *ctx, uint64_t id, const struct agi_result *r) { (void)ctx, (void)id, (void)r; }
+static void no_note(void *ctx, const struct agi_note *n) { (void)ctx, (void)n; }
+
+void agi_dht_free(struct agi_dht *d)
+{
+	struct agi_open_call *c, *tmp;
+
+	if (!d)
+		return;
+	/* whatever is torn down below must not reach a shell that may be half gone */
+	d->fx = (struct agi_dht_effects){no_send, no_store, no_reply, no_note};
+	d->is_stopped = true;
+	agi_jobs_free(d);
+	agi_kv_free_all(d);
+	agi_lookups_free(d);
+	agi_vfetches_free(d);
+	agi_views_free(d);
+	agi_registry_free(d);
+	agi_jobs_free(d);
+	agi_hints_free(d);
+	agi_hosts_free(d);
+	agi_rpcs_free(d);
+	HASH_ITER(hh, d->calls, c, tmp) {
+		HASH_DEL(d->calls, c);
+		free(c);
+	}
+	free(d);
+}
+
+enum agi_err agi_dht_load(struct agi_dht *d, enum agi_cf cf, struct agi_str key, struct agi_str value,
+                          struct agi_why *why)
+{
+	assert(!d->is_started);
+	switch (cf) {
+	case AGI_CF_META:
+		return agi_member_load(d, key, value, why);
+	case AGI_CF_VIEWS:
+		return agi_view_load(d, key, value, why);
+	case AGI_CF_HINTS:
+		return agi_hint_load(d, key, value, why);
+	case AGI_CF_REGISTRY:
+		return agi_registry_load(d, key, value, why);
+	default:
+		return AGI_OK; /* read on demand */
+	}
+}
+
+void agi_dht_start(struct agi_dht *d, struct agi_now now)
+{
+	d->now = now;
+	d->is_started = true;
+	d->hosts.changed_us = now.mono_us;
+	agi_member_start(d);
+	agi_hint_wake(d);
+}
+
+void agi_dht_stop(struct agi_dht *d, struct agi_now now)
+{
+	struct agi_open_call *c, *tmp;
+	struct agi_host *h, *htmp;
+
+	d->now = now;
+	d->is_stopped = true;
+	HASH_ITER(hh, d->calls, c, tmp) {
+		struct agi_result res = {.kind = c->kind, .err = AGI_E_CLOSED};
+		uint64_t id = c->id;
+
+		agi_fail(&res.why, AGI_E_CLOSED, "this node is shutting down");
+		agi_dht_cancel(d, id);
+		d->fx.reply(d->ctx, id, &res);
+	}
+	HASH_ITER(hh, d->hosts.by_id, h, htmp) {
+		struct agi_peer to = {h->c.id, h->c.addr};
+		struct agi_msg m = {.kind = AGI_MSG_GOODBYE};
+
+		if (h->state != AGI_MEMBER_DOWN)
+			d->fx.send(d->ctx, &to, AGI_TRAFFIC_CONTROL, &m);
+	}
+}
+
+/* --- events ---------------------------------------------------------------------------------------- */
+
+static void refuse(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m,
+                   enum agi_err status, const char *why)
+{
+	struct agi_msg out = {.kind = AGI_MSG_REFUSED, .status = status, .why = agi_str_of(why)};
+
+	if (m->rpc_id)
+		agi_answer(d, from, m, &out);
+}
+
+static void serve(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	switch (m->kind) {
+	case AGI_MSG_FIND_NODE:
+		agi_lookup_on_find_node(d, from, m);
+		break;
+	case AGI_MSG_VIEW_GET:
+		agi_view_on_get(d, from, m);
+		break;
+	case AGI_MSG_WRITE:
+		agi_replica_on_write(d, from, m);
+		break;
+	case AGI_MSG_READ:
+		agi_replica_on_read(d, from, m);
+		break;
+	case AGI_MSG_VIEW_PREPARE:
+		agi_view_on_prepare(d, from, m);
+		break;
+	case AGI_MSG_VIEW_ACCEPT:
+		agi_view_on_accept(d, from, m);
+		break;
+	case AGI_MSG_VIEW_DECIDED:
+		agi_view_on_decided(d, from, m);
+		break;
+	case AGI_MSG_SLOT_PULL:
+		agi_view_on_pull(d, from, m);
+		break;
+	case AGI_MSG_PROVIDER_PUT:
+		agi_registry_on_put(d, from, m);
+		break;
+	case AGI_MSG_PROVIDER_GET:
+		agi_registry_on_get(d, from, m);
+		break;
+	case AGI_MSG_GOODBYE:
+		agi_hosts_gone(d, &from->id);
+		break;
+	default:
+		refuse(d, from, m, AGI_E_UNSUPPORTED, "this node does not know this kind of request");
+		break;
+	}
+}
+
+void agi_dht_on_message(struct agi_dht *d, struct agi_now now, const struct agi_peer *from,
+                        const struct agi_msg *m)
+{
+	d->now = now;
+	if (!d->is_started)
+		return;
+	if (m->kind != AGI_MSG_GOODBYE)
+		agi_hosts_alive(d, &from->id);
+	if (agi_msg_is_answer(m->kind))
+		(void)agi_rpc_answer(d, from, m); /* nobody waits: late, or not asked for */
+	else if (d->is_stopped)
+		refuse(d, from, m, AGI_E_CLOSED, "this node is shutting down");
+	else if (m->kind == AGI_MSG_PING)
+		agi_member_on_ping(d, from, m);
+	else if (agi_id_is_zero(&d->member.cluster))
+		refuse(d, from, m, AGI_E_NOT_READY, "this node has not joined a cluster yet");
+	else
+		serve(d, from, m);
+}
+
+void agi_dht_on_unreachable(struct agi_dht *d, struct agi_now now, const struct agi_peer *peer,
+                            enum agi_err err)
+{
+	d->now = now;
+	agi_rpc_unreachable(d, peer, err);
+}
+
+void agi_dht_tick(struct agi_dht *d, struct agi_now now)
+{
+	struct agi_timer *t;
+
+	d->now = now;
+	while ((t = agi_timers_take_due(&d->timers, now.mono_us)))
+		t->fn(d, t->arg);
+}
+
+uint64_t agi_dht_next_deadline(const struct agi_dht *d) { return agi_timers_next(&d->timers); }
+
+/* --- client calls -------------------------------------------------------------------------------------- */
+
+static struct agi_open_call *find_call(struct agi_dht *d, uint64_t id)
+{
+	struct agi_open_call *c;
+
+	HASH_FIND(hh, d->calls, &id, sizeof id, c);
+	return c;
+}
+
+static void close_call(struct agi_dht *d, struct agi_open_call *c)
+{
+	HASH_DEL(d->calls, c);
+	d->n_calls--;
+	free(c);
+}
+
+enum agi_err agi_call_open(struct agi_dht *d, uint64_t call_id, enum agi_call_kind kind, void *op,
+                           void (*cancel)(struct agi_dht *d, void *op))
+{
+	struct agi_open_call *c;
+
+	if (d->n_calls >= AGI_CALLS_MAX) {
+		agi_call_fail(d, call_id, kind, AGI_E_FULL, "4096 operations are open on this node: retry later");
+		return AGI_E_FULL;
+	}
+	c = calloc(1, sizeof *c);
+	if (c) {
+		*c = (struct agi_open_call){.id = call_id, .kind = kind, .op = op, .cancel = cancel};
+		HASH_ADD(hh, d->calls, id, sizeof c->id, c);
+	}
+	if (!c || !c->hh.tbl) {
+		free(c);
+		agi_call_fail(d, call_id, kind, AGI_E_NOMEM, "");
+		return AGI_E_NOMEM;
+	}
+	d->n_calls++;
+	return AGI_OK;
+}
+
+void agi_call_reply(struct agi_dht *d, uint64_t call_id, struct agi_result *res)
+{
+	struct agi_open_call *c = find_call(d, call_id);
+
+	if (!c)
+		return; /* cancelled */
+	close_call(d, c);
+	d->fx.reply(d->ctx, call_id, res);
+}
+
+void agi_call_fail(struct agi_dht *d, uint64_t call_id, enum agi_call_kind kind, enum agi_err err,
+                   const char *why)
+{
+	struct agi_result res = {.kind = kind, .err = err};
+	struct agi_open_call *c = find_call(d, call_id);
+
+	if (c)
+		close_call(d, c);
+	agi_fail(&res.why, err, "%s", why);
+	d->fx.reply(d->ctx, call_id, &res);
+}
+
+struct lookup_call {
+	uint64_t call_id;
+	struct agi_lookup *lookup;
+};
+
+static void on_lookup(struct agi_dht *d, void *arg, const struct agi_contact *nearest, size_t n,
+                      const struct agi_hop *hops, size_t n_hops)
+{
+	struct lookup_call *lc = arg;
+	struct agi_result res = {.kind = AGI_CALL_LOOKUP, .contacts = nearest, .n_contacts = n, .hops = hops,
+	                         .n_hops = n_hops};
+
+	agi_call_reply(d, lc->call_id, &res);
+	free(lc);
+}
+
+static void cancel_lookup(struct agi_dht *d, void *op)
+{
+	struct lookup_call *lc = op;
+
+	(void)d;
+	agi_lookup_cancel(lc->lookup);
+	free(lc);
+}
+
+static void call_lookup(struct agi_dht *d, uint64_t call_id, const struct agi_call *call)
+{
+	struct lookup_call *lc = calloc(1, sizeof *lc);
+
+	if (!lc) {
+		agi_call_fail(d, call_id, call->kind, AGI_E_NOMEM, "");
+		return;
+	}
+	if (agi_call_open(d, call_id, call->kind, lc, cancel_lookup) != AGI_OK) {
+		free(lc);
+		return;
+	}
+	lc->call_id = call_id;
+	lc->lookup = agi_lookup_start(d, &call->target, on_lookup, lc);
+	if (!lc->lookup) {
+		free(lc);
+		agi_call_fail(d, call_id, call->kind, AGI_E_NOMEM, "");
+	}
+}
+
+struct owners_call {
+	uint64_t call_id;
+	uint32_t slot;
+	struct agi_vwait wait;
+};
+
+static void on_owners(struct agi_dht *d, void *arg, enum agi_err err)
+{
+	struct owners_call *oc = arg;
+	struct agi_slot *s = agi_slot_find(d, oc->slot);
+	struct agi_contact contacts[AGI_REPLICAS_MAX];
+	struct agi_msg m = {.kind = AGI_MSG_VIEW_INFO};
+	struct agi_result res = {.kind = AGI_CALL_OWNERS, .err = err, .slot = oc->slot};
+
+	if (err == AGI_OK && s) {
+		agi_view_fill(d, s, &m, contacts);
+		res.view = s->view;
+		res.contacts = contacts;
+		res.n_contacts = m.n_contacts;
+	}
+	agi_call_reply(d, oc->call_id, &res);
+	free(oc);
+}
+
+static void cancel_owners(struct agi_dht *d, void *op)
+{
+	struct owners_call *oc = op;
+
+	agi_vfetch_cancel(d, &oc->wait);
+	free(oc);
+}
+
+static void call_owners(struct agi_dht *d, uint64_t call_id, const struct agi_call *call)
+{
+	struct owners_call *oc;
+
+	if (call->key.n == 0 || call->key.n > AGI_KEY_MAX) {
+		agi_call_fail(d, call_id, call->kind, AGI_E_INVALID, "a key has 1 to 1024 bytes");
+		return;
+	}
+	oc = calloc(1, sizeof *oc);
+	if (!oc) {
+		agi_call_fail(d, call_id, call->kind, AGI_E_NOMEM, "");
+		return;
+	}
+	if (agi_call_open(d, call_id, call->kind, oc, cancel_owners) != AGI_OK) {
+		free(oc);
+		return;
+	}
+	*oc = (struct owners_call){.call_id = call_id, .slot = agi_dht_slot_of(d, call->ns, call->key)};
+	oc->wait.fn = on_owners;
+	oc->wait.arg = oc;
+	agi_vfetch_wait(d, oc->slot, &oc->wait);
+}
+
+void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const struct agi_call *call)
+{
+	d->now = now;
+	if (d->is_stopped) {
+		agi_call_fail(d, call_id, call->kind, AGI_E_CLOSED, "this node is shutting down");
+		return;
+	}
+	switch (call->kind) {
+	case AGI_CALL_PUT:
+	case AGI_CALL_GET:
+	case AGI_CALL_DELETE:
+		agi_kv_call(d, call_id, call);
+		break;
+	case AGI_CALL_REGISTER:
+	case AGI_CALL_DEREGISTER:
+		agi_registry_call(d, call_id, call);
+		break;
+	case AGI_CALL_DISCOVER:
+		agi_discover_call(d, call_id, call);
+		break;
+	case AGI_CALL_LOOKUP:
+	case AGI_CALL_OWNERS:
+		if (!d->member.is_joined)
+			agi_call_fail(d, call_id, call->kind, AGI_E_NOT_READY, d->member.waits_for);
+		else if (call->kind == AGI_CALL_LOOKUP)
+			call_lookup(d, call_id, call);
+		else
+			call_owners(d, call_id, call);
+		break;
+	}
+}
+
+void agi_dht_cancel(struct agi_dht *d, uint64_t call_id)
+{
+	struct agi_open_call *c = find_call(d, call_id);
+	void (*cancel)(struct agi_dht *, void *);
+	void *op;
+
+	if (!c)
+		return;
+	cancel = c->cancel;
+	op = c->op;
+	close_call(d, c);
+	if (cancel)
+		cancel(d, op);
+}
+
+/* --- queries --------------------------------------------------------------------------------------------- */
+
+static void copy_phase(char to[64], const char *text)
+{
+	size_t n = strlen(text);
+
+	if (n > 63)
+		n = 63;
+	memcpy(to, text, n);
+	to[n] = '\0';
+}
+
+void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out)
+{
+	*out = (struct agi_dht_status){.self = d->self.id,
+	                               .cluster = d->member.cluster,
+	                               .is_joined = d->member.is_joined,
+	                               .incarnation = d->self.incarnation,
+	                               .members_up = d->hosts.up,
+	                               .members_suspect = d->hosts.suspect,
+	                               .members_down = d->hosts.down,
+	                               .slots_total = d->slots.n,
+	                               .slots_active = d->slots.in_phase[AGI_VIEW_ACTIVE],
+	                               .slots_joining = d->slots.in_phase[AGI_VIEW_JOINING],
+	                               .slots_sealed = d->slots.in_phase[AGI_VIEW_SEALED],
+	                               .slots_leaving = d->slots.in_phase[AGI_VIEW_LEAVING],
+	                               .hints = d->hints.n,
+	                               .calls = d->n_calls,
+	                               .rpcs = d->rpcs.n,
+	                               .reconfigs = d->slots.n_reconfs,
+	                               .providers = d->registry.records.n,
+	                               .is_read_only = d->is_read_only};
+	out->is_ready = d->member.is_joined && d->member.is_self_looked_up && !d->is_read_only &&
+	                !d->is_stopped && out->slots_joining == 0;
+	if (d->is_stopped)
+		copy_phase(out->phase, "stopping");
+	else if (d->is_read_only)
+		copy_phase(out->phase, "read-only after a disk error");
+	else if (!d->member.is_joined)
+		copy_phase(out->phase, d->member.waits_for);
+	else
+		copy_phase(out->phase, out->slots_joining ? "joined, takes over slots" : "joined");
+}
+
+bool agi_dht_member(const struct agi_dht *d, size_t i, struct agi_member *out)
+{
+	struct agi_host *h, *tmp;
+
+	if (i == 0) {
+		*out = (struct agi_member){.contact = d->self, .state = AGI_MEMBER_SELF,
+		                           .state_since_us = d->member.started_us};
+		return true;
+	}
+	HASH_ITER(hh, d->hosts.by_id, h, tmp) {
+		if (--i > 0)
+			continue;
+		*out = (struct agi_member){h->c, h->state, h->srtt_us, h->since_us};
+		return true;
+	}
+	return false;
+}
+
+bool agi_dht_slot(const struct agi_dht *d, uint32_t slot, struct agi_view *view, enum agi_view_phase *phase)
+{
+	struct agi_slot *s = agi_slot_find(d, slot);
+
+	if (!s || s->view.epoch == 0)
+		return false;
+	*view = s->view;
+	*phase = s->phase;
+	return true;
+}
+
+uint32_t agi_dht_slot_of(const struct agi_dht *d, struct agi_str ns, struct agi_str key)
+{
+	struct agi_id hash;
+
+	agi_id_of_key(&hash, ns, key);
+	return agi_slot_of_hash(&hash, d->cfg.slot_bits);
+}
+
+void agi_dht_check(const struct agi_dht *d)
+{
+	uint32_t in_phase[AGI_VIEW_FORWARD + 1] = {0}, reconfs = 0;
+
+	agi_hosts_check(d);
+	for (uint32_t i = 0; i < d->slots.n; i++) {
+		const struct agi_slot *s = d->slots.by_number[i];
+
+		if (!s)
+			continue;
+		in_phase[s->phase]++;
+		reconfs += s->reconf != NULL;
+		assert(s->view.slot == i);
+		if (agi_slot_is_held(s) && s->phase != AGI_VIEW_LEAVING)
+			assert(agi_view_has(&s->view, &d->self.id));
+		if (s->phase == AGI_VIEW_SEALED)
+			assert(s->accepted.round > 0);
+		assert(agi_ballot_cmp(&s->accepted, &s->promised) <= 0);
+	}
+	for (int p = 0; p <= AGI_VIEW_FORWARD; p++)
+		assert(in_phase[p] == d->slots.in_phase[p]);
+	assert(reconfs == d->slots.n_reconfs && reconfs <= AGI_RECONFIG_SLOTS);
+	assert(d->rpcs.n == HASH_COUNT(d->rpcs.by_id) && d->n_calls == HASH_COUNT(d->calls));
+}

@@ -1,0 +1,319 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Finding the instances of a service: the holders of its records are asked, signatures checked, and the
+ * newest record of each instance kept in a cache. When no holder answers, the last known good answer is
+ * given, marked stale; a registry that cannot be reached never empties the cache. */
+#include <stdlib.h>
+
+#include "dht/state.h"
+
+enum { KNOWN_MAX = 256, ASK_TIMEOUT_MS = 500, FOLLOW_MS = 1000 };
+
+struct waiter {
+	uint64_t call_id;
+	TAILQ_ENTRY(waiter) entry;
+};
+
+struct agi_known {
+	struct agi_dht *d;
+	char name[AGI_SERVICE_NAME_MAX + 1];
+	struct agi_str service;
+	struct agi_records records;  /* verified; expired ones stay until a holder has answered without them */
+	bool is_followed, is_asking;
+	bool is_stale;               /* the last time nobody answered */
+	uint32_t open, answered;
+	uint64_t rpc[AGI_PROVIDER_HOLDERS];
+	uint64_t used_us;
+	struct agi_timer refresh;
+	TAILQ_HEAD(, waiter) waiters;
+	UT_hash_handle hh;
+};
+
+static void ask(struct agi_known *k);
+
+static void on_refresh(struct agi_dht *d, void *arg)
+{
+	(void)d;
+	ask(arg);
+}
+
+static void forget(struct agi_known *k)
+{
+	struct agi_dht *d = k->d;
+	struct waiter *w;
+
+	for (int i = 0; i < AGI_PROVIDER_HOLDERS; i++)
+		agi_rpc_cancel(d, k->rpc[i]);
+	agi_timer_clear(&d->timers, &k->refresh);
+	while ((w = TAILQ_FIRST(&k->waiters))) {
+		TAILQ_REMOVE(&k->waiters, w, entry);
+		free(w);
+	}
+	agi_records_free(&k->records);
+	HASH_DEL(d->registry.known, k);
+	d->registry.n_known--;
+	free(k);
+}
+
+/* Makes room by forgetting what was asked for longest ago and nobody follows or waits for. */
+static bool make_room(struct agi_dht *d)
+{
+	struct agi_known *k, *tmp, *oldest = NULL;
+
+	if (d->registry.n_known < KNOWN_MAX)
+		return true;
+	HASH_ITER(hh, d->registry.known, k, tmp) {
+		if (!k->is_followed && !k->is_asking && (!oldest || k->used_us < oldest->used_us))
+			oldest = k;
+	}
+	if (oldest)
+		forget(oldest);
+	return oldest != NULL;
+}
+
+static struct agi_known *find(const struct agi_dht *d, struct agi_str service)
+{
+	struct agi_known *k;
+
+	HASH_FIND(hh, d->registry.known, service.p, service.n, k);
+	return k;
+}
+
+static struct agi_known *get(struct agi_dht *d, struct agi_str service)
+{
+	struct agi_known *k = find(d, service);
+
+	if (k)
+		return k;
+	if (!make_room(d) || !(k = calloc(1, sizeof *k)))
+		return NULL;
+	k->d = d;
+	memcpy(k->name, service.p, service.n);
+	k->service = (struct agi_str){k->name, service.n};
+	k->is_stale = true; /* nobody has answered yet */
+	k->refresh = (struct agi_timer){.fn = on_refresh, .arg = k};
+	TAILQ_INIT(&k->waiters);
+	HASH_ADD_KEYPTR(hh, d->registry.known, k->name, service.n, k);
+	if (!k->hh.tbl) {
+		free(k);
+		return NULL;
+	}
+	d->registry.n_known++;
+	return k;
+}
+
+/* --- listing ---------------------------------------------------------------------------------------- */
+
+static bool is_listed(const struct agi_known *k, const struct agi_record *r)
+{
+	struct agi_dht *d = k->d;
+	struct agi_host *h = agi_hosts_find(d, &r->node);
+
+	if (!r->p.is_healthy || r->p.is_withdrawn || !agi_hosts_is_up(d, &r->node))
+		return false;
+	if (h && r->p.incarnation < h->c.incarnation)
+		return false; /* advertised by a life of the host that has ended */
+	return k->is_stale || r->expires_us > d->now.mono_us;
+}
+
+static int cmp_instances(const void *a, const void *b)
+{
+	const struct agi_instance *x = a, *y = b;
+	int c;
+
+	if (x->rtt_us != y->rtt_us)
+		return x->rtt_us < y->rtt_us ? -1 : 1;
+	if (x->provider->load_milli != y->provider->load_milli)
+		return x->provider->load_milli < y->provider->load_milli ? -1 : 1;
+	c = agi_id_cmp(&x->node, &y->node);
+	return c ? c : agi_str_cmp(x->provider->address, y->provider->address);
+}
+
+static size_t list(const struct agi_known *k, struct agi_instance *out, size_t max)
+{
+	struct agi_record *r, *tmp;
+	size_t n = 0;
+
+	HASH_ITER(hh, k->records.by_key, r, tmp) {
+		if (!is_listed(k, r))
+			continue;
+		if (n == max)
+			break;
+		out[n++] = (struct agi_instance){&r->p, r->node, agi_hosts_rtt(k->d, &r->node), k->is_stale};
+	}
+	qsort(out, n, sizeof *out, cmp_instances);
+	return n;
+}
+
+size_t agi_dht_known_instances(const struct agi_dht *d, struct agi_str service, struct agi_instance *out,
+                               size_t max)
+{
+	struct agi_known *k = find(d, service);
+
+	return k ? list(k, out, max) : 0;
+}
+
+static void reply_all(struct agi_known *k)
+{
+	struct agi_dht *d = k->d;
+	struct agi_instance *out = calloc(k->records.n + 1, sizeof *out);
+	struct agi_result res = {.kind = AGI_CALL_DISCOVER, .instances = out};
+	struct waiter *w;
+
+	if (out)
+		res.n_instances = list(k, out, k->records.n);
+	else
+		res.err = AGI_E_NOMEM;
+	if (k->is_stale && res.n_instances == 0 && !res.err) {
+		res.err = AGI_E_UNREACHABLE;
+		agi_fail(&res.why, res.err, "no host that keeps the records of \"%s\" answers", k->name);
+	}
+	while ((w = TAILQ_FIRST(&k->waiters))) {
+		TAILQ_REMOVE(&k->waiters, w, entry);
+		agi_call_reply(d, w->call_id, &res);
+		free(w);
+	}
+	free(out);
+}
+
+/* --- asking ------------------------------------------------------------------------------------------- */
+
+static void round_over(struct agi_known *k)
+{
+	struct agi_dht *d = k->d;
+
+	k->is_asking = false;
+	k->is_stale = k->answered == 0;
+	if (!k->is_stale)
+		agi_records_expire(&k->records, d->now.mono_us);
+	if (k->is_followed)
+		agi_timer_set(&d->timers, &k->refresh,
+		              agi_after_ms(d, FOLLOW_MS - agi_prng_below(&d->prng, FOLLOW_MS / 8)));
+	reply_all(k);
+}
+
+static void take(struct agi_known *k, const struct agi_provider *p)
+{
+	struct agi_record *have = agi_records_find(&k->records, p);
+	bool is_same = have && have->p.seq == p->seq && have->p.incarnation == p->incarnation &&
+	               memcmp(have->p.sig, p->sig, AGI_SIG_BYTES) == 0;
+
+	if (!agi_record_is_sane(p) || !agi_str_eq(p->service, k->service))
+		return;
+	if (have && !is_same && !agi_record_is_newer(p, &have->p))
+		return;
+	if (!is_same && !agi_provider_verify(p)) {
+		agi_note_dropped(k->d, NULL, AGI_E_AUTH, "a provider record with a wrong signature");
+		return;
+	}
+	/* a record seen again is not fresher for it: only its host can renew it */
+	if (!is_same)
+		(void)agi_records_put(&k->records, p, agi_after_ms(k->d, p->ttl_ms), AGI_PROVIDERS_MSG_MAX);
+}
+
+static void on_providers(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
+                         const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_known *k = arg;
+
+	(void)d, (void)from;
+	k->rpc[which] = 0;
+	if (err == AGI_OK && m->kind == AGI_MSG_PROVIDERS && m->status == AGI_OK) {
+		k->answered++;
+		for (size_t i = 0; i < m->n_providers; i++)
+			take(k, &m->providers[i]);
+	}
+	if (--k->open == 0)
+		round_over(k);
+}
+
+static void ask(struct agi_known *k)
+{
+	struct agi_dht *d = k->d;
+	struct agi_peer to[AGI_PROVIDER_HOLDERS];
+	struct agi_msg m = {.kind = AGI_MSG_PROVIDER_GET, .service = k->service};
+	size_t n;
+
+	if (k->is_asking)
+		return;
+	k->is_asking = true;
+	k->open = k->answered = 0;
+	n = agi_registry_holders(d, k->service, to);
+	for (uint32_t i = 0; i < n; i++) {
+		k->rpc[i] = agi_rpc_ask(d, &to[i], AGI_TRAFFIC_CONTROL, &m, ASK_TIMEOUT_MS, on_providers, k, i);
+		k->open += k->rpc[i] != 0;
+	}
+	if (k->open == 0)
+		round_over(k);
+}
+
+static void cancel_call(struct agi_dht *d, void *op)
+{
+	struct waiter *w = op;
+	struct agi_known *k, *tmp;
+
+	HASH_ITER(hh, d->registry.known, k, tmp) {
+		struct waiter *x;
+
+		TAILQ_FOREACH(x, &k->waiters, entry) {
+			if (x == w) {
+				TAILQ_REMOVE(&k->waiters, w, entry);
+				free(w);
+				return;
+			}
+		}
+	}
+}
+
+void agi_discover_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *c)
+{
+	struct agi_known *k = NULL;
+	struct waiter *w;
+
+	if (!agi_service_name_is_valid(c->service)) {
+		agi_call_fail(d, call_id, c->kind, AGI_E_INVALID,
+		              "a service name has 1 to 63 of a-z, 0-9 and '-', not '-' at an end");
+		return;
+	}
+	if (!d->member.is_joined) {
+		agi_call_fail(d, call_id, c->kind, AGI_E_NOT_READY, d->member.waits_for);
+		return;
+	}
+	w = calloc(1, sizeof *w);
+	if (w)
+		k = get(d, c->service);
+	if (!k) {
+		free(w);
+		agi_call_fail(d, call_id, c->kind, w ? AGI_E_FULL : AGI_E_NOMEM, "");
+		return;
+	}
+	if (agi_call_open(d, call_id, c->kind, w, cancel_call) != AGI_OK) {
+		free(w);
+		return;
+	}
+	w->call_id = call_id;
+	k->used_us = d->now.mono_us;
+	TAILQ_INSERT_TAIL(&k->waiters, w, entry);
+	ask(k);
+}
+
+void agi_dht_follow_service(struct agi_dht *d, struct agi_now now, struct agi_str service)
+{
+	struct agi_known *k;
+
+	d->now = now;
+	if (!agi_service_name_is_valid(service))
+		return;
+	k = get(d, service);
+	if (!k || k->is_followed)
+		return;
+	k->is_followed = true;
+	agi_timer_set(&d->timers, &k->refresh, now.mono_us);
+}
+
+void agi_discover_free(struct agi_dht *d)
+{
+	struct agi_known *k, *tmp;
+
+	HASH_ITER(hh, d->registry.known, k, tmp)
+		forget(k);
+}

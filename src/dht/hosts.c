@@ -1,0 +1,392 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The hosts this node knows: probed, timed, and placed on the ring.
+ *
+ *             verified                lost 1 probe               lost 3 probes
+ *   unknown ───────────▶ UP ─────────────────────────▶ SUSPECT ─────────────────▶ DOWN
+ *                         ▲         answered              │          answered       │
+ *                         └───────────────────────────────┴─────────────────────────┘
+ *
+ * A host leaves the ring (its slots are given to others) only after down_after in DOWN. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "dht/state.h"
+
+enum {
+	PROBES_PER_SECOND = 64, /* of all hosts together: the cost per node does not grow with the cluster */
+	VERIFYING_MAX = 256
+};
+
+static void probe(struct agi_dht *d, void *arg);
+
+struct agi_host *agi_hosts_find(struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_host *h;
+
+	HASH_FIND(hh, d->hosts.by_id, id, sizeof *id, h);
+	return h;
+}
+
+struct agi_peer agi_hosts_peer(struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_peer p = {.id = *id};
+	struct agi_host *h;
+
+	if (agi_id_eq(id, &d->self.id))
+		p.addr = d->self.addr;
+	else if ((h = agi_hosts_find(d, id)))
+		p.addr = h->c.addr;
+	return p;
+}
+
+bool agi_hosts_is_up(const struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_host *h;
+
+	if (agi_id_eq(id, &d->self.id))
+		return true;
+	HASH_FIND(hh, d->hosts.by_id, id, sizeof *id, h);
+	return h && h->state != AGI_MEMBER_DOWN;
+}
+
+uint32_t agi_hosts_rtt(const struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_host *h;
+
+	if (agi_id_eq(id, &d->self.id))
+		return 0;
+	HASH_FIND(hh, d->hosts.by_id, id, sizeof *id, h);
+	return h ? h->srtt_us : UINT32_MAX;
+}
+
+size_t agi_hosts_nearest(const struct agi_dht *d, const struct agi_id *target,
+                         const struct agi_contact **out, size_t max)
+{
+	return agi_ring_nearest(&d->hosts.ring, target, out, max);
+}
+
+static uint32_t *counter(struct agi_dht *d, enum agi_link_state s)
+{
+	return s == AGI_MEMBER_UP ? &d->hosts.up : s == AGI_MEMBER_SUSPECT ? &d->hosts.suspect
+	                                                                    : &d->hosts.down;
+}
+
+static void changed(struct agi_dht *d)
+{
+	d->hosts.changed_us = d->now.mono_us;
+	d->hosts.generation++;
+	agi_reconf_wake(d, agi_after_ms(d, d->cfg.stable_ms));
+}
+
+static void set_state(struct agi_host *h, enum agi_link_state s)
+{
+	struct agi_dht *d = h->d;
+	struct agi_note n = {.contact = &h->c};
+
+	if (h->state == s)
+		return;
+	--*counter(d, h->state);
+	++*counter(d, s);
+	if (s == AGI_MEMBER_UP && h->state == AGI_MEMBER_DOWN) {
+		n.kind = AGI_NOTE_MEMBER_UP;
+		d->fx.note(d->ctx, &n);
+	} else if (s == AGI_MEMBER_DOWN) {
+		n.kind = AGI_NOTE_MEMBER_DOWN;
+		d->fx.note(d->ctx, &n);
+	}
+	if ((s == AGI_MEMBER_DOWN) != (h->state == AGI_MEMBER_DOWN)) {
+		changed(d);
+		if (s != AGI_MEMBER_DOWN)
+			agi_hint_wake(d);
+	}
+	h->state = s;
+	h->since_us = d->now.mono_us;
+}
+
+static void put_in_ring(struct agi_host *h)
+{
+	if (h->is_in_ring ||
+	    agi_ring_add(&h->d->hosts.ring, &h->c, h->d->cfg.virtual_nodes) != AGI_OK)
+		return;
+	h->is_in_ring = true;
+	changed(h->d);
+}
+
+static void take_off_ring(struct agi_host *h)
+{
+	if (!h->is_in_ring)
+		return;
+	agi_ring_remove(&h->d->hosts.ring, &h->c);
+	h->is_in_ring = false;
+	changed(h->d);
+}
+
+/* Interval to this host's next probe: the configured one, stretched when there are many hosts. */
+static uint64_t interval_us(const struct agi_host *h)
+{
+	const struct agi_dht *d = h->d;
+	uint64_t us = (uint64_t)d->cfg.ping_interval_ms * 1000;
+	uint64_t shared = (uint64_t)HASH_COUNT(d->hosts.by_id) * 1000000 / PROBES_PER_SECOND;
+
+	if (h->state == AGI_MEMBER_DOWN && d->now.mono_us - h->since_us > 30 * us)
+		us *= 5; /* long gone: look less often */
+	return us > shared ? us : shared;
+}
+
+static void schedule(struct agi_host *h, uint64_t in_us)
+{
+	struct agi_dht *d = h->d;
+	uint64_t jitter = agi_prng_below(&d->prng, in_us / 8 + 1);
+
+	agi_timer_set(&d->timers, &h->probe, d->now.mono_us + in_us - jitter);
+}
+
+static uint32_t smooth(uint32_t srtt, uint32_t sample)
+{
+	/* RFC 6298 2.3: alpha 1/8 */
+	return srtt == UINT32_MAX ? sample : (uint32_t)(((uint64_t)srtt * 7 + sample) / 8);
+}
+
+static void lost(struct agi_host *h)
+{
+	struct agi_dht *d = h->d;
+
+	if (h->lost < UINT8_MAX)
+		h->lost++;
+	if (h->state == AGI_MEMBER_UP)
+		set_state(h, AGI_MEMBER_SUSPECT);
+	if (h->lost >= AGI_PINGS_LOST_DOWN)
+		set_state(h, AGI_MEMBER_DOWN);
+	if (h->state == AGI_MEMBER_DOWN) {
+		if (d->now.mono_us - h->since_us >= (uint64_t)d->cfg.down_after_ms * 1000)
+			take_off_ring(h);
+		schedule(h, interval_us(h));
+	} else {
+		schedule(h, AGI_REPROBE_MS * 1000);
+	}
+}
+
+static void on_pong(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
+                    const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_host *h = arg;
+
+	(void)which;
+	(void)from;
+	h->probe_rpc = 0;
+	if (err != AGI_OK || m->kind != AGI_MSG_PONG) {
+		lost(h);
+		return;
+	}
+	schedule(h, interval_us(h));
+	if (agi_member_saw_cluster(d, &h->c.id, &m->cluster) && agi_id_eq(&m->contact.id, &h->c.id))
+		agi_hosts_verified(d, &m->contact, (uint32_t)(d->now.mono_us - h->asked_us));
+}
+
+static void probe(struct agi_dht *d, void *arg)
+{
+	struct agi_host *h = arg;
+	struct agi_peer to = {h->c.id, h->c.addr};
+	struct agi_msg m = {.kind = AGI_MSG_PING};
+
+	if (h->probe_rpc)
+		return;
+	agi_member_fill_ping(d, &m);
+	h->asked_us = d->now.mono_us;
+	h->probe_rpc = agi_rpc_ask(d, &to, AGI_TRAFFIC_CONTROL, &m, AGI_PING_TIMEOUT_MS, on_pong, h, 0);
+	if (!h->probe_rpc)
+		schedule(h, interval_us(h));
+}
+
+static void forget(struct agi_host *h)
+{
+	struct agi_dht *d = h->d;
+
+	take_off_ring(h);
+	agi_timer_clear(&d->timers, &h->probe);
+	agi_rpc_cancel(d, h->probe_rpc);
+	--*counter(d, h->state);
+	HASH_DEL(d->hosts.by_id, h);
+	free(h);
+}
+
+/* Room for one more: the host that has been down longest makes it. */
+static bool make_room(struct agi_dht *d)
+{
+	struct agi_host *h, *tmp, *oldest = NULL;
+
+	if (HASH_COUNT(d->hosts.by_id) < AGI_CONTACTS_MAX)
+		return true;
+	HASH_ITER(hh, d->hosts.by_id, h, tmp) {
+		if (h->state == AGI_MEMBER_DOWN && (!oldest || h->since_us < oldest->since_us))
+			oldest = h;
+	}
+	if (!oldest)
+		return false;
+	forget(oldest);
+	return true;
+}
+
+static struct agi_host *insert(struct agi_dht *d, const struct agi_contact *c, enum agi_link_state state)
+{
+	struct agi_host *h;
+
+	if (!make_room(d) || !(h = calloc(1, sizeof *h)))
+		return NULL;
+	h->c = *c;
+	h->d = d;
+	h->state = state;
+	h->since_us = d->now.mono_us;
+	h->srtt_us = UINT32_MAX;
+	h->probe.fn = probe;
+	h->probe.arg = h;
+	HASH_ADD(hh, d->hosts.by_id, c.id, sizeof h->c.id, h);
+	if (!h->hh.tbl) {
+		free(h);
+		return NULL;
+	}
+	++*counter(d, state);
+	put_in_ring(h);
+	return h;
+}
+
+static void announce_up(struct agi_host *h)
+{
+	struct agi_note n = {.kind = AGI_NOTE_MEMBER_UP, .contact = &h->c};
+
+	h->d->fx.note(h->d->ctx, &n);
+	agi_member_remember(h->d, &h->c);
+}
+
+static void refresh(struct agi_host *h, const struct agi_contact *c)
+{
+	bool is_moved = !agi_addr_eq(&h->c.addr, &c->addr) || strcmp(h->c.zone, c->zone) != 0 ||
+	                h->c.weight_milli != c->weight_milli;
+
+	if (c->incarnation < h->c.incarnation)
+		return; /* an old life's message */
+	if (is_moved) {
+		take_off_ring(h);
+		h->c = *c;
+		put_in_ring(h);
+		agi_member_remember(h->d, c);
+	}
+	h->c.incarnation = c->incarnation;
+}
+
+void agi_hosts_verified(struct agi_dht *d, const struct agi_contact *c, uint32_t rtt_us)
+{
+	struct agi_host *h = agi_hosts_find(d, &c->id);
+
+	if (agi_id_eq(&c->id, &d->self.id))
+		return;
+	if (!h) {
+		h = insert(d, c, AGI_MEMBER_UP);
+		if (!h)
+			return;
+		announce_up(h);
+		schedule(h, interval_us(h));
+	}
+	refresh(h, c);
+	if (rtt_us != UINT32_MAX)
+		h->srtt_us = smooth(h->srtt_us, rtt_us);
+	h->lost = 0;
+	put_in_ring(h);
+	set_state(h, AGI_MEMBER_UP);
+}
+
+void agi_hosts_remembered(struct agi_dht *d, const struct agi_contact *c)
+{
+	struct agi_host *h;
+
+	if (agi_id_eq(&c->id, &d->self.id) || agi_hosts_find(d, &c->id))
+		return;
+	h = insert(d, c, AGI_MEMBER_DOWN);
+	if (h)
+		agi_timer_set(&d->timers, &h->probe, d->now.mono_us);
+}
+
+void agi_hosts_alive(struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_host *h = agi_hosts_find(d, id);
+
+	if (!h)
+		return;
+	h->lost = 0;
+	if (h->state == AGI_MEMBER_SUSPECT)
+		set_state(h, AGI_MEMBER_UP);
+	else if (h->state == AGI_MEMBER_DOWN && !h->probe_rpc)
+		agi_timer_set(&d->timers, &h->probe, d->now.mono_us);
+}
+
+void agi_hosts_gone(struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_host *h = agi_hosts_find(d, id);
+
+	if (!h)
+		return;
+	h->lost = AGI_PINGS_LOST_DOWN;
+	set_state(h, AGI_MEMBER_DOWN);
+	schedule(h, interval_us(h));
+}
+
+static void on_verify(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
+                      const struct agi_peer *from, const struct agi_msg *m)
+{
+	(void)arg;
+	(void)which;
+	d->hosts.verifying--;
+	if (err != AGI_OK || m->kind != AGI_MSG_PONG || !agi_id_eq(&from->id, &m->contact.id))
+		return;
+	if (agi_member_saw_cluster(d, &from->id, &m->cluster) && !agi_id_is_zero(&m->cluster))
+		agi_hosts_verified(d, &m->contact, UINT32_MAX);
+}
+
+void agi_hosts_heard_of(struct agi_dht *d, const struct agi_contact *c)
+{
+	struct agi_peer to = {c->id, c->addr};
+	struct agi_msg m = {.kind = AGI_MSG_PING};
+	struct agi_host *h = agi_hosts_find(d, &c->id);
+
+	if (agi_id_eq(&c->id, &d->self.id) || agi_id_is_zero(&c->id) || c->addr.port == 0)
+		return;
+	if (h && (h->state == AGI_MEMBER_UP || h->probe_rpc) && agi_addr_eq(&h->c.addr, &c->addr))
+		return;
+	if (d->hosts.verifying >= VERIFYING_MAX)
+		return;
+	agi_member_fill_ping(d, &m);
+	if (agi_rpc_ask(d, &to, AGI_TRAFFIC_CONTROL, &m, AGI_PING_TIMEOUT_MS, on_verify, NULL, 0))
+		d->hosts.verifying++;
+}
+
+void agi_hosts_free(struct agi_dht *d)
+{
+	struct agi_host *h, *tmp;
+
+	HASH_ITER(hh, d->hosts.by_id, h, tmp) {
+		agi_timer_clear(&d->timers, &h->probe);
+		HASH_DEL(d->hosts.by_id, h);
+		free(h);
+	}
+	agi_ring_free(&d->hosts.ring);
+}
+
+void agi_hosts_check(const struct agi_dht *d)
+{
+	const struct agi_ring *r = &d->hosts.ring;
+	struct agi_host *h, *tmp;
+	uint32_t n[4] = {0};
+	size_t in_ring = 1; /* self */
+
+	HASH_ITER(hh, d->hosts.by_id, h, tmp) {
+		n[h->state]++;
+		in_ring += h->is_in_ring;
+		assert(!agi_id_eq(&h->c.id, &d->self.id));
+		assert(h->probe_rpc || h->probe.is_set || d->is_stopped);
+	}
+	assert(n[AGI_MEMBER_UP] == d->hosts.up && n[AGI_MEMBER_SUSPECT] == d->hosts.suspect &&
+	       n[AGI_MEMBER_DOWN] == d->hosts.down);
+	assert(in_ring == r->n_hosts);
+	for (size_t i = 1; i < r->n; i++)
+		assert(r->points[i - 1].prefix <= r->points[i].prefix);
+}

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A replica's side of reads and writes, and how items look in storage.
+ *
+ *   key    be32 slot ‖ u8 namespace bytes ‖ namespace ‖ key
+ *   value  version (be64 hlc ‖ node id) ‖ u8 flags ‖ be64 expiry ‖ value bytes
+ *
+ * The version leads the value, so that storage itself can keep the newest (AGI_PUT_NEWER). */
+#include <stdlib.h>
+
+#include "dht/state.h"
+
+enum { FLAG_TOMBSTONE = 1 };
+
+int agi_version_cmp(const struct agi_version *a, const struct agi_version *b)
+{
+	if (a->hlc != b->hlc)
+		return a->hlc < b->hlc ? -1 : 1;
+	return agi_id_cmp(&a->node, &b->node);
+}
+
+void agi_version_encode(uint8_t out[AGI_VERSION_BYTES], const struct agi_version *v)
+{
+	for (int i = 0; i < 8; i++)
+		out[i] = (uint8_t)(v->hlc >> (56 - 8 * i));
+	memcpy(out + 8, v->node.b, AGI_ID_BYTES);
+}
+
+void agi_item_key(struct agi_buf *b, uint32_t slot, struct agi_str ns, struct agi_str key)
+{
+	agi_buf_u32(b, slot);
+	agi_buf_u8(b, (uint8_t)ns.n);
+	agi_buf_put_str(b, ns);
+	agi_buf_put_str(b, key);
+}
+
+void agi_item_value(struct agi_buf *b, const struct agi_item *item)
+{
+	uint8_t version[AGI_VERSION_BYTES];
+
+	agi_version_encode(version, &item->version);
+	agi_buf_put(b, version, sizeof version);
+	agi_buf_u8(b, item->is_tombstone ? FLAG_TOMBSTONE : 0);
+	agi_buf_u64(b, item->expires_ms);
+	agi_buf_put_str(b, item->value);
+}
+
+enum agi_err agi_item_decode(struct agi_item *out, struct agi_str key, struct agi_str value)
+{
+	struct agi_cur k = agi_cur_of(key), v = agi_cur_of(value);
+
+	(void)agi_cur_u32(&k); /* slot */
+	out->ns = agi_cur_take(&k, agi_cur_u8(&k));
+	out->key = agi_cur_take(&k, k.n);
+	out->version.hlc = agi_cur_u64(&v);
+	agi_cur_copy(&v, out->version.node.b, AGI_ID_BYTES);
+	out->is_tombstone = agi_cur_u8(&v) & FLAG_TOMBSTONE;
+	out->expires_ms = agi_cur_u64(&v);
+	out->value = agi_cur_take(&v, v.n);
+	return k.bad || v.bad ? AGI_E_CORRUPT : AGI_OK;
+}
+
+void agi_slot_range(uint32_t slot, uint8_t begin[4], uint8_t end[4])
+{
+	for (int i = 0; i < 4; i++) {
+		begin[i] = (uint8_t)(slot >> (24 - 8 * i));
+		end[i] = (uint8_t)((slot + 1) >> (24 - 8 * i));
+	}
+}
+
+uint64_t agi_items_write(struct agi_dht *d, uint32_t slot, const struct agi_item *items, size_t n,
+                         agi_job_fn *fn, void *arg)
+{
+	struct agi_storage_op *ops = calloc(n, sizeof *ops);
+	struct agi_buf b;
+	size_t *at = calloc(2 * n + 1, sizeof *at);
+	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = ops, .n_ops = n};
+	uint64_t job = 0;
+
+	agi_buf_init(&b, 0);
+	if (!ops || !at)
+		goto out;
+	for (size_t i = 0; i < n; i++) {
+		agi_item_key(&b, slot, items[i].ns, items[i].key);
+		at[2 * i + 1] = b.n;
+		agi_item_value(&b, &items[i]);
+		at[2 * i + 2] = b.n;
+		agi_hlc_see(&d->hlc, items[i].version.hlc);
+	}
+	if (b.err)
+		goto out;
+	for (size_t i = 0; i < n; i++) {
+		const char *p = (const char *)b.p;
+
+		ops[i] = (struct agi_storage_op){AGI_PUT_NEWER, AGI_CF_ITEMS,
+		                                 {p + at[2 * i], at[2 * i + 1] - at[2 * i]},
+		                                 {p + at[2 * i + 1], at[2 * i + 2] - at[2 * i + 1]}};
+	}
+	job = agi_job_submit(d, &req, fn, arg);
+out:
+	agi_buf_free(&b);
+	free(ops);
+	free(at);
+	return job;
+}
+
+struct waiting {
+	struct agi_peer to;
+	uint64_t rpc_id;
+	bool is_transfer;
+};
+
+static struct waiting *wait_for(const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct waiting *w = calloc(1, sizeof *w);
+
+	if (w)
+		*w = (struct waiting){*from, m->rpc_id, m->is_transfer};
+	return w;
+}
+
+static enum agi_err check_items(struct agi_dht *d, const struct agi_msg *m)
+{
+	if (m->n_items == 0 || m->n_items > AGI_BATCH_ITEMS)
+		return AGI_E_INVALID;
+	for (size_t i = 0; i < m->n_items; i++) {
+		const struct agi_item *it = &m->items[i];
+
+		if (it->ns.n > AGI_NAMESPACE_MAX || it->key.n > AGI_KEY_MAX || it->value.n > AGI_VALUE_MAX)
+			return AGI_E_TOO_LARGE;
+		if (it->key.n == 0 || agi_dht_slot_of(d, it->ns, it->key) != m->slot)
+			return AGI_E_INVALID;
+		if (!m->is_transfer && agi_hlc_is_ahead(it->version.hlc, d->now.wall_ms, d->cfg.max_skew_ms))
+			return AGI_E_CLOCK_SKEW;
+	}
+	return AGI_OK;
+}
+
+static void on_written(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct waiting *w = arg;
+	struct agi_msg out = {.kind = AGI_MSG_WRITE_ACK, .status = done->err};
+
+	agi_answer_on(d, w->is_transfer ? AGI_TRAFFIC_BULK : AGI_TRAFFIC_CONTROL, &w->to, w->rpc_id, &out);
+	free(w);
+}
+
+void agi_replica_on_write(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_msg out = {.kind = AGI_MSG_WRITE_ACK, .slot = m->slot};
+	struct waiting *w = NULL;
+
+	out.status = agi_view_admit(d, from, m->slot, m->epoch, &out);
+	if (out.status == AGI_OK)
+		out.status = d->is_read_only ? AGI_E_READ_ONLY : check_items(d, m);
+	if (out.status == AGI_OK) {
+		w = wait_for(from, m);
+		for (size_t i = 0; i < m->n_items && !m->is_transfer; i++)
+			agi_hlc_see(&d->hlc, m->items[i].version.hlc);
+		if (w && agi_items_write(d, m->slot, m->items, m->n_items, on_written, w))
+			return;
+		free(w);
+		out.status = AGI_E_NOMEM;
+	}
+	agi_answer(d, from, m, &out);
+}
+
+static void on_read(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct waiting *w = arg;
+	struct agi_item item;
+	struct agi_msg out = {.kind = AGI_MSG_READ_ACK};
+
+	if (done->err == AGI_OK) {
+		out.status = agi_item_decode(&item, done->kv[0].key, done->kv[0].value);
+		if (out.status == AGI_OK) {
+			out.has_item = true;
+			out.items = &item;
+			out.n_items = 1;
+		}
+	} else if (done->err != AGI_E_NOT_FOUND) {
+		out.status = done->err;
+	}
+	agi_answer_on(d, AGI_TRAFFIC_CONTROL, &w->to, w->rpc_id, &out);
+	free(w);
+}
+
+void agi_replica_on_read(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_msg out = {.kind = AGI_MSG_READ_ACK, .slot = m->slot};
+	struct agi_storage_req req = {.kind = AGI_STORAGE_GET, .cf = AGI_CF_ITEMS};
+	struct waiting *w = NULL;
+	struct agi_buf key;
+
+	agi_buf_init(&key, 0);
+	out.status = agi_view_admit(d, from, m->slot, m->epoch, &out);
+	if (out.status == AGI_OK && (m->ns.n > AGI_NAMESPACE_MAX || m->key.n > AGI_KEY_MAX))
+		out.status = AGI_E_TOO_LARGE;
+	if (out.status == AGI_OK) {
+		agi_item_key(&key, m->slot, m->ns, m->key);
+		req.begin = agi_buf_str(&key);
+		w = key.err ? NULL : wait_for(from, m);
+		if (!w || !agi_job_submit(d, &req, on_read, w)) {
+			free(w);
+			out.status = AGI_E_NOMEM;
+		}
+	}
+	agi_buf_free(&key);
+	if (out.status != AGI_OK)
+		agi_answer(d, from, m, &out);
+}

@@ -1,0 +1,360 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * struct agi_dht: what the modules of src/dht share. Private to src/dht.
+ *
+ *   dht.c        public functions, dispatch of messages        rpc.c       requests to peers, storage jobs
+ *   hosts.c      hosts known, probes, round trips, ring         member.c    join, genesis, persisted contacts
+ *   lookup.c     iterative lookup                               view.c      slot views: records, acceptor, pull
+ *   view_fetch.c who holds a slot?                              reconf.c    who proposes, joins, leaves a slot
+ *   kv.c         put/get/delete coordinator
+ *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
+ *   provider.c   what a record's signature covers               records.c   sets of records
+ *   registry.c   advertise, keep for others                     discover.c  find, follow, cache */
+#ifndef AGI_DHT_STATE_H
+#define AGI_DHT_STATE_H
+
+#include <sys/queue.h>
+
+#include "base/buf.h"
+#include "base/prng.h"
+#include "dht/dht.h"
+#include "dht/gather.h"
+#include "dht/hlc.h"
+#include "dht/records.h"
+#include "dht/ring.h"
+#include "dht/slot.h"
+#include "dht/timers.h"
+
+#define HASH_NONFATAL_OOM 1
+#include <uthash.h>
+
+/* --- requests to peers (rpc.c) ------------------------------------------------------------------ */
+/* err OK: answer is set (possibly with a status of its own); else UNREACHABLE, TIMEOUT, FULL, NOMEM,
+ * CLOSED or what a REFUSED said. */
+typedef void agi_rpc_fn(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
+                        const struct agi_peer *from, const struct agi_msg *answer);
+struct agi_rpc {
+	uint64_t id;
+	struct agi_peer to;
+	agi_rpc_fn *fn;
+	void *arg;
+	uint32_t which;
+	struct agi_timer timeout;
+	enum agi_err fail_with; /* what the timer will report */
+	UT_hash_handle hh;
+};
+struct agi_rpcs {
+	struct agi_rpc *by_id;
+	uint64_t next_id;
+	uint32_t n;
+};
+/* Sends m (its rpc_id is set here) and calls fn once, never before return, unless cancelled. Returns the
+ * request's id. A failure to send is reported through fn like any other; 0 only when out of memory. */
+uint64_t agi_rpc_ask(struct agi_dht *d, const struct agi_peer *to, enum agi_traffic traffic,
+                     struct agi_msg *m, uint32_t timeout_ms, agi_rpc_fn *fn, void *arg, uint32_t which);
+void agi_rpc_cancel(struct agi_dht *d, uint64_t id);
+/* Delivers an answer; false when nobody waits for it. */
+bool agi_rpc_answer(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_rpc_unreachable(struct agi_dht *d, const struct agi_peer *peer, enum agi_err err);
+void agi_rpcs_free(struct agi_dht *d);
+/* Answers a request over the link it came by. */
+void agi_answer(struct agi_dht *d, const struct agi_peer *to, const struct agi_msg *request,
+                struct agi_msg *answer);
+void agi_answer_on(struct agi_dht *d, enum agi_traffic traffic, const struct agi_peer *to,
+                   uint64_t rpc_id, struct agi_msg *answer);
+
+/* --- storage jobs (rpc.c) ------------------------------------------------------------------------ */
+typedef void agi_job_fn(struct agi_dht *d, void *arg, const struct agi_storage_done *done);
+struct agi_job {
+	uint64_t id;
+	agi_job_fn *fn; /* NULL: nobody waits, only failures are noted */
+	void *arg;
+	UT_hash_handle hh;
+};
+struct agi_jobs {
+	struct agi_job *by_id;
+	uint64_t next_id;
+};
+/* Returns the job's id (0 when out of memory: nothing was submitted). */
+uint64_t agi_job_submit(struct agi_dht *d, const struct agi_storage_req *req, agi_job_fn *fn, void *arg);
+/* The job goes on, but fn will not be called. */
+void agi_job_forget(struct agi_dht *d, uint64_t id);
+void agi_jobs_free(struct agi_dht *d);
+
+/* --- hosts (hosts.c) ------------------------------------------------------------------------------ */
+struct agi_host {
+	struct agi_contact c;
+	struct agi_dht *d;
+	enum agi_link_state state;
+	bool is_in_ring;
+	uint8_t lost;            /* probes lost in a row */
+	uint32_t srtt_us;        /* UINT32_MAX = not measured */
+	uint64_t since_us;       /* of state */
+	uint64_t asked_us;       /* when the probe in flight was sent */
+	uint64_t probe_rpc;      /* 0 = none in flight */
+	struct agi_timer probe;
+	UT_hash_handle hh;       /* by c.id */
+};
+struct agi_hosts {
+	struct agi_host *by_id;
+	uint32_t up, suspect, down;
+	struct agi_ring ring;    /* self and every host not down for longer than down_after */
+	uint64_t changed_us;     /* when the ring or a host's state last changed */
+	uint64_t generation;     /* grows with every such change; starts at 1 */
+	uint32_t verifying;      /* contacts being verified */
+};
+void agi_hosts_free(struct agi_dht *d);
+struct agi_host *agi_hosts_find(struct agi_dht *d, const struct agi_id *id);
+/* How to reach a node; addr is zero when we do not know. */
+struct agi_peer agi_hosts_peer(struct agi_dht *d, const struct agi_id *id);
+/* Self counts as up. */
+bool agi_hosts_is_up(const struct agi_dht *d, const struct agi_id *id);
+/* Somebody says this host exists: it is probed at its address and enters the table when it answers. */
+void agi_hosts_heard_of(struct agi_dht *d, const struct agi_contact *c);
+/* A verified host: inserts or refreshes. */
+void agi_hosts_verified(struct agi_dht *d, const struct agi_contact *c, uint32_t rtt_us);
+/* A host we knew before a restart: probed, in the ring, down until it answers. */
+void agi_hosts_remembered(struct agi_dht *d, const struct agi_contact *c);
+/* Any authenticated message is a sign of life. */
+void agi_hosts_alive(struct agi_dht *d, const struct agi_id *id);
+/* It said goodbye: down at once. */
+void agi_hosts_gone(struct agi_dht *d, const struct agi_id *id);
+uint32_t agi_hosts_rtt(const struct agi_dht *d, const struct agi_id *id);
+/* The hosts nearest to target as contacts (self included), nearest first. */
+size_t agi_hosts_nearest(const struct agi_dht *d, const struct agi_id *target,
+                         const struct agi_contact **out, size_t max);
+void agi_hosts_check(const struct agi_dht *d);
+
+/* --- membership (member.c) -------------------------------------------------------------------------- */
+struct agi_membership {
+	struct agi_id cluster;  /* zero = none */
+	bool is_joined;         /* a member that has spoken to another one, or the only one */
+	bool is_self_looked_up; /* the lookup of our own id has finished since we joined */
+	uint64_t started_us;
+	struct agi_timer retry, refresh;
+	bool has_answered[AGI_BOOTSTRAP_MAX]; /* bootstrap peers that said "no cluster" */
+	uint64_t rpc[AGI_BOOTSTRAP_MAX];
+	char waits_for[64];
+};
+enum agi_err agi_member_load(struct agi_dht *d, struct agi_str key, struct agi_str value,
+                             struct agi_why *why);
+void agi_member_start(struct agi_dht *d);
+void agi_member_on_ping(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+/* A PONG or PING told its sender's cluster. Returns false when it is another than ours. */
+bool agi_member_saw_cluster(struct agi_dht *d, const struct agi_id *peer, const struct agi_id *cluster);
+void agi_member_fill_ping(struct agi_dht *d, struct agi_msg *m);
+/* Stores a verified contact for the next start. */
+void agi_member_remember(struct agi_dht *d, const struct agi_contact *c);
+
+/* --- lookup (lookup.c) -------------------------------------------------------------------------------- */
+typedef void agi_lookup_fn(struct agi_dht *d, void *arg, const struct agi_contact *nearest, size_t n,
+                           const struct agi_hop *hops, size_t n_hops);
+struct agi_lookup;
+/* Iterative lookup of the k hosts nearest to target; fn is called once, never before return, unless
+ * cancelled. NULL when out of memory. */
+struct agi_lookup *agi_lookup_start(struct agi_dht *d, const struct agi_id *target, agi_lookup_fn *fn,
+                                    void *arg);
+void agi_lookup_cancel(struct agi_lookup *l);
+void agi_lookup_on_find_node(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_lookups_free(struct agi_dht *d);
+
+/* --- slot views (view.c) -------------------------------------------------------------------------------- */
+struct agi_reconf;
+struct agi_slot {
+	struct agi_view view;
+	enum agi_view_phase phase;
+	struct agi_ballot promised, accepted; /* for epoch view.epoch + 1 */
+	struct agi_view proposal;             /* what was accepted; meaningful when accepted.round > 0 */
+	uint8_t n_prev;
+	struct agi_id prev[AGI_REPLICAS_MAX]; /* members of view.epoch - 1 */
+	struct agi_reconf *reconf;            /* the change this node works on, or NULL */
+	uint64_t retry_us;                    /* not before */
+	uint64_t settled;                     /* hosts.generation at which it needed no change; 0 = look */
+	uint64_t round;                       /* highest ballot round seen */
+	uint32_t installing;                  /* newer views on their way to the disk */
+};
+struct agi_vfetch;
+struct agi_slots {
+	struct agi_slot **by_number; /* 2^slot_bits, NULL = nothing known */
+	uint32_t n;
+	uint32_t in_phase[AGI_VIEW_FORWARD + 1];
+	struct agi_vfetch *fetches;  /* by slot */
+	uint32_t n_reconfs;
+	struct agi_timer scan;
+	uint32_t scan_next;
+	bool scan_again;             /* this pass met a slot that is not settled */
+};
+enum agi_err agi_views_init(struct agi_dht *d);
+void agi_views_free(struct agi_dht *d);
+enum agi_err agi_view_load(struct agi_dht *d, struct agi_str key, struct agi_str value,
+                           struct agi_why *why);
+/* This node becomes the only member of every slot at epoch 1: all records and extra in one atomic write. */
+void agi_views_genesis(struct agi_dht *d, const struct agi_storage_op *extra, agi_job_fn *fn);
+struct agi_slot *agi_slot_find(const struct agi_dht *d, uint32_t slot);
+bool agi_slot_is_held(const struct agi_slot *s); /* data is here: active, joining, sealed, leaving */
+void agi_slot_set_phase(struct agi_dht *d, struct agi_slot *s, enum agi_view_phase p);
+/* Writes the record; extra operations (may be NULL) go into the same atomic write. */
+uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct agi_storage_op *extra,
+                       agi_job_fn *fn, void *arg);
+/* Somebody's view of a slot, and the members of the epoch before it. Installed when newer. */
+void agi_view_learn(struct agi_dht *d, const struct agi_view *v, const struct agi_id *prev,
+                    uint8_t n_prev);
+/* The status a replica answers a request of this epoch with; OK only for an active member. When the
+ * requester is behind, fills the answer's view. */
+enum agi_err agi_view_admit(struct agi_dht *d, const struct agi_peer *from, uint32_t slot, uint64_t epoch,
+                            struct agi_msg *answer);
+void agi_view_fill(struct agi_dht *d, const struct agi_slot *s, struct agi_msg *answer,
+                   struct agi_contact contacts[AGI_REPLICAS_MAX]);
+/* Learns from an answer that carries a view (VIEW_INFO, WRITE_ACK, ...). */
+void agi_view_learn_from(struct agi_dht *d, const struct agi_msg *answer);
+
+typedef void agi_vfetch_fn(struct agi_dht *d, void *arg, enum agi_err err);
+struct agi_vwait {
+	agi_vfetch_fn *fn;
+	void *arg;
+	bool is_waiting;
+	TAILQ_ENTRY(agi_vwait) entry;
+	struct agi_vfetch *fetch;
+};
+/* Finds who holds the slot; fn once, never before return: OK means agi_slot_find has a view. The wait
+ * struct is the caller's and must live until then or until cancelled. */
+void agi_vfetch_wait(struct agi_dht *d, uint32_t slot, struct agi_vwait *w);
+void agi_vfetch_cancel(struct agi_dht *d, struct agi_vwait *w);
+void agi_vfetches_free(struct agi_dht *d);
+
+void agi_view_on_get(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_view_on_prepare(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_view_on_accept(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_view_on_decided(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_view_on_pull(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+int agi_ballot_cmp(const struct agi_ballot *a, const struct agi_ballot *b);
+
+/* --- reconfiguration (reconf.c) ---------------------------------------------------------------------------- */
+void agi_reconf_init(struct agi_dht *d);
+/* Something changed: look at every slot soon. */
+void agi_reconf_wake(struct agi_dht *d, uint64_t due_us);
+void agi_reconf_abort(struct agi_dht *d, struct agi_slot *s);
+
+/* --- items (replica.c) --------------------------------------------------------------------------------------- */
+void agi_item_key(struct agi_buf *b, uint32_t slot, struct agi_str ns, struct agi_str key);
+void agi_item_value(struct agi_buf *b, const struct agi_item *item);
+/* Both decode into borrowed strings; CORRUPT when the bytes make no sense. */
+enum agi_err agi_item_decode(struct agi_item *out, struct agi_str key, struct agi_str value);
+void agi_version_encode(uint8_t out[AGI_VERSION_BYTES], const struct agi_version *v);
+int agi_version_cmp(const struct agi_version *a, const struct agi_version *b);
+void agi_replica_on_write(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_replica_on_read(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+/* Writes items of one slot; PUT_NEWER makes it a merge. 0 when out of memory. */
+uint64_t agi_items_write(struct agi_dht *d, uint32_t slot, const struct agi_item *items, size_t n,
+                         agi_job_fn *fn, void *arg);
+/* Key range [begin, end) of one slot's items. */
+void agi_slot_range(uint32_t slot, uint8_t begin[4], uint8_t end[4]);
+
+/* --- coordinator (kv.c) ----------------------------------------------------------------------------------------- */
+struct agi_kvop;
+void agi_kv_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
+/* Hint replay: writes an item that already has its version to target, or, when target is no longer a
+ * member of the item's slot, to a majority of those who are. fn once, never before return. */
+typedef void agi_kv_done_fn(struct agi_dht *d, void *arg, enum agi_err err);
+enum agi_err agi_kv_rewrite(struct agi_dht *d, const struct agi_item *item, const struct agi_id *target,
+                            agi_kv_done_fn *fn, void *arg);
+void agi_kv_free_all(struct agi_dht *d);
+
+/* --- hints (hint.c) ------------------------------------------------------------------------------------------------ */
+struct agi_hint_target;
+struct agi_hints {
+	uint32_t n;      /* of all targets */
+	uint64_t next_seq;
+	struct agi_hint_target *by_target;
+	struct agi_timer replay;
+};
+void agi_hints_free(struct agi_dht *d);
+enum agi_err agi_hint_load(struct agi_dht *d, struct agi_str key, struct agi_str value,
+                           struct agi_why *why);
+void agi_hint_init(struct agi_dht *d);
+void agi_hint_add(struct agi_dht *d, const struct agi_id *target, const struct agi_item *item);
+void agi_hint_wake(struct agi_dht *d);
+
+/* --- registry (registry.c, provider.c) ------------------------------------------------------------------------------ */
+struct agi_registration {      /* a service of this host */
+	struct agi_provider p;     /* strings point into the arrays below */
+	char service[AGI_SERVICE_NAME_MAX + 1], address[AGI_ADDRESS_MAX + 1];
+	char *config;              /* owned */
+	size_t config_bytes;
+	bool is_ephemeral;
+	uint64_t withdrawn_us;     /* 0 = live; else told to others until it would have expired */
+	struct agi_timer refresh;
+	struct agi_dht *d;
+	TAILQ_ENTRY(agi_registration) entry;
+};
+struct agi_known;              /* instances of a service this node asked for (discover.c) */
+struct agi_registry {
+	struct agi_records records; /* kept for others */
+	struct agi_timer expiry;
+	TAILQ_HEAD(, agi_registration) local;
+	uint32_t n_local;
+	struct agi_known *known;
+	uint32_t n_known;
+};
+enum { AGI_PROVIDER_HOLDERS = 5 }; /* hosts nearest to the service's id keep its records */
+/* The living hosts that keep records of this service, nearest first. */
+size_t agi_registry_holders(struct agi_dht *d, struct agi_str service,
+                            struct agi_peer out[AGI_PROVIDER_HOLDERS]);
+enum agi_err agi_registry_load(struct agi_dht *d, struct agi_str key, struct agi_str value,
+                               struct agi_why *why);
+void agi_registry_start(struct agi_dht *d);
+void agi_registry_free(struct agi_dht *d);
+void agi_registry_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
+void agi_registry_on_put(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_registry_on_get(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_discover_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
+void agi_discover_free(struct agi_dht *d);
+/* Fills pubkey and sig. */
+void agi_provider_sign(struct agi_provider *p, const uint8_t seckey[AGI_SECKEY_BYTES]);
+bool agi_provider_verify(const struct agi_provider *p);
+bool agi_service_name_is_valid(struct agi_str s);
+
+/* --- client calls (dht.c) ---------------------------------------------------------------------------------------------- */
+struct agi_open_call {
+	uint64_t id;
+	enum agi_call_kind kind;
+	void *op;                               /* whoever works on it */
+	void (*cancel)(struct agi_dht *d, void *op);
+	UT_hash_handle hh;
+};
+/* Registers an open call; FULL or NOMEM (then the caller of agi_dht_call has been answered). */
+enum agi_err agi_call_open(struct agi_dht *d, uint64_t call_id, enum agi_call_kind kind, void *op,
+                           void (*cancel)(struct agi_dht *d, void *op));
+/* Replies and forgets the call. */
+void agi_call_reply(struct agi_dht *d, uint64_t call_id, struct agi_result *res);
+void agi_call_fail(struct agi_dht *d, uint64_t call_id, enum agi_call_kind kind, enum agi_err err,
+                   const char *why);
+
+struct agi_dht {
+	struct agi_dht_cfg cfg; /* defaults filled in */
+	struct agi_dht_effects fx;
+	void *ctx;
+	struct agi_now now;
+	struct agi_prng prng;
+	struct agi_hlc hlc;
+	struct agi_contact self;
+	uint8_t pubkey[AGI_PUBKEY_BYTES];
+	struct agi_timers timers;
+	struct agi_rpcs rpcs;
+	struct agi_jobs jobs;
+	struct agi_hosts hosts;
+	struct agi_membership member;
+	struct agi_slots slots;
+	struct agi_hints hints;
+	struct agi_registry registry;
+	struct agi_open_call *calls;
+	uint32_t n_calls;
+	TAILQ_HEAD(, agi_kvop) kvops;
+	TAILQ_HEAD(, agi_lookup) lookups;
+	uint32_t n_kvops;
+	bool is_started, is_stopped, is_read_only;
+};
+
+uint64_t agi_after_ms(const struct agi_dht *d, uint64_t ms);
+void agi_note_dropped(struct agi_dht *d, const struct agi_contact *who, enum agi_err err, const char *text);
+
+#endif

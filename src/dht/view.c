@@ -1,0 +1,615 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Slot views at one node: the durable record, the acceptor's part of a view change, and the source's part
+ * of a transfer.
+ *
+ *                 decided, we are in it           merged a sealed majority of the old members,
+ *   FORWARD/NONE ───────────────────────▶ JOINING  or an active one of the new       ACTIVE
+ *        ▲                                   ▲  └────────────────────────────────────▶ │
+ *        │ released                          │ decided, we are in it                   │ accepted a
+ *     LEAVING ◀──────────────────────────────┴──────────────── SEALED ◀────────────────┘ proposal
+ *              decided, we are not in it
+ *
+ * An acceptor that accepted a proposal for epoch e+1 is sealed for e: it serves nothing at e any more, so
+ * when a proposal is decided (a majority of e's members accepted it) no operation of e can complete. */
+#include <assert.h>
+#include <stdlib.h>
+
+#include "dht/state.h"
+
+enum { RECORD_VERSION = 1, FINISH_MS = 1500 };
+
+int agi_ballot_cmp(const struct agi_ballot *a, const struct agi_ballot *b)
+{
+	if (a->round != b->round)
+		return a->round < b->round ? -1 : 1;
+	return agi_id_cmp(&a->node, &b->node);
+}
+
+struct agi_slot *agi_slot_find(const struct agi_dht *d, uint32_t slot)
+{
+	return slot < d->slots.n ? d->slots.by_number[slot] : NULL;
+}
+
+bool agi_slot_is_held(const struct agi_slot *s)
+{
+	return s && (s->phase == AGI_VIEW_ACTIVE || s->phase == AGI_VIEW_JOINING ||
+	             s->phase == AGI_VIEW_SEALED || s->phase == AGI_VIEW_LEAVING);
+}
+
+static struct agi_slot *get_slot(struct agi_dht *d, uint32_t slot)
+{
+	struct agi_slot *s = agi_slot_find(d, slot);
+
+	if (s || slot >= d->slots.n)
+		return s;
+	s = calloc(1, sizeof *s);
+	if (!s)
+		return NULL;
+	s->view.slot = slot;
+	d->slots.by_number[slot] = s;
+	d->slots.in_phase[AGI_VIEW_NONE]++;
+	return s;
+}
+
+void agi_slot_set_phase(struct agi_dht *d, struct agi_slot *s, enum agi_view_phase p)
+{
+	struct agi_note n = {.kind = AGI_NOTE_VIEW_CHANGED, .slot = s->view.slot, .epoch = s->view.epoch,
+	                     .phase = p};
+
+	d->slots.in_phase[s->phase]--;
+	d->slots.in_phase[p]++;
+	s->phase = p;
+	d->fx.note(d->ctx, &n);
+}
+
+/* --- the record ----------------------------------------------------------------------------------- */
+
+static void put_ids(struct agi_buf *b, const struct agi_id *ids, uint8_t n)
+{
+	agi_buf_u8(b, n);
+	for (uint8_t i = 0; i < n; i++)
+		agi_buf_put(b, ids[i].b, AGI_ID_BYTES);
+}
+
+static bool get_ids(struct agi_cur *c, struct agi_id *ids, uint8_t *n)
+{
+	*n = agi_cur_u8(c);
+	if (*n > AGI_REPLICAS_MAX)
+		return false;
+	for (uint8_t i = 0; i < *n; i++)
+		agi_cur_copy(c, ids[i].b, AGI_ID_BYTES);
+	return !c->bad;
+}
+
+static void put_ballot(struct agi_buf *b, const struct agi_ballot *bal)
+{
+	agi_buf_u64(b, bal->round);
+	agi_buf_put(b, bal->node.b, AGI_ID_BYTES);
+}
+
+static void get_ballot(struct agi_cur *c, struct agi_ballot *bal)
+{
+	bal->round = agi_cur_u64(c);
+	agi_cur_copy(c, bal->node.b, AGI_ID_BYTES);
+}
+
+static void record_encode(struct agi_buf *b, const struct agi_slot *s)
+{
+	agi_buf_u8(b, RECORD_VERSION);
+	agi_buf_u8(b, (uint8_t)s->phase);
+	agi_buf_u64(b, s->view.epoch);
+	put_ids(b, s->view.members, s->view.n_members);
+	put_ids(b, s->prev, s->n_prev);
+	put_ballot(b, &s->promised);
+	put_ballot(b, &s->accepted);
+	if (s->accepted.round)
+		put_ids(b, s->proposal.members, s->proposal.n_members);
+}
+
+static bool record_decode(struct agi_slot *s, struct agi_str value)
+{
+	struct agi_cur c = agi_cur_of(value);
+	uint8_t version = agi_cur_u8(&c), phase = agi_cur_u8(&c);
+
+	if (version != RECORD_VERSION || phase > AGI_VIEW_FORWARD)
+		return false;
+	s->phase = (enum agi_view_phase)phase;
+	s->view.epoch = agi_cur_u64(&c);
+	if (!get_ids(&c, s->view.members, &s->view.n_members) || !get_ids(&c, s->prev, &s->n_prev))
+		return false;
+	get_ballot(&c, &s->promised);
+	get_ballot(&c, &s->accepted);
+	if (s->accepted.round && !get_ids(&c, s->proposal.members, &s->proposal.n_members))
+		return false;
+	s->proposal.slot = s->view.slot;
+	s->proposal.epoch = s->view.epoch + 1;
+	s->round = s->promised.round;
+	return !c.bad && c.n == 0 && s->view.epoch > 0 && s->view.n_members > 0;
+}
+
+static void slot_key(uint8_t key[4], uint32_t slot)
+{
+	key[0] = (uint8_t)(slot >> 24);
+	key[1] = (uint8_t)(slot >> 16);
+	key[2] = (uint8_t)(slot >> 8);
+	key[3] = (uint8_t)slot;
+}
+
+uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct agi_storage_op *extra,
+                       agi_job_fn *fn, void *arg)
+{
+	uint8_t key[4];
+	struct agi_buf value;
+	struct agi_storage_op ops[2];
+	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = ops, .n_ops = 1};
+	uint64_t job = 0;
+
+	slot_key(key, s->view.slot);
+	agi_buf_init(&value, 0);
+	record_encode(&value, s);
+	ops[0] = (struct agi_storage_op){AGI_PUT, AGI_CF_VIEWS, {(const char *)key, 4}, agi_buf_str(&value)};
+	if (extra)
+		ops[req.n_ops++] = *extra;
+	if (!value.err)
+		job = agi_job_submit(d, &req, fn, arg);
+	agi_buf_free(&value);
+	return job;
+}
+
+enum agi_err agi_views_init(struct agi_dht *d)
+{
+	d->slots.n = 1u << d->cfg.slot_bits;
+	d->slots.by_number = calloc(d->slots.n, sizeof *d->slots.by_number);
+	return d->slots.by_number ? AGI_OK : AGI_E_NOMEM;
+}
+
+enum agi_err agi_view_load(struct agi_dht *d, struct agi_str key, struct agi_str value,
+                           struct agi_why *why)
+{
+	struct agi_cur c = agi_cur_of(key);
+	uint32_t number = agi_cur_u32(&c);
+	struct agi_slot *s;
+
+	if (c.bad || c.n)
+		return agi_fail(why, AGI_E_CORRUPT, "views: a key of %zu bytes, expected 4", key.n);
+	if (number >= d->slots.n)
+		return agi_fail(why, AGI_E_INVALID,
+		                "slot %u is stored but slot_bits=%u allows only %u: slot_bits cannot be "
+		                "changed after the cluster was created",
+		                number, d->cfg.slot_bits, d->slots.n);
+	s = get_slot(d, number);
+	if (!s)
+		return AGI_E_NOMEM;
+	d->slots.in_phase[s->phase]--;
+	if (!record_decode(s, value)) {
+		s->phase = AGI_VIEW_NONE;
+		d->slots.in_phase[AGI_VIEW_NONE]++;
+		return agi_fail(why, AGI_E_CORRUPT, "views: the record of slot %u does not decode", number);
+	}
+	d->slots.in_phase[s->phase]++;
+	return AGI_OK;
+}
+
+struct genesis_ops {
+	struct agi_storage_op *ops;
+	uint8_t (*keys)[4];
+};
+
+/* All records are alike: the keys differ, the value is shared. */
+static bool genesis_fill(struct agi_dht *d, struct genesis_ops *g, struct agi_buf *value)
+{
+	for (uint32_t i = 0; i < d->slots.n; i++) {
+		struct agi_slot *s = get_slot(d, i);
+
+		if (!s)
+			return false;
+		s->view = (struct agi_view){.slot = i, .epoch = 1, .n_members = 1};
+		s->view.members[0] = d->self.id;
+		d->slots.in_phase[s->phase]--;
+		s->phase = AGI_VIEW_ACTIVE;
+		d->slots.in_phase[AGI_VIEW_ACTIVE]++;
+		if (i == 0)
+			record_encode(value, s);
+		slot_key(g->keys[i], i);
+		g->ops[i] = (struct agi_storage_op){AGI_PUT, AGI_CF_VIEWS, {(const char *)g->keys[i], 4},
+		                                    agi_buf_str(value)};
+	}
+	return !value->err;
+}
+
+void agi_views_genesis(struct agi_dht *d, const struct agi_storage_op *extra, agi_job_fn *fn)
+{
+	struct genesis_ops g = {calloc(d->slots.n + 1, sizeof *g.ops), calloc(d->slots.n, 4)};
+	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = g.ops, .n_ops = d->slots.n + 1};
+	struct agi_buf value;
+
+	agi_buf_init(&value, 0);
+	if (g.ops && g.keys && genesis_fill(d, &g, &value)) {
+		g.ops[d->slots.n] = *extra;
+		(void)agi_job_submit(d, &req, fn, NULL);
+	}
+	agi_buf_free(&value);
+	free(g.ops);
+	free(g.keys);
+}
+
+void agi_views_free(struct agi_dht *d)
+{
+	for (uint32_t i = 0; d->slots.by_number && i < d->slots.n; i++) {
+		if (d->slots.by_number[i])
+			agi_reconf_abort(d, d->slots.by_number[i]);
+		free(d->slots.by_number[i]);
+	}
+	free(d->slots.by_number);
+	d->slots.by_number = NULL;
+}
+
+/* --- learning and telling views --------------------------------------------------------------------- */
+
+static bool is_sane(const struct agi_dht *d, const struct agi_view *v)
+{
+	if (v->slot >= d->slots.n || v->epoch == 0 || v->n_members == 0 ||
+	    v->n_members > AGI_REPLICAS_MAX)
+		return false;
+	for (int i = 0; i < v->n_members; i++)
+		for (int k = 0; k < i; k++)
+			if (agi_id_eq(&v->members[i], &v->members[k]))
+				return false;
+	return true;
+}
+
+static void on_installed(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct agi_slot *s = arg;
+
+	(void)d;
+	if (done->err == AGI_OK)
+		s->installing--;
+}
+
+static void install(struct agi_dht *d, struct agi_slot *s, const struct agi_view *v,
+                    const struct agi_id *prev, uint8_t n_prev)
+{
+	bool was_held = agi_slot_is_held(s), is_member = agi_view_has(v, &d->self.id);
+
+	agi_reconf_abort(d, s);
+	s->view = *v;
+	s->n_prev = n_prev;
+	for (uint8_t i = 0; i < n_prev; i++)
+		s->prev[i] = prev[i];
+	s->promised = s->accepted = (struct agi_ballot){0};
+	s->round = 0;
+	s->retry_us = 0;
+	s->settled = 0;
+	agi_slot_set_phase(d, s, is_member ? AGI_VIEW_JOINING
+	                                   : was_held ? AGI_VIEW_LEAVING : AGI_VIEW_FORWARD);
+	if (is_member || was_held) {
+		s->installing++; /* stays up when the write fails: what is not durable is not claimed */
+		(void)agi_slot_save(d, s, NULL, on_installed, s);
+		agi_reconf_wake(d, d->now.mono_us);
+	}
+}
+
+void agi_view_learn(struct agi_dht *d, const struct agi_view *v, const struct agi_id *prev, uint8_t n_prev)
+{
+	struct agi_slot *s;
+
+	if (!is_sane(d, v) || n_prev > AGI_REPLICAS_MAX)
+		return;
+	s = get_slot(d, v->slot);
+	if (s && v->epoch > s->view.epoch)
+		install(d, s, v, prev, n_prev);
+}
+
+void agi_view_learn_from(struct agi_dht *d, const struct agi_msg *answer)
+{
+	for (size_t i = 0; i < answer->n_contacts; i++)
+		if (!agi_hosts_is_up(d, &answer->contacts[i].id))
+			agi_hosts_heard_of(d, &answer->contacts[i]);
+	if (answer->view.epoch)
+		agi_view_learn(d, &answer->view, answer->sources, answer->n_sources);
+}
+
+void agi_view_fill(struct agi_dht *d, const struct agi_slot *s, struct agi_msg *answer,
+                   struct agi_contact contacts[AGI_REPLICAS_MAX])
+{
+	answer->view = s->view;
+	answer->phase = s->phase;
+	answer->n_sources = s->n_prev;
+	memcpy(answer->sources, s->prev, sizeof answer->sources);
+	answer->contacts = contacts;
+	answer->n_contacts = 0;
+	for (int i = 0; i < s->view.n_members; i++) {
+		struct agi_host *h = agi_hosts_find(d, &s->view.members[i]);
+
+		if (h)
+			contacts[answer->n_contacts++] = h->c;
+		else if (agi_id_eq(&s->view.members[i], &d->self.id))
+			contacts[answer->n_contacts++] = d->self;
+	}
+}
+
+/* The requester knows a newer view than we do: ask it. */
+static void on_newer_view(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
+                          const struct agi_peer *from, const struct agi_msg *m)
+{
+	(void)arg, (void)which, (void)from;
+	if (err == AGI_OK && m->kind == AGI_MSG_VIEW_INFO)
+		agi_view_learn_from(d, m);
+}
+
+static void fetch_from(struct agi_dht *d, const struct agi_peer *from, uint32_t slot)
+{
+	struct agi_msg m = {.kind = AGI_MSG_VIEW_GET, .slot = slot};
+
+	(void)agi_rpc_ask(d, from, AGI_TRAFFIC_CONTROL, &m, AGI_RPC_TIMEOUT_MS, on_newer_view, NULL, 0);
+}
+
+enum agi_err agi_view_admit(struct agi_dht *d, const struct agi_peer *from, uint32_t slot, uint64_t epoch,
+                            struct agi_msg *answer)
+{
+	struct agi_slot *s = agi_slot_find(d, slot);
+
+	if (slot >= d->slots.n)
+		return AGI_E_INVALID;
+	if (!s || s->view.epoch < epoch) {
+		fetch_from(d, from, slot);
+		return AGI_E_SEALED; /* retry: we will have caught up */
+	}
+	answer->view = s->view;
+	answer->phase = s->phase;
+	if (s->view.epoch > epoch)
+		return AGI_E_STALE_EPOCH;
+	switch (s->phase) {
+	case AGI_VIEW_ACTIVE:
+		return AGI_OK;
+	case AGI_VIEW_JOINING:
+	case AGI_VIEW_SEALED:
+		return AGI_E_SEALED;
+	default:
+		return AGI_E_NOT_MEMBER;
+	}
+}
+
+void agi_view_on_get(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_contact contacts[AGI_REPLICAS_MAX];
+	struct agi_msg out = {.kind = AGI_MSG_VIEW_INFO, .slot = m->slot};
+	struct agi_slot *s = agi_slot_find(d, m->slot);
+
+	if (s && s->view.epoch)
+		agi_view_fill(d, s, &out, contacts);
+	agi_answer(d, from, m, &out);
+}
+
+/* --- acceptor ------------------------------------------------------------------------------------------ */
+
+/* An answer that waits for the record to be durable. */
+struct deferred {
+	struct agi_peer to;
+	struct agi_msg answer;
+	struct agi_contact contacts[AGI_REPLICAS_MAX];
+	uint64_t rpc_id;
+};
+
+static void answer_when_stored(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct deferred *p = arg;
+
+	if (done->err != AGI_OK)
+		p->answer.status = done->err;
+	agi_answer_on(d, AGI_TRAFFIC_CONTROL, &p->to, p->rpc_id, &p->answer);
+	free(p);
+}
+
+static void save_then_answer(struct agi_dht *d, const struct agi_slot *s, const struct agi_peer *from,
+                             uint64_t rpc_id, const struct agi_msg *answer)
+{
+	struct deferred *p = calloc(1, sizeof *p);
+	struct agi_msg failed = *answer;
+
+	failed.status = AGI_E_NOMEM;
+	if (!p) {
+		agi_answer_on(d, AGI_TRAFFIC_CONTROL, from, rpc_id, &failed);
+		return;
+	}
+	p->to = *from;
+	p->answer = *answer;
+	p->rpc_id = rpc_id;
+	if (p->answer.contacts) {
+		memcpy(p->contacts, answer->contacts, answer->n_contacts * sizeof *answer->contacts);
+		p->answer.contacts = p->contacts;
+	}
+	if (!agi_slot_save(d, s, NULL, answer_when_stored, p)) {
+		free(p);
+		agi_answer_on(d, AGI_TRAFFIC_CONTROL, from, rpc_id, &failed);
+	}
+}
+
+/* May this node act as an acceptor for the change after `epoch`? A joining member may not: it could seal
+ * an epoch whose data it does not hold yet. */
+static enum agi_err admit_change(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m,
+                                 struct agi_msg *out, struct agi_contact contacts[AGI_REPLICAS_MAX])
+{
+	struct agi_slot *s = agi_slot_find(d, m->slot);
+
+	if (m->slot >= d->slots.n)
+		return AGI_E_INVALID;
+	if (d->is_read_only)
+		return AGI_E_READ_ONLY;
+	if (!s || s->view.epoch < m->epoch) {
+		fetch_from(d, from, m->slot);
+		return AGI_E_SEALED;
+	}
+	if (s->view.epoch > m->epoch) {
+		agi_view_fill(d, s, out, contacts);
+		return AGI_E_STALE_EPOCH;
+	}
+	if (s->phase == AGI_VIEW_JOINING)
+		return AGI_E_SEALED;
+	return s->phase == AGI_VIEW_ACTIVE || s->phase == AGI_VIEW_SEALED ? AGI_OK : AGI_E_NOT_MEMBER;
+}
+
+void agi_view_on_prepare(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_contact contacts[AGI_REPLICAS_MAX];
+	struct agi_msg out = {.kind = AGI_MSG_VIEW_PROMISE, .slot = m->slot, .epoch = m->epoch};
+	struct agi_slot *s;
+
+	out.status = admit_change(d, from, m, &out, contacts);
+	if (out.status != AGI_OK) {
+		agi_answer(d, from, m, &out);
+		return;
+	}
+	s = agi_slot_find(d, m->slot);
+	if (agi_ballot_cmp(&m->ballot, &s->promised) <= 0) {
+		out.status = AGI_E_EXISTS; /* a higher ballot */
+		out.ballot = s->promised;
+		agi_answer(d, from, m, &out);
+		return;
+	}
+	s->promised = m->ballot;
+	if (m->ballot.round > s->round)
+		s->round = m->ballot.round;
+	out.ballot = m->ballot;
+	out.accepted_ballot = s->accepted;
+	if (s->accepted.round)
+		out.view = s->proposal;
+	save_then_answer(d, s, from, m->rpc_id, &out);
+}
+
+void agi_view_on_accept(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_contact contacts[AGI_REPLICAS_MAX];
+	struct agi_msg out = {.kind = AGI_MSG_VIEW_ACCEPTED, .slot = m->slot, .epoch = m->epoch};
+	struct agi_slot *s;
+
+	out.status = admit_change(d, from, m, &out, contacts);
+	if (out.status == AGI_OK && (!is_sane(d, &m->view) || m->view.slot != m->slot ||
+	                             m->view.epoch != m->epoch + 1))
+		out.status = AGI_E_INVALID;
+	s = agi_slot_find(d, m->slot);
+	if (out.status == AGI_OK && agi_ballot_cmp(&m->ballot, &s->promised) < 0) {
+		out.status = AGI_E_EXISTS;
+		out.ballot = s->promised;
+	}
+	if (out.status != AGI_OK) {
+		agi_answer(d, from, m, &out);
+		return;
+	}
+	s->promised = s->accepted = m->ballot;
+	s->proposal = m->view;
+	if (s->phase == AGI_VIEW_ACTIVE) {
+		agi_slot_set_phase(d, s, AGI_VIEW_SEALED);
+		/* if the proposer dies, finish its instance */
+		s->retry_us = agi_after_ms(d, FINISH_MS + agi_prng_below(&d->prng, FINISH_MS));
+		agi_reconf_wake(d, s->retry_us);
+	}
+	out.ballot = m->ballot;
+	save_then_answer(d, s, from, m->rpc_id, &out);
+}
+
+void agi_view_on_decided(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_contact contacts[AGI_REPLICAS_MAX];
+	struct agi_msg out = {.kind = AGI_MSG_VIEW_INFO, .slot = m->slot};
+	struct agi_slot *s;
+
+	agi_view_learn_from(d, m);
+	s = agi_slot_find(d, m->slot);
+	if (!s || !s->view.epoch) {
+		agi_answer(d, from, m, &out);
+		return;
+	}
+	agi_view_fill(d, s, &out, contacts);
+	/* that we have left the old epoch may be said only when it is durable */
+	if (s->installing)
+		save_then_answer(d, s, from, m->rpc_id, &out);
+	else
+		agi_answer(d, from, m, &out);
+}
+
+/* --- transfer, the source's side --------------------------------------------------------------------------- */
+
+struct pull {
+	struct agi_peer to;
+	uint64_t rpc_id;
+	uint32_t slot;
+};
+
+static void on_page(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct pull *p = arg;
+	struct agi_item *items = done->n ? calloc(done->n, sizeof *items) : NULL;
+	struct agi_msg out = {.kind = AGI_MSG_SLOT_ITEMS, .slot = p->slot, .status = done->err};
+
+	if (done->n && !items)
+		out.status = AGI_E_NOMEM;
+	for (size_t i = 0; out.status == AGI_OK && i < done->n; i++)
+		out.status = agi_item_decode(&items[i], done->kv[i].key, done->kv[i].value);
+	if (out.status == AGI_OK) {
+		out.items = items;
+		out.n_items = done->n;
+		out.has_more = done->has_more;
+		if (done->n)
+			out.cursor = done->kv[done->n - 1].key;
+	}
+	agi_answer_on(d, AGI_TRAFFIC_BULK, &p->to, p->rpc_id, &out);
+	free(items);
+	free(p);
+}
+
+/* A source must have left the old epoch behind (then nothing of it can complete any more) and still hold
+ * the slot's data. */
+static enum agi_err admit_pull(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m,
+                               struct agi_msg *out)
+{
+	struct agi_slot *s = agi_slot_find(d, m->slot);
+
+	if (m->slot >= d->slots.n)
+		return AGI_E_INVALID;
+	if (!s || s->view.epoch < m->epoch) {
+		fetch_from(d, from, m->slot);
+		return AGI_E_SEALED;
+	}
+	if (s->view.epoch > m->epoch) {
+		out->view = s->view;
+		return AGI_E_STALE_EPOCH;
+	}
+	return agi_slot_is_held(s) ? AGI_OK : AGI_E_NOT_MEMBER;
+}
+
+void agi_view_on_pull(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	uint8_t begin[4], end[4];
+	struct agi_msg out = {.kind = AGI_MSG_SLOT_ITEMS, .slot = m->slot};
+	struct agi_storage_req req = {.kind = AGI_STORAGE_SCAN, .cf = AGI_CF_ITEMS,
+	                              .max_items = AGI_PAGE_ITEMS, .max_bytes = AGI_PAGE_BYTES};
+	struct agi_buf after;
+	struct pull *p = NULL;
+
+	out.status = admit_pull(d, from, m, &out);
+	agi_buf_init(&after, 0);
+	agi_slot_range(m->slot, begin, end);
+	req.begin = (struct agi_str){(const char *)begin, 4};
+	req.end = (struct agi_str){(const char *)end, 4};
+	if (m->cursor.n && !agi_str_has_prefix(m->cursor, req.begin))
+		out.status = AGI_E_INVALID;
+	if (m->cursor.n) { /* the key after the cursor */
+		agi_buf_put_str(&after, m->cursor);
+		agi_buf_u8(&after, 0);
+		req.begin = agi_buf_str(&after);
+	}
+	if (out.status == AGI_OK && (after.err || !(p = calloc(1, sizeof *p))))
+		out.status = AGI_E_NOMEM;
+	if (p) {
+		*p = (struct pull){*from, m->rpc_id, m->slot};
+		if (!agi_job_submit(d, &req, on_page, p)) {
+			free(p);
+			out.status = AGI_E_NOMEM;
+		}
+	}
+	agi_buf_free(&after);
+	if (out.status != AGI_OK)
+		agi_answer(d, from, m, &out);
+}

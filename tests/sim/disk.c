@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "disk.h"
+
+#include <stdlib.h>
+
+static void *must(void *p)
+{
+	if (!p)
+		abort();
+	return p;
+}
+
+static struct agi_str dup_str(struct agi_str s)
+{
+	char *p = must(malloc(s.n + 1));
+
+	if (s.n)
+		memcpy(p, s.p, s.n);
+	return (struct agi_str){p, s.n};
+}
+
+static size_t lower_bound(const struct sim_table *t, struct agi_str key)
+{
+	size_t lo = 0, hi = t->n;
+
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (agi_str_cmp(t->e[mid].key, key) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static void put(struct sim_table *t, struct agi_str key, struct agi_str value)
+{
+	size_t i = lower_bound(t, key);
+
+	if (i < t->n && agi_str_eq(t->e[i].key, key)) {
+		free((char *)t->e[i].value.p);
+		t->e[i].value = dup_str(value);
+		return;
+	}
+	if (t->n == t->cap) {
+		t->cap = t->cap ? 2 * t->cap : 16;
+		t->e = must(realloc(t->e, t->cap * sizeof *t->e));
+	}
+	if (i < t->n)
+		memmove(t->e + i + 1, t->e + i, (t->n - i) * sizeof *t->e);
+	t->e[i] = (struct sim_entry){dup_str(key), dup_str(value)};
+	t->n++;
+}
+
+static void erase(struct sim_table *t, size_t from, size_t to)
+{
+	for (size_t i = from; i < to; i++) {
+		free((char *)t->e[i].key.p);
+		free((char *)t->e[i].value.p);
+	}
+	if (to < t->n)
+		memmove(t->e + from, t->e + to, (t->n - to) * sizeof *t->e);
+	t->n -= to - from;
+}
+
+static void apply(struct sim_disk *d, const struct agi_storage_op *op)
+{
+	struct sim_table *t = &d->cf[op->cf];
+	size_t i = lower_bound(t, op->key);
+	bool is_there = i < t->n && agi_str_eq(t->e[i].key, op->key);
+
+	switch (op->verb) {
+	case AGI_PUT:
+		put(t, op->key, op->value);
+		break;
+	case AGI_PUT_NEWER:
+		if (!is_there || memcmp(t->e[i].value.p, op->value.p, AGI_VERSION_BYTES) < 0)
+			put(t, op->key, op->value);
+		break;
+	case AGI_DELETE:
+		if (is_there)
+			erase(t, i, i + 1);
+		break;
+	case AGI_DELETE_RANGE:
+		erase(t, i, lower_bound(t, op->value));
+		break;
+	}
+}
+
+void sim_disk_init(struct sim_disk *d)
+{
+	*d = (struct sim_disk){0};
+	d->last = &d->first;
+}
+
+static void free_pending(struct sim_pending *p)
+{
+	free(p->ops);
+	free(p->bytes);
+	free(p);
+}
+
+void sim_disk_free(struct sim_disk *d)
+{
+	for (int cf = 0; cf < AGI_CF_COUNT; cf++) {
+		erase(&d->cf[cf], 0, d->cf[cf].n);
+		free(d->cf[cf].e);
+	}
+	while (d->first) {
+		struct sim_pending *p = d->first;
+
+		d->first = p->next;
+		free_pending(p);
+	}
+	sim_disk_init(d);
+}
+
+static struct agi_str move(char **at, struct agi_str s)
+{
+	struct agi_str out = {*at, s.n};
+
+	if (s.n)
+		memcpy(*at, s.p, s.n);
+	*at += s.n;
+	return out;
+}
+
+void sim_disk_submit(struct sim_disk *d, uint64_t job_id, const struct agi_storage_req *req)
+{
+	struct sim_pending *p = must(calloc(1, sizeof *p));
+	size_t bytes = req->begin.n + req->end.n + 1;
+	char *at;
+
+	for (size_t i = 0; req->kind == AGI_STORAGE_WRITE && i < req->n_ops; i++)
+		bytes += req->ops[i].key.n + req->ops[i].value.n;
+	p->job_id = job_id;
+	p->req = *req;
+	p->bytes = at = must(malloc(bytes));
+	p->req.begin = move(&at, req->begin);
+	p->req.end = move(&at, req->end);
+	if (req->kind == AGI_STORAGE_WRITE) {
+		p->ops = must(calloc(req->n_ops + 1, sizeof *p->ops));
+		for (size_t i = 0; i < req->n_ops; i++) {
+			p->ops[i] = req->ops[i];
+			p->ops[i].key = move(&at, req->ops[i].key);
+			p->ops[i].value = move(&at, req->ops[i].value);
+		}
+		p->req.ops = p->ops;
+	}
+	*d->last = p;
+	d->last = &p->next;
+	d->n_pending++;
+}
+
+static struct sim_pending *take(struct sim_disk *d)
+{
+	struct sim_pending *p = d->first;
+
+	if (!p)
+		return NULL;
+	d->first = p->next;
+	if (!d->first)
+		d->last = &d->first;
+	d->n_pending--;
+	return p;
+}
+
+static void scan(struct sim_disk *d, const struct agi_storage_req *q, struct agi_storage_done *done,
+                 struct agi_kv *kv)
+{
+	struct sim_table *t = &d->cf[q->cf];
+	size_t i = lower_bound(t, q->begin), bytes = 0;
+
+	for (; i < t->n && agi_str_cmp(t->e[i].key, q->end) < 0; i++) {
+		if (done->n == q->max_items || (done->n > 0 && bytes >= q->max_bytes)) {
+			done->has_more = true;
+			break;
+		}
+		kv[done->n++] = (struct agi_kv){t->e[i].key, t->e[i].value};
+		bytes += t->e[i].key.n + t->e[i].value.n;
+	}
+	done->kv = kv;
+}
+
+bool sim_disk_step(struct sim_disk *d, void (*fn)(void *arg, uint64_t job_id,
+                                                   const struct agi_storage_done *done),
+                   void *arg)
+{
+	struct sim_pending *p = take(d);
+	struct agi_storage_done done = {.err = AGI_OK};
+	struct agi_kv *kv = NULL;
+
+	if (!p)
+		return false;
+	if (p->req.kind == AGI_STORAGE_WRITE) {
+		for (size_t i = 0; i < p->req.n_ops; i++)
+			apply(d, &p->ops[i]);
+	} else if (p->req.kind == AGI_STORAGE_GET) {
+		struct sim_table *t = &d->cf[p->req.cf];
+		size_t i = lower_bound(t, p->req.begin);
+
+		kv = must(calloc(1, sizeof *kv));
+		if (i < t->n && agi_str_eq(t->e[i].key, p->req.begin)) {
+			kv[0] = (struct agi_kv){t->e[i].key, t->e[i].value};
+			done.kv = kv;
+			done.n = 1;
+		} else {
+			done.err = AGI_E_NOT_FOUND;
+		}
+	} else {
+		kv = must(calloc(p->req.max_items + 1, sizeof *kv));
+		scan(d, &p->req, &done, kv);
+	}
+	fn(arg, p->job_id, &done);
+	free(kv);
+	free_pending(p);
+	return true;
+}
+
+void sim_disk_crash(struct sim_disk *d, struct agi_prng *r)
+{
+	size_t survive = agi_prng_below(r, d->n_pending + 1);
+	struct sim_pending *p;
+
+	while ((p = take(d))) {
+		if (survive > 0 && p->req.kind == AGI_STORAGE_WRITE)
+			for (size_t i = 0; i < p->req.n_ops; i++)
+				apply(d, &p->ops[i]);
+		if (survive > 0)
+			survive--;
+		free_pending(p);
+	}
+}
