@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Provider records: what the signature covers, and names of services. */
-#include "dht/state.h"
+#include "dht/provider.h"
+
+#include "base/buf.h"
 
 /* "agihpc-provider-1" ‖ every field in the order of struct agi_provider, strings with be32 length */
 static void signed_bytes(struct agi_buf *b, const struct agi_provider *p)
@@ -45,7 +47,6 @@ bool agi_provider_verify(const struct agi_provider *p)
 	return is_good;
 }
 
-/* A DNS label in lower case (RFC 1035 2.3.1, digits first allowed by RFC 1123 2.1). */
 bool agi_service_name_is_valid(struct agi_str s)
 {
 	if (s.n == 0 || s.n > AGI_SERVICE_NAME_MAX || s.p[0] == '-' || s.p[s.n - 1] == '-')

@@ -19,6 +19,7 @@
 #include "dht/dht.h"
 #include "dht/gather.h"
 #include "dht/hlc.h"
+#include "dht/provider.h"
 #include "dht/records.h"
 #include "dht/ring.h"
 #include "dht/slot.h"
@@ -308,10 +309,6 @@ void agi_registry_on_put(struct agi_dht *d, const struct agi_peer *from, const s
 void agi_registry_on_get(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_discover_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
 void agi_discover_free(struct agi_dht *d);
-/* Fills pubkey and sig. */
-void agi_provider_sign(struct agi_provider *p, const uint8_t seckey[AGI_SECKEY_BYTES]);
-bool agi_provider_verify(const struct agi_provider *p);
-bool agi_service_name_is_valid(struct agi_str s);
 
 /* --- client calls (dht.c) ---------------------------------------------------------------------------------------------- */
 struct agi_open_call {
