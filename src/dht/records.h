@@ -3,10 +3,8 @@
 #ifndef AGI_DHT_RECORDS_H
 #define AGI_DHT_RECORDS_H
 
+#include "base/map.h"
 #include "dht/types.h"
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 struct agi_record {
 	struct agi_provider p;     /* strings point into bytes */

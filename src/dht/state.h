@@ -2,9 +2,12 @@
  * struct agi_dht: what the modules of src/dht share. Private to src/dht.
  *
  *   dht.c        public functions, dispatch of messages        rpc.c       requests to peers, storage jobs
+ *   call.c       client calls open at this node
  *   hosts.c      hosts known, probes, round trips, ring         member.c    join, genesis, persisted contacts
- *   lookup.c     iterative lookup                               view.c      slot views: records, acceptor, pull
- *   view_fetch.c who holds a slot?                              reconf.c    who proposes, joins, leaves a slot
+ *   lookup.c     iterative lookup                               view.c      slot views: records, learning
+ *   acceptor.c   a member's part in a view change
+ *   view_fetch.c who holds a slot?                              reconf.c    what each slot's phase calls for
+ *   propose.c join.c leave.c  the work of a view change
  *   kv.c         put/get/delete coordinator
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
  *   provider.c   what a record's signature covers               records.c   sets of records
@@ -12,9 +15,8 @@
 #ifndef AGI_DHT_STATE_H
 #define AGI_DHT_STATE_H
 
-#include <sys/queue.h>
-
 #include "base/buf.h"
+#include "base/map.h"
 #include "base/prng.h"
 #include "dht/dht.h"
 #include "dht/gather.h"
@@ -24,9 +26,6 @@
 #include "dht/ring.h"
 #include "dht/slot.h"
 #include "dht/timers.h"
-
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 /* --- requests to peers (rpc.c) ------------------------------------------------------------------ */
 /* err OK: answer is set (possibly with a status of its own); else UNREACHABLE, TIMEOUT, FULL, NOMEM,
@@ -222,6 +221,10 @@ void agi_vfetch_wait(struct agi_dht *d, uint32_t slot, struct agi_vwait *w);
 void agi_vfetch_cancel(struct agi_dht *d, struct agi_vwait *w);
 void agi_vfetches_free(struct agi_dht *d);
 
+/* Could this be a view of our cluster? (slot, epoch, number and distinctness of members) */
+bool agi_view_is_sane(const struct agi_dht *d, const struct agi_view *v);
+/* Somebody used an epoch newer than ours: asks it for its view. */
+void agi_view_fetch_from(struct agi_dht *d, const struct agi_peer *from, uint32_t slot);
 void agi_view_on_get(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_view_on_prepare(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_view_on_accept(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
@@ -310,7 +313,7 @@ void agi_registry_on_get(struct agi_dht *d, const struct agi_peer *from, const s
 void agi_discover_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
 void agi_discover_free(struct agi_dht *d);
 
-/* --- client calls (dht.c) ---------------------------------------------------------------------------------------------- */
+/* --- client calls (call.c) ---------------------------------------------------------------------------------------------- */
 struct agi_open_call {
 	uint64_t id;
 	enum agi_call_kind kind;

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What a member does for others during a view change: promises and accepts as a Paxos acceptor (proposer:
+ * propose.c), acknowledges what was decided, and gives its items to those who join (join.c). Promises, accepts
+ * and the leaving of an epoch are durable before they are answered. */
+#include <stdlib.h>
+
+#include "dht/state.h"
+
+enum { FINISH_MS = 1500 }; /* a sealed slot whose proposer is silent for so long is finished by others */
+
+/* An answer that waits for the record to be durable. */
+struct deferred {
+	struct agi_peer to;
+	struct agi_msg answer;
+	struct agi_contact contacts[AGI_REPLICAS_MAX];
+	uint64_t rpc_id;
+};
+
+static void answer_when_stored(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct deferred *p = arg;
+
+	if (done->err != AGI_OK)
+		p->answer.status = done->err;
+	agi_answer_on(d, AGI_TRAFFIC_CONTROL, &p->to, p->rpc_id, &p->answer);
+	free(p);
+}
+
+static void save_then_answer(struct agi_dht *d, const struct agi_slot *s, const struct agi_peer *from,
+                             uint64_t rpc_id, const struct agi_msg *answer)
+{
+	struct deferred *p = calloc(1, sizeof *p);
+	struct agi_msg failed = *answer;
+
+	failed.status = AGI_E_NOMEM;
+	if (!p) {
+		agi_answer_on(d, AGI_TRAFFIC_CONTROL, from, rpc_id, &failed);
+		return;
+	}
+	p->to = *from;
+	p->answer = *answer;
+	p->rpc_id = rpc_id;
+	if (p->answer.contacts) {
+		memcpy(p->contacts, answer->contacts, answer->n_contacts * sizeof *answer->contacts);
+		p->answer.contacts = p->contacts;
+	}
+	if (!agi_slot_save(d, s, NULL, answer_when_stored, p)) {
+		free(p);
+		agi_answer_on(d, AGI_TRAFFIC_CONTROL, from, rpc_id, &failed);
+	}
+}
+
+/* May this node act as an acceptor for the change after `epoch`? A joining member may not: it could seal
+ * an epoch whose data it does not hold yet. */
+static enum agi_err admit_change(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m,
+                                 struct agi_msg *out, struct agi_contact contacts[AGI_REPLICAS_MAX])
+{
+	struct agi_slot *s = agi_slot_find(d, m->slot);
+
+	if (m->slot >= d->slots.n)
+		return AGI_E_INVALID;
+	if (d->is_read_only)
+		return AGI_E_READ_ONLY;
+	if (!s || s->view.epoch < m->epoch) {
+		agi_view_fetch_from(d, from, m->slot);
+		return AGI_E_SEALED;
+	}
+	if (s->view.epoch > m->epoch) {
+		agi_view_fill(d, s, out, contacts);
+		return AGI_E_STALE_EPOCH;
+	}
+	if (s->phase == AGI_VIEW_JOINING)
+		return AGI_E_SEALED;
+	return s->phase == AGI_VIEW_ACTIVE || s->phase == AGI_VIEW_SEALED ? AGI_OK : AGI_E_NOT_MEMBER;
+}
+
+void agi_view_on_prepare(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_contact contacts[AGI_REPLICAS_MAX];
+	struct agi_msg out = {.kind = AGI_MSG_VIEW_PROMISE, .slot = m->slot, .epoch = m->epoch};
+	struct agi_slot *s;
+
+	out.status = admit_change(d, from, m, &out, contacts);
+	if (out.status != AGI_OK) {
+		agi_answer(d, from, m, &out);
+		return;
+	}
+	s = agi_slot_find(d, m->slot);
+	if (agi_ballot_cmp(&m->ballot, &s->promised) <= 0) {
+		out.status = AGI_E_EXISTS; /* a higher ballot */
+		out.ballot = s->promised;
+		agi_answer(d, from, m, &out);
+		return;
+	}
+	s->promised = m->ballot;
+	if (m->ballot.round > s->round)
+		s->round = m->ballot.round;
+	out.ballot = m->ballot;
+	out.accepted_ballot = s->accepted;
+	if (s->accepted.round)
+		out.view = s->proposal;
+	save_then_answer(d, s, from, m->rpc_id, &out);
+}
+
+void agi_view_on_accept(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_contact contacts[AGI_REPLICAS_MAX];
+	struct agi_msg out = {.kind = AGI_MSG_VIEW_ACCEPTED, .slot = m->slot, .epoch = m->epoch};
+	struct agi_slot *s;
+
+	out.status = admit_change(d, from, m, &out, contacts);
+	if (out.status == AGI_OK && (!agi_view_is_sane(d, &m->view) || m->view.slot != m->slot ||
+	                             m->view.epoch != m->epoch + 1))
+		out.status = AGI_E_INVALID;
+	s = agi_slot_find(d, m->slot);
+	if (out.status == AGI_OK && agi_ballot_cmp(&m->ballot, &s->promised) < 0) {
+		out.status = AGI_E_EXISTS;
+		out.ballot = s->promised;
+	}
+	if (out.status != AGI_OK) {
+		agi_answer(d, from, m, &out);
+		return;
+	}
+	s->promised = s->accepted = m->ballot;
+	s->proposal = m->view;
+	if (s->phase == AGI_VIEW_ACTIVE) {
+		agi_slot_set_phase(d, s, AGI_VIEW_SEALED);
+		/* if the proposer dies, finish its instance */
+		s->retry_us = agi_after_ms(d, FINISH_MS + agi_prng_below(&d->prng, FINISH_MS));
+		agi_reconf_wake(d, s->retry_us);
+	}
+	out.ballot = m->ballot;
+	save_then_answer(d, s, from, m->rpc_id, &out);
+}
+
+void agi_view_on_decided(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_contact contacts[AGI_REPLICAS_MAX];
+	struct agi_msg out = {.kind = AGI_MSG_VIEW_INFO, .slot = m->slot};
+	struct agi_slot *s;
+
+	agi_view_learn_from(d, m);
+	s = agi_slot_find(d, m->slot);
+	if (!s || !s->view.epoch) {
+		agi_answer(d, from, m, &out);
+		return;
+	}
+	agi_view_fill(d, s, &out, contacts);
+	/* that we have left the old epoch may be said only when it is durable */
+	if (s->installing)
+		save_then_answer(d, s, from, m->rpc_id, &out);
+	else
+		agi_answer(d, from, m, &out);
+}
+
+/* --- transfer -------------------------------------------------------------------------------------- */
+
+struct pull {
+	struct agi_peer to;
+	uint64_t rpc_id;
+	uint32_t slot;
+};
+
+static void on_page(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct pull *p = arg;
+	struct agi_item *items = done->n ? calloc(done->n, sizeof *items) : NULL;
+	struct agi_msg out = {.kind = AGI_MSG_SLOT_ITEMS, .slot = p->slot, .status = done->err};
+
+	if (done->n && !items)
+		out.status = AGI_E_NOMEM;
+	for (size_t i = 0; out.status == AGI_OK && i < done->n; i++)
+		out.status = agi_item_decode(&items[i], done->kv[i].key, done->kv[i].value);
+	if (out.status == AGI_OK) {
+		out.items = items;
+		out.n_items = done->n;
+		out.has_more = done->has_more;
+		if (done->n)
+			out.cursor = done->kv[done->n - 1].key;
+	}
+	agi_answer_on(d, AGI_TRAFFIC_BULK, &p->to, p->rpc_id, &out);
+	free(items);
+	free(p);
+}
+
+/* A source must have left the old epoch behind (then nothing of it can complete any more) and still hold
+ * the slot's data. */
+static enum agi_err admit_pull(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m,
+                               struct agi_msg *out)
+{
+	struct agi_slot *s = agi_slot_find(d, m->slot);
+
+	if (m->slot >= d->slots.n)
+		return AGI_E_INVALID;
+	if (!s || s->view.epoch < m->epoch) {
+		agi_view_fetch_from(d, from, m->slot);
+		return AGI_E_SEALED;
+	}
+	if (s->view.epoch > m->epoch) {
+		out->view = s->view;
+		return AGI_E_STALE_EPOCH;
+	}
+	return agi_slot_is_held(s) ? AGI_OK : AGI_E_NOT_MEMBER;
+}
+
+void agi_view_on_pull(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	uint8_t begin[4], end[4];
+	struct agi_msg out = {.kind = AGI_MSG_SLOT_ITEMS, .slot = m->slot};
+	struct agi_storage_req req = {.kind = AGI_STORAGE_SCAN, .cf = AGI_CF_ITEMS,
+	                              .max_items = AGI_PAGE_ITEMS, .max_bytes = AGI_PAGE_BYTES};
+	struct agi_buf after;
+	struct pull *p = NULL;
+
+	out.status = admit_pull(d, from, m, &out);
+	agi_buf_init(&after, 0);
+	agi_slot_range(m->slot, begin, end);
+	req.begin = (struct agi_str){(const char *)begin, 4};
+	req.end = (struct agi_str){(const char *)end, 4};
+	if (m->cursor.n && !agi_str_has_prefix(m->cursor, req.begin))
+		out.status = AGI_E_INVALID;
+	if (m->cursor.n) { /* the key after the cursor */
+		agi_buf_put_str(&after, m->cursor);
+		agi_buf_u8(&after, 0);
+		req.begin = agi_buf_str(&after);
+	}
+	if (out.status == AGI_OK && (after.err || !(p = calloc(1, sizeof *p))))
+		out.status = AGI_E_NOMEM;
+	if (p) {
+		*p = (struct pull){*from, m->rpc_id, m->slot};
+		if (!agi_job_submit(d, &req, on_page, p)) {
+			free(p);
+			out.status = AGI_E_NOMEM;
+		}
+	}
+	agi_buf_free(&after);
+	if (out.status != AGI_OK)
+		agi_answer(d, from, m, &out);
+}
