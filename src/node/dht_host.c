@@ -607,3 +607,12 @@ void agi_dht_host_follow(struct agi_dht_host *h, struct agi_str service)
 	agi_dht_follow_service(h->dht, now, service);
 	leave(h);
 }
+
+void agi_dht_host_set_bootstrap(struct agi_dht_host *h, const struct agi_addr *addrs, size_t n,
+                                bool is_first_listed)
+{
+	struct agi_now now = enter(h);
+
+	agi_dht_set_bootstrap(h->dht, now, addrs, n, is_first_listed);
+	leave(h);
+}
