@@ -101,13 +101,13 @@ void agi_dht_free(struct agi_dht *d)
 	/* whatever is torn down below must not reach a shell that may be half gone */
 	d->fx = (struct agi_dht_effects){no_send, no_store, no_reply, no_note};
 	d->is_stopped = true;
-	agi_jobs_free(d);
+	agi_dht_jobs_free(d);
 	agi_kv_free_all(d);
 	agi_lookups_free(d);
 	agi_vfetches_free(d);
 	agi_views_free(d);
 	agi_registry_free(d);
-	agi_jobs_free(d);
+	agi_dht_jobs_free(d);
 	agi_hints_free(d);
 	agi_hosts_free(d);
 	agi_rpcs_free(d);
@@ -247,6 +247,14 @@ void agi_dht_on_unreachable(struct agi_dht *d, struct agi_now now, const struct 
 {
 	d->now = now;
 	agi_rpc_unreachable(d, peer, err);
+}
+
+void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct agi_addr *addrs, size_t n,
+                           bool is_first_listed)
+{
+	d->now = now;
+	if (d->is_started && !d->is_stopped)
+		agi_member_set_bootstrap(d, addrs, n, is_first_listed);
 }
 
 void agi_dht_tick(struct agi_dht *d, struct agi_now now)

@@ -163,6 +163,10 @@ AGI_MUST_USE enum agi_err agi_dht_set_health(struct agi_dht *d, struct agi_now n
  * agi_dht_known_instances answers without waiting. Idempotent. */
 void agi_dht_follow_service(struct agi_dht *d, struct agi_now now, struct agi_str service);
 
+/* Names were resolved anew: other addresses to join by. Replaces the list given to agi_dht_new. */
+void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct agi_addr *addrs, size_t n,
+                           bool is_first_listed);
+
 /* --- queries: no effects, borrowed until the next event ------------------------------------------ */
 struct agi_dht_status {
 	struct agi_id self, cluster;

@@ -344,7 +344,8 @@ static void ask_member(struct agi_kvop *op, uint32_t i)
 		m.is_transfer = op->kind == OP_REWRITE;
 	}
 	rpc = agi_hosts_is_up(d, &to.id)
-	          ? agi_rpc_ask(d, &to, AGI_TRAFFIC_CONTROL, &m, timeout, on_answer, op, i)
+	          ? agi_rpc_ask(d, &to, m.is_transfer ? AGI_TRAFFIC_BULK : AGI_TRAFFIC_CONTROL, &m, timeout,
+	                        on_answer, op, i)
 	          : 0;
 	if (rpc)
 		agi_gather_asked(&op->g, i, rpc);

@@ -290,6 +290,20 @@ static void on_refresh(struct agi_dht *d, void *arg)
 	agi_timer_set(&d->timers, &d->member.refresh, agi_after_ms(d, AGI_REFRESH_MS));
 }
 
+void agi_member_set_bootstrap(struct agi_dht *d, const struct agi_addr *addrs, size_t n,
+                              bool is_first_listed)
+{
+	for (size_t i = 0; i < d->cfg.n_bootstrap; i++) {
+		agi_rpc_cancel(d, d->member.rpc[i]);
+		d->member.rpc[i] = 0;
+	}
+	memset(d->member.has_answered, 0, sizeof d->member.has_answered);
+	d->cfg.n_bootstrap = n < AGI_BOOTSTRAP_MAX ? n : AGI_BOOTSTRAP_MAX;
+	memcpy(d->cfg.bootstrap, addrs, d->cfg.n_bootstrap * sizeof *addrs);
+	d->cfg.is_first_listed = is_first_listed;
+	agi_timer_set(&d->timers, &d->member.retry, d->now.mono_us);
+}
+
 void agi_member_start(struct agi_dht *d)
 {
 	struct agi_membership *mb = &d->member;

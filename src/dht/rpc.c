@@ -215,7 +215,7 @@ void agi_dht_on_stored(struct agi_dht *d, struct agi_now now, uint64_t job_id,
 }
 
 /* Everybody who waits is told that there will be no answer, so that they free what they hold. */
-void agi_jobs_free(struct agi_dht *d)
+void agi_dht_jobs_free(struct agi_dht *d)
 {
 	struct agi_storage_done closed = {.err = AGI_E_CLOSED};
 

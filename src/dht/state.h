@@ -78,7 +78,7 @@ struct agi_jobs {
 uint64_t agi_job_submit(struct agi_dht *d, const struct agi_storage_req *req, agi_job_fn *fn, void *arg);
 /* The job goes on, but fn will not be called. */
 void agi_job_forget(struct agi_dht *d, uint64_t id);
-void agi_jobs_free(struct agi_dht *d);
+void agi_dht_jobs_free(struct agi_dht *d);
 
 /* --- hosts (hosts.c) ------------------------------------------------------------------------------ */
 struct agi_host {
@@ -138,6 +138,8 @@ struct agi_membership {
 enum agi_err agi_member_load(struct agi_dht *d, struct agi_str key, struct agi_str value,
                              struct agi_why *why);
 void agi_member_start(struct agi_dht *d);
+void agi_member_set_bootstrap(struct agi_dht *d, const struct agi_addr *addrs, size_t n,
+                              bool is_first_listed);
 void agi_member_on_ping(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 /* A PONG or PING told its sender's cluster. Returns false when it is another than ours. */
 bool agi_member_saw_cluster(struct agi_dht *d, const struct agi_id *peer, const struct agi_id *cluster);
