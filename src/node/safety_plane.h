@@ -20,6 +20,7 @@
 #include "dht/dht.h"
 #include "net/grpc.h"
 #include "node/msg_codec.h"
+#include "safety.pb-c.h"
 #include "roles/safety_gateway/panel.h"
 
 struct event_base;
@@ -55,8 +56,18 @@ AGI_MUST_USE enum agi_err agi_safety_plane_new(struct event_base *base, const st
                                                const struct agi_id *self,
                                                const struct agi_safety_hooks *hooks, void *ctx,
                                                struct agi_safety_plane **out, struct agi_why *why);
-/* Checks in progress end with BLOCK. NULL is allowed. */
+/* Checks in progress are forgotten: their calls were ended by the servers. NULL is allowed. */
 void agi_safety_plane_free(struct agi_safety_plane *s);
+
+/* --- checks ----------------------------------------------------------------------------------------- */
+/* res is valid until done returns. */
+typedef void agi_safety_done_fn(void *arg, const Agi__Safety__V1__CheckPlanResponse *res);
+/* Puts a serialized CheckPlanRequest to a panel. done is called exactly once, within budget_ms (0 = the
+ * configured timeout, which is also the most), perhaps before this returns. Returns an id for _cancel. */
+uint64_t agi_safety_plane_check(struct agi_safety_plane *s, struct agi_str request, uint32_t budget_ms,
+                                agi_safety_done_fn *done, void *arg);
+/* done will not be called. Unknown ids, and those of checks that are over, are ignored. */
+void agi_safety_plane_cancel(struct agi_safety_plane *s, uint64_t check_id);
 
 /* agi.safety.v1.PreActionSafetyService, routed to a panel: for the overlay port and the gateway's port. */
 AGI_MUST_USE enum agi_err agi_safety_plane_serve_checks(struct agi_safety_plane *s,
@@ -75,7 +86,7 @@ struct agi_safety_status {
 	enum agi_eval_mode mode;
 	bool serves_gateway, serves_erisml;
 	uint32_t quorum, timeout_ms;
-	uint32_t checks, votes, evaluations;  /* in progress */
+	uint32_t checks, votes;               /* in progress */
 	uint64_t proofs;                      /* made since the start */
 };
 void agi_safety_plane_status(const struct agi_safety_plane *s, struct agi_safety_status *out);

@@ -59,10 +59,13 @@ void agi_bond_uncomputable(struct agi_bond *out, struct agi_pool *pool, struct a
 /* Text for a person: control characters escaped, so that one look shows what was sent. */
 static enum agi_err bad_state(struct agi_why *why, struct agi_str s)
 {
-	char text[4 * 48 + 4];
-	size_t n = 0;
+	enum { SHOWN = 48 };
+	char text[4 * SHOWN];
+	size_t n = 0, shown = s.n < SHOWN ? s.n : SHOWN;
 
-	for (size_t i = 0; i < s.n && i < 48; i++) {
+	while (shown < s.n && shown && ((unsigned char)s.p[shown] & 0xc0) == 0x80)
+		shown--; /* not inside a character */
+	for (size_t i = 0; i < shown; i++) {
 		static const char hex[] = "0123456789abcdef";
 		unsigned char c = (unsigned char)s.p[i];
 
@@ -80,7 +83,7 @@ static enum agi_err bad_state(struct agi_why *why, struct agi_str s)
 		text[n++] = hex[c & 15];
 	}
 	return agi_fail(why, AGI_E_INVALID, "'%.*s%s' is not a valid HohfeldianState (O, C, L or N)",
-	                (int)n, text, s.n > 48 ? "…" : "");
+	                (int)n, text, shown < s.n ? "…" : "");
 }
 
 static struct agi_str defect_text(struct agi_pool *pool, const struct agi_hohfeld_verdict *a,

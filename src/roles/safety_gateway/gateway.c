@@ -35,6 +35,7 @@ static const struct {
     CAUSE(ERISML_MALFORMED, "ErisML's answer is not usable"),
     CAUSE(TOO_LARGE, "the plan is larger than what is checked"),
     CAUSE(OUT_OF_MEMORY, "out of memory"),
+    CAUSE(BUSY, "too many checks at once"),
 #undef CAUSE
 };
 

@@ -34,6 +34,7 @@ enum agi_check_cause {
 	AGI_CHECK_ERISML_MALFORMED,   /* its answer cannot be read or contradicts itself or the request */
 	AGI_CHECK_TOO_LARGE,          /* more steps or bytes than are checked */
 	AGI_CHECK_OUT_OF_MEMORY,
+	AGI_CHECK_BUSY,               /* as many checks as are made at once are being made */
 	AGI_CHECK_CAUSES
 };
 const char *agi_check_cause_name(enum agi_check_cause c); /* "ERISML_TIMEOUT" */

@@ -62,7 +62,8 @@ static void finish(struct agi_panel *p, struct agi_now now, const struct agi_tal
 	};
 
 	for (int d = AGI_DECISION_ALLOW; d <= (int)res.decision; d++)
-		res.agreed += t->votes[d];
+		if (d == (int)res.decision || res.decision != AGI_DECISION_BLOCK)
+			res.agreed += t->votes[d];
 	for (size_t i = 0; i < p->n_votes; i++)
 		p->votes[i].is_counted = p->votes[i].decision == p->seats[p->vote_seat[i]];
 	p->is_done = true;

@@ -56,7 +56,9 @@ struct agi_panel_result {
 	enum agi_decision decision; /* never NONE */
 	enum agi_panel_cause cause;
 	unsigned electorate, needed;
-	unsigned agreed; /* seats that voted for the decision or for something more permissive */
+	/* Seats that carried the decision: that voted for it or for something more permissive; for BLOCK, those
+	 * that voted BLOCK. */
+	unsigned agreed;
 	const struct agi_panel_vote *votes; /* in the order they came */
 	size_t n_votes;
 	uint64_t took_us;

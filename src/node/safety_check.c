@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * This node routes a check: the panel's effects become messages, messages become its events. */
+#include <stdlib.h>
+
+#include <sodium.h>
+
+#include "node/safety_impl.h"
+
+struct check {
+	LIST_ENTRY(check) link;
+	struct agi_safety_plane *plane;
+	uint64_t id;
+	agi_safety_done_fn *done; /* NULL once called or cancelled */
+	void *arg;
+	uint64_t began_us, deadline_us;
+	struct agi_panel panel;
+	struct agi_pool pool;
+	struct agi_str request; /* in the pool */
+	struct agi_peer peers[AGI_PANEL_CANDIDATES_MAX];
+	/* votes as they were unpacked; their strings are borrowed until the end */
+	Agi__Safety__V1__CheckPlanResponse *votes[AGI_PANEL_CANDIDATES_MAX];
+	size_t n_votes;
+	struct event *timer;
+};
+
+static void check_free(struct check *c)
+{
+	LIST_REMOVE(c, link);
+	c->plane->n_checks--;
+	if (c->timer)
+		event_free(c->timer);
+	for (size_t i = 0; i < c->n_votes; i++)
+		protobuf_c_message_free_unpacked(&c->votes[i]->base, NULL);
+	agi_pool_free(&c->pool);
+	free(c);
+}
+
+static struct check *find_check(struct agi_safety_plane *s, uint64_t id)
+{
+	struct check *c;
+
+	LIST_FOREACH(c, &s->checks, link)
+		if (c->id == id)
+			return c;
+	return NULL;
+}
+
+/* After every event: over, or armed for the next deadline. c may be gone after this. */
+static void settle(struct check *c)
+{
+	if (c->panel.is_done)
+		check_free(c);
+	else
+		safety_arm(c->timer, agi_panel_next_deadline(&c->panel), safety_mono_us());
+}
+
+/* --- the answer ----------------------------------------------------------------------------------------- */
+/* An answer that needs no memory: whatever else fails, the client is told BLOCK. */
+static void answer_block(agi_safety_done_fn *done, void *arg, enum agi_check_cause cause)
+{
+	Agi__Safety__V1__CheckPlanResponse res = AGI__SAFETY__V1__CHECK_PLAN_RESPONSE__INIT;
+	Agi__Safety__V1__SafetyResult result = AGI__SAFETY__V1__SAFETY_RESULT__INIT;
+	Agi__Safety__V1__SafetyResult__MetadataEntry pairs[2] = {
+	    AGI__SAFETY__V1__SAFETY_RESULT__METADATA_ENTRY__INIT,
+	    AGI__SAFETY__V1__SAFETY_RESULT__METADATA_ENTRY__INIT};
+	Agi__Safety__V1__SafetyResult__MetadataEntry *metadata[2] = {&pairs[0], &pairs[1]};
+	const char *text[] = {"phase", "quorum", "cause", agi_check_cause_name(cause)};
+	ProtobufCBinaryData data[4];
+
+	for (size_t i = 0; i < 4; i++)
+		data[i] = (ProtobufCBinaryData){strlen(text[i]), (uint8_t *)text[i]};
+	for (size_t i = 0; i < 2; i++) {
+		pairs[i].key = data[2 * i];
+		pairs[i].value = data[2 * i + 1];
+	}
+	result.decision = AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_BLOCK;
+	result.risk_score = 1.0f;
+	result.n_reasons = 1;
+	result.reasons = &data[3];
+	result.n_metadata = 2;
+	result.metadata = metadata;
+	res.result = &result;
+	done(arg, &res);
+}
+
+static struct agi_str voters(const struct agi_panel_result *res, struct agi_pool *pool)
+{
+	char text[AGI_PANEL_CANDIDATES_MAX * AGI_ID_SHORT_HEX];
+	size_t n = 0;
+
+	for (size_t i = 0; i < res->n_votes; i++) {
+		if (i)
+			text[n++] = ',';
+		agi_id_short(text + n, &res->votes[i].gateway);
+		n += AGI_ID_SHORT_HEX - 1;
+	}
+	return agi_pool_copy(pool, (struct agi_str){text, n});
+}
+
+static const char *cause_of(const struct agi_panel_result *res, const struct agi_check_result *merged)
+{
+	if (res->cause == AGI_PANEL_VOTED && merged->cause != AGI_CHECK_OK)
+		return agi_check_cause_name(merged->cause);
+	return agi_panel_cause_name(res->cause);
+}
+
+static void observe(struct check *c, const struct agi_panel_result *res,
+                    const struct agi_check_result *merged)
+{
+	safety_observe(c->plane, &(struct agi_safety_event){
+	                             .kind = AGI_SAFETY_CHECKED,
+	                             .decision = res->decision,
+	                             .cause = res->cause,
+	                             .check_cause = merged->cause,
+	                             .bond_index = merged->has_bond ? merged->bond.index : -1.0,
+	                             .took_us = safety_mono_us() - c->began_us});
+}
+
+static void on_done(void *ctx, const struct agi_panel_result *res)
+{
+	struct check *c = ctx;
+	struct agi_pool *pool = &c->pool;
+	struct agi_check_result merged;
+	Agi__Safety__V1__CheckPlanResponse *m;
+	agi_safety_done_fn *done = c->done;
+
+	c->done = NULL;
+	agi_panel_merge(&merged, res, pool);
+	observe(c, res, &merged);
+	const struct agi_pair metadata[] = {
+	    {AGI_STR("latency_ms"),
+	     agi_pool_printf(pool, "%.2f", (double)(safety_mono_us() - c->began_us) / 1e3)},
+	    {AGI_STR("quorum"), agi_pool_printf(pool, "%u/%u", res->agreed, res->electorate)},
+	    {AGI_STR("gateways"), voters(res, pool)},
+	    {AGI_STR("cause"), agi_str_of(cause_of(res, &merged))},
+	};
+	merged.cause = AGI_CHECK_OK; /* told above */
+	m = agi_check_to_pb(&merged, metadata, sizeof metadata / sizeof *metadata, pool);
+	if (!done)
+		return;
+	if (m && !pool->err)
+		done(c->arg, m);
+	else
+		answer_block(done, c->arg, AGI_CHECK_OUT_OF_MEMORY);
+}
+
+/* --- asking ----------------------------------------------------------------------------------------------- */
+static void on_ask(void *ctx, size_t candidate)
+{
+	struct check *c = ctx;
+	uint64_t now = safety_mono_us();
+	struct agi_safety_msg m = {
+	    .kind = AGI_BODY_VOTE_REQUEST,
+	    .rpc_id = c->id,
+	    .nonce = {(char *)c->panel.cfg.nonce, sizeof c->panel.cfg.nonce},
+	    .request = c->request,
+	    .budget_ms = c->deadline_us > now ? (uint32_t)((c->deadline_us - now) / 1000) : 0,
+	};
+
+	if (safety_send(c->plane, &c->peers[candidate], &m))
+		safety_fail_later(c->plane, &c->peers[candidate].id, c->id);
+}
+
+static const struct agi_panel_effects effects = {on_ask, on_done};
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	struct check *c = arg;
+	(void)fd;
+	(void)what;
+
+	agi_panel_tick(&c->panel, safety_now());
+	settle(c);
+}
+
+/* Distinct hosts, nearest first. */
+static size_t find_gateways(struct check *c, struct agi_id ids[AGI_PANEL_CANDIDATES_MAX])
+{
+	struct agi_instance found[2 * AGI_PANEL_CANDIDATES_MAX];
+	size_t n = c->plane->hooks.instances(c->plane->ctx, AGI_STR("safety-gateway"), found,
+	                                     sizeof found / sizeof *found);
+	size_t kept = 0;
+
+	for (size_t i = 0; i < n && kept < AGI_PANEL_CANDIDATES_MAX; i++) {
+		bool is_known = false;
+
+		for (size_t k = 0; k < kept; k++)
+			is_known |= agi_id_eq(&ids[k], &found[i].node);
+		if (is_known)
+			continue;
+		ids[kept] = found[i].node;
+		c->peers[kept++] = (struct agi_peer){found[i].node, found[i].provider->node_addr};
+	}
+	return kept;
+}
+
+static struct check *check_new(struct agi_safety_plane *s, struct agi_str request, uint32_t budget_ms,
+                               agi_safety_done_fn *done, void *arg)
+{
+	struct check *c = s->n_checks < SAFETY_CHECKS_MAX ? calloc(1, sizeof *c) : NULL;
+	uint64_t budget_us;
+
+	if (!c)
+		return NULL;
+	c->plane = s;
+	c->id = ++s->last_id;
+	c->done = done;
+	c->arg = arg;
+	c->began_us = safety_mono_us();
+	/* A twentieth of the budget is for the way back to the client. */
+	budget_us = (uint64_t)(budget_ms && budget_ms < s->timeout_ms ? budget_ms : s->timeout_ms) * 950;
+	c->deadline_us = c->began_us + budget_us;
+	agi_pool_init(&c->pool, 0);
+	LIST_INSERT_HEAD(&s->checks, c, link);
+	s->n_checks++;
+	c->request = agi_pool_copy(&c->pool, request);
+	c->timer = evtimer_new(s->base, on_timer, c);
+	if (c->timer && !c->pool.err)
+		return c;
+	check_free(c);
+	return NULL;
+}
+
+uint64_t agi_safety_plane_check(struct agi_safety_plane *s, struct agi_str request, uint32_t budget_ms,
+                                agi_safety_done_fn *done, void *arg)
+{
+	struct check *c = check_new(s, request, budget_ms, done, arg);
+	struct agi_panel_cfg cfg = {.electorate = s->quorum, .hedge_us = (uint64_t)s->hedge_ms * 1000};
+	struct agi_id ids[AGI_PANEL_CANDIDATES_MAX];
+	uint64_t id;
+	size_t n;
+
+	if (!c) {
+		answer_block(done, arg, AGI_CHECK_BUSY);
+		return 0;
+	}
+	id = c->id;
+	cfg.deadline_us = c->deadline_us;
+	randombytes_buf(cfg.nonce, sizeof cfg.nonce);
+	agi_blake2b_256(cfg.plan_hash, &c->request, 1);
+	n = find_gateways(c, ids);
+	agi_panel_begin(&c->panel, &cfg, &effects, c, ids, n, safety_now());
+	settle(c);
+	return id;
+}
+
+void agi_safety_plane_cancel(struct agi_safety_plane *s, uint64_t check_id)
+{
+	struct check *c = find_check(s, check_id);
+
+	if (c)
+		check_free(c);
+}
+
+/* --- events ----------------------------------------------------------------------------------------------- */
+/* The vote as values; NULL when it cannot be read. */
+static const struct agi_check_result *read_vote(struct check *c, struct agi_str response)
+{
+	struct agi_check_result *r = agi_pool_take(&c->pool, 1, sizeof *r);
+	Agi__Safety__V1__CheckPlanResponse *m;
+
+	if (!r || c->n_votes == AGI_PANEL_CANDIDATES_MAX)
+		return NULL;
+	m = (Agi__Safety__V1__CheckPlanResponse *)agi_pb_unpack(
+	    &agi__safety__v1__check_plan_response__descriptor, response, NULL);
+	if (!m)
+		return NULL;
+	c->votes[c->n_votes++] = m;
+	agi_check_from_pb(r, m, &c->pool);
+	return r;
+}
+
+void check_on_vote_reply(struct agi_safety_plane *s, const struct agi_id *from,
+                         const struct agi_safety_msg *m)
+{
+	struct check *c = find_check(s, m->rpc_id);
+
+	if (!c)
+		return; /* late: the check is over */
+	if (m->error.n)
+		agi_panel_on_failed(&c->panel, safety_now(), from);
+	else
+		agi_panel_on_vote(&c->panel, safety_now(), from, m->nonce, m->plan_hash,
+		                  read_vote(c, m->response));
+	settle(c);
+}
+
+void check_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer, uint64_t check_id)
+{
+	struct check *c, *next;
+
+	for (c = LIST_FIRST(&s->checks); c; c = next) {
+		next = LIST_NEXT(c, link);
+		if (check_id && c->id != check_id)
+			continue;
+		agi_panel_on_failed(&c->panel, safety_now(), peer);
+		settle(c);
+	}
+}
+
+void check_free_all(struct agi_safety_plane *s)
+{
+	struct check *c;
+
+	while ((c = LIST_FIRST(&s->checks)))
+		check_free(c);
+}

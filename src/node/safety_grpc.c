@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * agi.safety.v1.PreActionSafetyService: a call becomes a check, its answer the reply. */
+#include <stdlib.h>
+
+#include "node/eval_pb.h"
+#include "node/safety_impl.h"
+
+struct pre_action {
+	struct agi_safety_plane *plane;
+	struct agi_grpc_call *call;
+	uint64_t check_id; /* 0 while the check begins */
+	bool is_step;      /* CheckStep: the answer is a SafetyResult */
+	bool is_answered;
+};
+
+static void on_checked(void *arg, const Agi__Safety__V1__CheckPlanResponse *res)
+{
+	struct pre_action *p = arg;
+	const ProtobufCMessage *m = p->is_step ? &res->result->base : &res->base;
+
+	p->is_answered = true;
+	agi_grpc_reply(p->call, m);
+	if (p->check_id)
+		free(p);
+}
+
+static void on_cancel(void *arg)
+{
+	struct pre_action *p = arg;
+
+	if (p->is_answered)
+		return;
+	p->is_answered = true;
+	agi_safety_plane_cancel(p->plane, p->check_id);
+	agi_grpc_fail(p->call, AGI_GRPC_CANCELLED, "the client gave up");
+	free(p);
+}
+
+static void begin(struct agi_safety_plane *s, struct agi_grpc_call *call, struct agi_str request,
+                  bool is_step)
+{
+	struct pre_action *p = calloc(1, sizeof *p);
+	uint32_t left_ms = agi_grpc_call_left_ms(call);
+	uint64_t id;
+
+	if (!p) {
+		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
+		return;
+	}
+	*p = (struct pre_action){.plane = s, .call = call, .is_step = is_step};
+	id = agi_safety_plane_check(s, request, left_ms ? left_ms : 1, on_checked, p);
+	if (p->is_answered) {
+		free(p);
+		return;
+	}
+	p->check_id = id;
+	agi_grpc_call_on_cancel(call, on_cancel, p);
+}
+
+static void on_check_plan(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	(void)req;
+	begin(ctx, call, agi_grpc_call_bytes(call), false);
+}
+
+/* --- CheckStep ---------------------------------------------------------------------------------------- */
+/* What the sensors forbid needs no panel. True when the call was answered. */
+static bool block_for_readings(struct agi_safety_plane *s, struct agi_grpc_call *call,
+                               const Agi__Safety__V1__CheckActionRequest *req, struct agi_pool *pool)
+{
+	struct agi_reading *readings = agi_pool_take(pool, req->n_sensor_readings, sizeof *readings);
+	struct agi_check_result r = {.decision = AGI_DECISION_BLOCK, .phase = "rule_check"};
+	Agi__Safety__V1__CheckPlanResponse *m;
+	struct agi_action_check a;
+
+	for (size_t i = 0; readings && i < req->n_sensor_readings; i++)
+		readings[i] = (struct agi_reading){agi_str_of_pb(req->sensor_readings[i]->key),
+		                                   req->sensor_readings[i]->value};
+	agi_action_check(&a, &s->policy, NULL, readings, readings ? req->n_sensor_readings : 0, pool);
+	if (!pool->err && a.decision == AGI_DECISION_ALLOW)
+		return false;
+	r.risk = a.risk;
+	agi_strs_add(&r.reasons, pool, a.reason);
+	m = agi_check_to_pb(&r, NULL, 0, pool);
+	if (m)
+		agi_grpc_reply(call, &m->result->base);
+	else
+		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
+	return true;
+}
+
+/* A step is checked as the plan that consists of it. */
+static struct agi_str one_step_plan(const Agi__Safety__V1__CheckActionRequest *req, struct agi_pool *pool)
+{
+	Agi__Safety__V1__CheckPlanRequest m = AGI__SAFETY__V1__CHECK_PLAN_REQUEST__INIT;
+	Agi__Plan__V1__PlanGraphProto plan = AGI__PLAN__V1__PLAN_GRAPH_PROTO__INIT;
+	Agi__Plan__V1__PlanStep *steps[] = {req->step};
+
+	plan.plan_id = req->plan_id;
+	plan.n_steps = req->step ? 1 : 0;
+	plan.steps = steps;
+	m.plan = &plan;
+	return agi_pb_to_pool(&m.base, pool);
+}
+
+static void on_check_step(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	const Agi__Safety__V1__CheckActionRequest *m = (const Agi__Safety__V1__CheckActionRequest *)req;
+	struct agi_pool pool;
+	struct agi_str request;
+
+	agi_pool_init(&pool, 0);
+	if (!block_for_readings(ctx, call, m, &pool)) {
+		request = one_step_plan(m, &pool);
+		if (pool.err)
+			agi_grpc_fail_err(call, pool.err, NULL);
+		else
+			begin(ctx, call, request, true);
+	}
+	agi_pool_free(&pool);
+}
+
+static const struct agi_grpc_method methods[] = {{"CheckPlan", on_check_plan},
+                                                 {"CheckStep", on_check_step}};
+
+enum agi_err agi_safety_plane_serve_checks(struct agi_safety_plane *s, struct agi_grpc_server *server)
+{
+	return agi_grpc_server_add(server, &agi__safety__v1__pre_action_safety_service__descriptor,
+	                           methods, sizeof methods / sizeof *methods, s);
+}

@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the files of the safety plane share: safety_plane.c (life, messages), safety_check.c (this node asks a
+ * panel), safety_vote.c (this gateway votes), safety_eval.c (this ErisML judges). */
+#ifndef AGI_NODE_SAFETY_IMPL_H
+#define AGI_NODE_SAFETY_IMPL_H
+
+#include <sys/queue.h>
+
+#include <event2/event.h>
+
+#include "node/eval_codec.h"
+#include "node/safety_msg.h"
+#include "node/safety_plane.h"
+
+enum {
+	SAFETY_CHECKS_MAX = 1024,     /* checks this node routes at once */
+	SAFETY_VOTES_MAX = 1024,      /* votes this gateway makes at once */
+	SAFETY_QUEUE_BYTES = 64 << 20, /* messages of this node to itself */
+	SAFETY_ERISMLS = 4            /* instances tried for one vote */
+};
+
+struct check;
+struct vote;
+struct local; /* a message to this node itself, or news of a failed send */
+LIST_HEAD(checks, check);
+LIST_HEAD(votes, vote);
+STAILQ_HEAD(locals, local);
+
+struct agi_safety_plane {
+	struct event_base *base;
+	struct agi_id self;
+	struct agi_safety_hooks hooks;
+	void *ctx;
+
+	struct agi_gateway_policy policy; /* banned tools and the profile are owned here */
+	struct agi_pool policy_pool;
+	struct agi_erisml erisml;
+	bool serves_gateway, serves_erisml;
+	unsigned quorum;
+	uint32_t timeout_ms, hedge_ms;
+	struct agi_grpc_channel *erisml_channel; /* gateway.erisml_address; NULL = ask the overlay */
+
+	uint64_t last_id;
+	struct checks checks;
+	struct votes votes;
+	struct locals locals;
+	size_t local_bytes;
+	struct event *local_event;
+	uint32_t n_checks, n_votes;
+};
+
+uint64_t safety_mono_us(void);
+uint64_t safety_wall_us(void);
+struct agi_now safety_now(void);
+void safety_observe(struct agi_safety_plane *s, const struct agi_safety_event *e);
+void safety_arm(struct event *timer, uint64_t at_us, uint64_t now_us);
+
+/* To a peer, or, through the queue, to this node itself. Never calls back at once. */
+enum agi_err safety_send(struct agi_safety_plane *s, const struct agi_peer *to,
+                         const struct agi_safety_msg *m);
+/* Delivers on_unreachable for this peer from the loop. */
+void safety_fail_later(struct agi_safety_plane *s, const struct agi_id *peer, uint64_t check_id);
+
+/* --- safety_check.c --- */
+void check_on_vote_reply(struct agi_safety_plane *s, const struct agi_id *from,
+                         const struct agi_safety_msg *m);
+/* check_id 0 = every check. */
+void check_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer, uint64_t check_id);
+void check_free_all(struct agi_safety_plane *s);
+
+/* --- safety_vote.c --- */
+void vote_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
+                     const struct agi_safety_msg *m);
+void vote_on_eval_reply(struct agi_safety_plane *s, const struct agi_id *from,
+                        const struct agi_safety_msg *m);
+void vote_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer);
+void vote_free_all(struct agi_safety_plane *s);
+
+/* --- safety_eval.c --- */
+void eval_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
+                     const struct agi_safety_msg *m);
+/* This node's ErisML over a gateway's facts. */
+enum agi_err eval_here(struct agi_safety_plane *s, const struct agi_facts *facts, size_t n,
+                       struct agi_str profile, struct agi_pool *pool, struct agi_plan_eval *out,
+                       struct agi_why *why);
+
+#endif

@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/safety_plane.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "node/safety_impl.h"
+
+/* --- time --------------------------------------------------------------------------------------- */
+static uint64_t clock_us(clockid_t id)
+{
+	struct timespec t;
+
+	clock_gettime(id, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+uint64_t safety_mono_us(void) { return clock_us(CLOCK_MONOTONIC); }
+uint64_t safety_wall_us(void) { return clock_us(CLOCK_REALTIME); }
+struct agi_now safety_now(void)
+{
+	return (struct agi_now){safety_mono_us(), safety_wall_us() / 1000};
+}
+
+void safety_arm(struct event *timer, uint64_t at_us, uint64_t now_us)
+{
+	uint64_t in = at_us > now_us ? at_us - now_us : 0;
+
+	event_add(timer, &(struct timeval){(time_t)(in / 1000000), (suseconds_t)(in % 1000000)});
+}
+
+void safety_observe(struct agi_safety_plane *s, const struct agi_safety_event *e)
+{
+	if (s->hooks.observe)
+		s->hooks.observe(s->ctx, e);
+}
+
+/* --- messages to this node itself ------------------------------------------------------------------ */
+struct local {
+	STAILQ_ENTRY(local) link;
+	struct agi_id failed; /* bytes.n == 0: a send to this peer failed */
+	uint64_t check_id;
+	struct agi_buf bytes; /* an envelope */
+};
+
+static void local_free(struct agi_safety_plane *s, struct local *l)
+{
+	s->local_bytes -= l->bytes.n;
+	agi_buf_free(&l->bytes);
+	free(l);
+}
+
+static void local_add(struct agi_safety_plane *s, struct local *l)
+{
+	s->local_bytes += l->bytes.n;
+	STAILQ_INSERT_TAIL(&s->locals, l, link);
+	event_active(s->local_event, EV_TIMEOUT, 0);
+}
+
+static enum agi_err send_to_self(struct agi_safety_plane *s, struct agi_buf *bytes)
+{
+	struct local *l;
+
+	if (s->local_bytes + bytes->n > SAFETY_QUEUE_BYTES)
+		return AGI_E_FULL;
+	l = calloc(1, sizeof *l);
+	if (!l)
+		return AGI_E_NOMEM;
+	l->bytes = *bytes;
+	agi_buf_init(bytes, 0);
+	local_add(s, l);
+	return AGI_OK;
+}
+
+void safety_fail_later(struct agi_safety_plane *s, const struct agi_id *peer, uint64_t check_id)
+{
+	struct local *l = calloc(1, sizeof *l);
+
+	if (!l)
+		return; /* the check's deadline ends it */
+	l->failed = *peer;
+	l->check_id = check_id;
+	local_add(s, l);
+}
+
+static void deliver_local(struct agi_safety_plane *s, struct local *l)
+{
+	struct agi_peer self = {.id = s->self};
+	struct agi_envelope env;
+
+	if (!l->bytes.n)
+		check_on_unreachable(s, &l->failed, l->check_id);
+	else if (agi_envelope_open(agi_buf_str(&l->bytes), &env, NULL) == AGI_OK)
+		agi_safety_plane_on_message(s, &self, &env);
+}
+
+static void on_local(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_safety_plane *s = arg;
+	struct local *l;
+	(void)fd;
+	(void)what;
+
+	while ((l = STAILQ_FIRST(&s->locals))) {
+		STAILQ_REMOVE_HEAD(&s->locals, link);
+		deliver_local(s, l);
+		local_free(s, l);
+	}
+}
+
+enum agi_err safety_send(struct agi_safety_plane *s, const struct agi_peer *to,
+                         const struct agi_safety_msg *m)
+{
+	struct agi_buf b;
+	enum agi_err err;
+
+	agi_buf_init(&b, AGI_LINK_FRAME_MAX);
+	agi_safety_msg_encode(&b, m);
+	err = b.err;
+	if (!err)
+		err = agi_id_eq(&to->id, &s->self) ? send_to_self(s, &b)
+		                                   : s->hooks.send(s->ctx, to, agi_buf_str(&b));
+	agi_buf_free(&b);
+	return err;
+}
+
+/* --- messages that arrive ---------------------------------------------------------------------------- */
+void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_peer *from,
+                                 const struct agi_envelope *env)
+{
+	struct agi_safety_msg m;
+
+	if (agi_safety_msg_decode(env, &m, NULL))
+		return; /* whoever waits for an answer gets none and blocks */
+	switch (m.kind) {
+	case AGI_BODY_VOTE_REQUEST:
+		vote_on_request(s, from, &m);
+		break;
+	case AGI_BODY_VOTE_REPLY:
+		check_on_vote_reply(s, &from->id, &m);
+		break;
+	case AGI_BODY_EVAL_REQUEST:
+		eval_on_request(s, from, &m);
+		break;
+	case AGI_BODY_EVAL_REPLY:
+		vote_on_eval_reply(s, &from->id, &m);
+		break;
+	default:
+		break;
+	}
+}
+
+void agi_safety_plane_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer)
+{
+	check_on_unreachable(s, peer, 0);
+	vote_on_unreachable(s, peer);
+}
+
+/* --- life ------------------------------------------------------------------------------------------- */
+static bool has_role(const struct agi_config *c, const char *role)
+{
+	for (size_t i = 0; i < c->node.roles.n; i++)
+		if (strcmp(c->node.roles.v[i], role) == 0)
+			return true;
+	return false;
+}
+
+static enum agi_err take_policy(struct agi_safety_plane *s, const struct agi_config *c)
+{
+	const struct agi_config_list *tools = &c->safety.banned_tools;
+	struct agi_gateway_policy *p = &s->policy;
+	struct agi_str *banned;
+
+	agi_gateway_policy_default(p);
+	agi_pool_init(&s->policy_pool, 0);
+	banned = agi_pool_take(&s->policy_pool, tools->n, sizeof *banned);
+	for (size_t i = 0; banned && i < tools->n; i++)
+		banned[i] = agi_pool_copy(&s->policy_pool, agi_str_of(tools->v[i]));
+	p->banned = banned;
+	p->n_banned = banned ? tools->n : 0;
+	p->bond_index_warn = c->thresholds.bond_index_warn;
+	p->bond_index_block = c->thresholds.bond_index_block;
+	p->bond_index_fallback = c->failsafe.bond_index_fallback;
+	p->bond_index_action = c->safety.bond_index_action == AGI_BOND_REVISE ? AGI_DECISION_REVISE
+	                                                                      : AGI_DECISION_BLOCK;
+	p->eval.mode = c->safety.evaluation == AGI_EVALUATION_REFERENCE ? AGI_EVAL_REFERENCE
+	                                                                : AGI_EVAL_STRICT;
+	p->eval.physical_harm_threshold = c->thresholds.physical_harm_threshold;
+	p->eval.profile_name = agi_pool_copy(&s->policy_pool, agi_str_of(c->safety.profile));
+	s->erisml.policy = p->eval;
+	return s->policy_pool.err;
+}
+
+static enum agi_err open_erisml_channel(struct agi_safety_plane *s, const struct agi_endpoint *e,
+                                        struct agi_why *why)
+{
+	char target[AGI_ADDRESS_MAX + 16];
+
+	if (!e->host[0])
+		return AGI_OK;
+	snprintf(target, sizeof target, strchr(e->host, ':') ? "[%s]:%u" : "%s:%u", e->host, e->port);
+	return agi_grpc_channel_new(s->base, target, &s->erisml_channel, why);
+}
+
+enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_config *config,
+                                  const struct agi_id *self, const struct agi_safety_hooks *hooks,
+                                  void *ctx, struct agi_safety_plane **out, struct agi_why *why)
+{
+	struct agi_safety_plane *s = calloc(1, sizeof *s);
+	enum agi_err err;
+
+	if (!s)
+		return agi_fail(why, AGI_E_NOMEM, "safety plane: out of memory");
+	s->base = base;
+	s->self = *self;
+	s->hooks = *hooks;
+	s->ctx = ctx;
+	s->serves_gateway = has_role(config, "safety-gateway");
+	s->serves_erisml = has_role(config, "erisml");
+	s->quorum = config->safety.quorum;
+	s->timeout_ms = config->failsafe.safety_check_timeout_ms;
+	s->hedge_ms = s->timeout_ms / 4; /* late enough to be rare, early enough for a spare to vote */
+	LIST_INIT(&s->checks);
+	LIST_INIT(&s->votes);
+	STAILQ_INIT(&s->locals);
+	err = take_policy(s, config);
+	if (!err && (s->quorum < 1 || s->quorum > AGI_PANEL_MAX))
+		err = agi_fail(why, AGI_E_INVALID, "safety.quorum: %u, expected 1..%d", s->quorum,
+		               AGI_PANEL_MAX);
+	if (!err)
+		err = open_erisml_channel(s, &config->gateway.erisml_address, why);
+	s->local_event = err ? NULL : event_new(base, -1, 0, on_local, s);
+	if (!err && !s->local_event)
+		err = AGI_E_NOMEM;
+	if (err)
+		agi_safety_plane_free(s);
+	else
+		*out = s;
+	return err;
+}
+
+void agi_safety_plane_free(struct agi_safety_plane *s)
+{
+	struct local *l;
+
+	if (!s)
+		return;
+	agi_grpc_channel_free(s->erisml_channel); /* its callbacks still find the votes */
+	s->erisml_channel = NULL;
+	check_free_all(s);
+	vote_free_all(s);
+	while ((l = STAILQ_FIRST(&s->locals))) {
+		STAILQ_REMOVE_HEAD(&s->locals, link);
+		local_free(s, l);
+	}
+	if (s->local_event)
+		event_free(s->local_event);
+	agi_pool_free(&s->policy_pool);
+	free(s);
+}
+
+void agi_safety_plane_status(const struct agi_safety_plane *s, struct agi_safety_status *out)
+{
+	*out = (struct agi_safety_status){.mode = s->policy.eval.mode,
+	                                  .serves_gateway = s->serves_gateway,
+	                                  .serves_erisml = s->serves_erisml,
+	                                  .quorum = s->quorum,
+	                                  .timeout_ms = s->timeout_ms,
+	                                  .checks = s->n_checks,
+	                                  .votes = s->n_votes,
+	                                  .proofs = s->erisml.chain.length};
+}
