@@ -1,0 +1,558 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Whole checks between several safety planes on one event loop; links are replaced by a queue with faults. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+#include <cmocka.h>
+
+#include <event2/event.h>
+
+#include "node/eval_pb.h"
+#include "node/safety_msg.h"
+#include "node/safety_plane.h"
+
+enum { NODES = 5, TIMEOUT_MS = 100 };
+
+enum fault {
+	HEALTHY,
+	SILENT,       /* takes messages and never answers */
+	UNREACHABLE,  /* sends to it fail at once */
+	BREAKS,       /* the link breaks after the message was taken */
+	LIES_NONCE,   /* its votes carry another check's nonce */
+	LIES_ALLOW,   /* votes ALLOW on everything */
+	GARBLES,      /* its answers are no protobuf */
+	NO_ROLE       /* serves nothing although it is advertised */
+};
+
+struct node {
+	struct net *net;
+	struct agi_id id;
+	struct agi_safety_plane *plane;
+	enum fault fault;
+	unsigned votes, evaluations;
+};
+
+struct net {
+	struct event_base *base;
+	struct node nodes[NODES];
+	struct agi_provider providers[NODES];
+	size_t gateways[NODES], n_gateways; /* indices, nearest first */
+	size_t erismls[NODES], n_erismls;
+	/* the answer */
+	bool is_done;
+	unsigned answers;
+	enum agi_decision decision;
+	char cause[64], quorum[16], phase[32], gateways_text[256], reason[320];
+	double took_ms;
+	uint64_t began_us;
+};
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+/* --- the network -------------------------------------------------------------------------------------- */
+struct parcel {
+	struct node *from, *to;
+	struct agi_buf bytes;
+	bool is_news; /* the link to `to` broke: tell `from` */
+};
+
+static void deliver(evutil_socket_t fd, short what, void *arg)
+{
+	struct parcel *p = arg;
+	struct agi_peer from = {.id = p->from->id};
+	struct agi_envelope env;
+	(void)fd;
+	(void)what;
+
+	if (p->is_news)
+		agi_safety_plane_on_unreachable(p->from->plane, &p->to->id);
+	else if (agi_envelope_open(agi_buf_str(&p->bytes), &env, NULL) == AGI_OK)
+		agi_safety_plane_on_message(p->to->plane, &from, &env);
+	agi_buf_free(&p->bytes);
+	free(p);
+}
+
+static struct node *node_of(struct net *net, const struct agi_id *id)
+{
+	for (size_t i = 0; i < NODES; i++)
+		if (agi_id_eq(&net->nodes[i].id, id))
+			return &net->nodes[i];
+	return NULL;
+}
+
+/* What a lying node makes of its own answers. */
+static void bend(struct node *from, struct agi_buf *b)
+{
+	Agi__Safety__V1__CheckPlanResponse allow = AGI__SAFETY__V1__CHECK_PLAN_RESPONSE__INIT;
+	Agi__Safety__V1__SafetyResult result = AGI__SAFETY__V1__SAFETY_RESULT__INIT;
+	struct agi_safety_msg m;
+	struct agi_envelope env;
+	struct agi_pool pool;
+	struct agi_buf bent;
+
+	if (from->fault < LIES_NONCE || agi_envelope_open(agi_buf_str(b), &env, NULL) ||
+	    agi_safety_msg_decode(&env, &m, NULL) ||
+	    (m.kind != AGI_BODY_VOTE_REPLY && m.kind != AGI_BODY_EVAL_REPLY))
+		return;
+	agi_pool_init(&pool, 0);
+	if (from->fault == LIES_NONCE)
+		m.nonce = AGI_STR("0123456789abcdef");
+	if (from->fault == GARBLES)
+		m.response = AGI_STR("\xff\xff\xff");
+	if (from->fault == LIES_ALLOW) {
+		result.decision = AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_ALLOW;
+		allow.result = &result;
+		allow.plan_approved = true;
+		m.response = agi_pb_to_pool(&allow.base, &pool);
+	}
+	agi_buf_init(&bent, 0);
+	agi_safety_msg_encode(&bent, &m);
+	agi_buf_free(b);
+	*b = bent;
+	agi_pool_free(&pool);
+}
+
+static enum agi_err on_send(void *ctx, const struct agi_peer *to, struct agi_str envelope)
+{
+	struct node *from = ctx;
+	struct node *target = node_of(from->net, &to->id);
+	struct parcel *p;
+
+	assert_non_null(target);
+	assert_ptr_not_equal(from, target); /* a node's messages to itself take the short cut */
+	if (target->fault == UNREACHABLE)
+		return AGI_E_UNREACHABLE;
+	if (target->fault == SILENT)
+		return AGI_OK;
+	p = calloc(1, sizeof *p);
+	assert_non_null(p);
+	*p = (struct parcel){.from = from, .to = target, .is_news = target->fault == BREAKS};
+	agi_buf_init(&p->bytes, 0);
+	agi_buf_put_str(&p->bytes, envelope);
+	bend(from, &p->bytes);
+	event_base_once(from->net->base, -1, EV_TIMEOUT, deliver, p, NULL);
+	return AGI_OK;
+}
+
+static size_t on_instances(void *ctx, struct agi_str service, struct agi_instance *out, size_t max)
+{
+	struct net *net = ((struct node *)ctx)->net;
+	bool is_gateway = agi_str_eq(service, AGI_STR("safety-gateway"));
+	const size_t *list = is_gateway ? net->gateways : net->erismls;
+	size_t n = is_gateway ? net->n_gateways : net->n_erismls;
+
+	assert_true(is_gateway || agi_str_eq(service, AGI_STR("erisml")));
+	for (size_t i = 0; i < n && i < max; i++)
+		out[i] = (struct agi_instance){.provider = &net->providers[list[i]],
+		                               .node = net->nodes[list[i]].id};
+	return n < max ? n : max;
+}
+
+static void on_observe(void *ctx, const struct agi_safety_event *e)
+{
+	struct node *n = ctx;
+
+	n->votes += e->kind == AGI_SAFETY_VOTED;
+	n->evaluations += e->kind == AGI_SAFETY_EVALUATED;
+}
+
+/* --- set up ------------------------------------------------------------------------------------------- */
+struct shape {
+	unsigned quorum;
+	size_t gateways, erismls; /* nodes 0 … gateways - 1; erismls are the last ones */
+	const char *mode;         /* NULL = strict */
+	enum fault faults[NODES];
+};
+
+static bool serves(size_t node, const struct shape *s, bool gateway)
+{
+	return gateway ? node < s->gateways : node >= NODES - s->erismls;
+}
+
+static void add_node(struct net *net, size_t i, const struct shape *s)
+{
+	static const struct agi_safety_hooks hooks = {on_send, on_instances, on_observe};
+	struct node *n = &net->nodes[i];
+	struct agi_config config;
+	struct agi_why why = {{0}};
+	char roles[64], quorum[8];
+
+	n->net = net;
+	n->id.b[0] = (uint8_t)(0x10 * (i + 1));
+	n->fault = s->faults[i];
+	snprintf(quorum, sizeof quorum, "%u", s->quorum);
+	snprintf(roles, sizeof roles, "%s%s%s", serves(i, s, true) ? "safety-gateway" : "",
+	         serves(i, s, true) && serves(i, s, false) ? "," : "",
+	         serves(i, s, false) ? "erisml" : "");
+	assert_int_equal(agi_config_defaults(&config, &why), AGI_OK);
+	if (roles[0] && n->fault != NO_ROLE)
+		assert_int_equal(agi_config_set(&config, "node.roles", roles, &why), AGI_OK);
+	assert_int_equal(agi_config_set(&config, "safety.quorum", quorum, &why), AGI_OK);
+	if (s->mode)
+		assert_int_equal(agi_config_set(&config, "safety.evaluation", s->mode, &why), AGI_OK);
+	if (agi_config_check(&config, &why))
+		fail_msg("%s", why.text);
+	assert_int_equal(agi_safety_plane_new(net->base, &config, &n->id, &hooks, n, &n->plane, &why),
+	                 AGI_OK);
+	agi_config_free(&config);
+	if (serves(i, s, true))
+		net->gateways[net->n_gateways++] = i;
+	if (serves(i, s, false))
+		net->erismls[net->n_erismls++] = i;
+}
+
+static void set_up(struct net *net, const struct shape *s)
+{
+	*net = (struct net){.base = event_base_new()};
+	assert_non_null(net->base);
+	for (size_t i = 0; i < NODES; i++)
+		add_node(net, i, s);
+}
+
+static void tear_down(struct net *net)
+{
+	for (size_t i = 0; i < NODES; i++)
+		agi_safety_plane_free(net->nodes[i].plane);
+	event_base_free(net->base);
+}
+
+static void copy_metadata(const Agi__Safety__V1__SafetyResult *r, const char *key, char *to, size_t n)
+{
+	to[0] = '\0';
+	for (size_t i = 0; i < r->n_metadata; i++)
+		if (agi_str_eq(agi_str_of_pb(r->metadata[i]->key), agi_str_of(key)))
+			snprintf(to, n, "%.*s", AGI_STR_ARG(agi_str_of_pb(r->metadata[i]->value)));
+}
+
+static void on_done(void *arg, const Agi__Safety__V1__CheckPlanResponse *res)
+{
+	struct net *net = arg;
+
+	net->answers++;
+	net->is_done = true;
+	net->took_ms = (double)(now_us() - net->began_us) / 1e3;
+	net->decision = agi_decision_from_pb((int)res->result->decision);
+	assert_int_equal(res->plan_approved, net->decision == AGI_DECISION_ALLOW);
+	assert_true(res->result->n_reasons > 0);
+	snprintf(net->reason, sizeof net->reason, "%.*s",
+	         AGI_STR_ARG(agi_str_of_pb(res->result->reasons[0])));
+	copy_metadata(res->result, "cause", net->cause, sizeof net->cause);
+	copy_metadata(res->result, "quorum", net->quorum, sizeof net->quorum);
+	copy_metadata(res->result, "phase", net->phase, sizeof net->phase);
+	copy_metadata(res->result, "gateways", net->gateways_text, sizeof net->gateways_text);
+}
+
+static struct agi_str plan_of(const char *tool, struct agi_pool *pool)
+{
+	Agi__Safety__V1__CheckPlanRequest m = AGI__SAFETY__V1__CHECK_PLAN_REQUEST__INIT;
+	Agi__Plan__V1__PlanGraphProto plan = AGI__PLAN__V1__PLAN_GRAPH_PROTO__INIT;
+	Agi__Plan__V1__PlanStep step = AGI__PLAN__V1__PLAN_STEP__INIT, *steps[] = {&step};
+
+	step.step_id = agi_str_to_pb(AGI_STR("s1"));
+	step.level = 1;
+	step.tool_id = agi_str_to_pb(agi_str_of(tool));
+	plan.n_steps = tool[0] ? 1 : 0;
+	plan.steps = steps;
+	m.plan = &plan;
+	return agi_pb_to_pool(&m.base, pool);
+}
+
+/* Asks the last node, which is the farthest from being a gateway, and waits for the answer. */
+static void check(struct net *net, const char *tool)
+{
+	struct agi_pool pool;
+
+	agi_pool_init(&pool, 0);
+	net->is_done = false;
+	net->began_us = now_us();
+	agi_safety_plane_check(net->nodes[NODES - 1].plane, plan_of(tool, &pool), 0, on_done, net);
+	while (!net->is_done)
+		assert_true(event_base_loop(net->base, EVLOOP_ONCE) >= 0);
+	event_base_loop(net->base, EVLOOP_NONBLOCK); /* what is under way arrives, late */
+	agi_pool_free(&pool);
+}
+
+static void expect(const struct shape *shape, const char *tool, enum agi_decision d, const char *cause)
+{
+	struct net net;
+
+	set_up(&net, shape);
+	check(&net, tool);
+	if (net.decision != d || strcmp(net.cause, cause) != 0)
+		fail_msg("%s: %s (%s: %s), expected %s (%s)", tool, agi_decision_name(net.decision),
+		         net.cause, net.reason, agi_decision_name(d), cause);
+	assert_int_equal(net.answers, 1);
+	tear_down(&net);
+}
+
+/* --- stories ------------------------------------------------------------------------------------------ */
+static void three_gateways_and_one_erisml_decide(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1};
+	struct net net;
+
+	(void)state;
+	expect(&s, "report", AGI_DECISION_ALLOW, "VOTED");
+	expect(&s, "override_safety", AGI_DECISION_BLOCK, "VOTED");
+	expect(&s, "lie_to_user", AGI_DECISION_BLOCK, "VOTED");
+	expect(&s, "", AGI_DECISION_REVISE, "VOTED");
+	set_up(&net, &s);
+	check(&net, "report");
+	assert_true(strcmp(net.quorum, "2/3") == 0 || strcmp(net.quorum, "3/3") == 0);
+	assert_string_equal(net.phase, "complete");
+	assert_non_null(strstr(net.gateways_text, "100000000000"));
+	tear_down(&net);
+}
+
+static void a_gateway_with_erisml_on_its_own_host_asks_nobody(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 5, .erismls = 5};
+	struct net net;
+
+	(void)state;
+	set_up(&net, &s);
+	check(&net, "report");
+	assert_int_equal(net.decision, AGI_DECISION_ALLOW);
+	assert_int_equal(net.nodes[0].votes, 1);
+	assert_int_equal(net.nodes[0].evaluations, 1);
+	assert_int_equal(net.nodes[3].votes, 0); /* a spare that was not needed */
+	tear_down(&net);
+}
+
+static void a_node_asks_itself_like_any_peer(void **state)
+{
+	const struct shape s = {.quorum = 1, .gateways = 5, .erismls = 5};
+	struct net net;
+
+	(void)state;
+	set_up(&net, &s);
+	net.n_gateways = 1;
+	net.gateways[0] = NODES - 1; /* the node that is asked is the one gateway */
+	check(&net, "report");
+	assert_int_equal(net.decision, AGI_DECISION_ALLOW);
+	assert_int_equal(net.nodes[NODES - 1].votes, 1);
+	tear_down(&net);
+}
+
+static void no_gateway_blocks_at_once(void **state)
+{
+	struct shape s = {.quorum = 3, .gateways = 0, .erismls = 1};
+	struct net net;
+
+	(void)state;
+	expect(&s, "report", AGI_DECISION_BLOCK, "NO_GATEWAYS");
+	s.gateways = 1;
+	expect(&s, "report", AGI_DECISION_BLOCK, "TOO_FEW_GATEWAYS");
+	set_up(&net, &s);
+	check(&net, "report");
+	assert_true(net.took_ms < TIMEOUT_MS / 2);
+	tear_down(&net);
+}
+
+static void one_dead_gateway_of_three_does_not_matter_two_do(void **state)
+{
+	static const enum fault faults[] = {SILENT, UNREACHABLE, BREAKS, LIES_NONCE, NO_ROLE};
+	static const char *const causes[] = {"TIMEOUT", "GATEWAYS_FAILED", "GATEWAYS_FAILED",
+	                                     "GATEWAYS_FAILED", "GATEWAYS_FAILED"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+		struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1};
+
+		s.faults[0] = faults[i];
+		expect(&s, "report", AGI_DECISION_ALLOW, "VOTED");
+		s.faults[1] = faults[i];
+		expect(&s, "report", AGI_DECISION_BLOCK, causes[i]);
+	}
+}
+
+static void votes_that_cannot_be_read_block(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1, .faults = {GARBLES, GARBLES}};
+
+	(void)state;
+	expect(&s, "report", AGI_DECISION_BLOCK, "VOTED");
+}
+
+static void one_liar_of_three_cannot_allow(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1, .faults = {LIES_ALLOW}};
+
+	(void)state;
+	expect(&s, "override_safety", AGI_DECISION_BLOCK, "VOTED");
+}
+
+static void spares_stand_in_for_the_dead(void **state)
+{
+	struct shape s = {.quorum = 3, .gateways = 5, .erismls = 1};
+
+	(void)state;
+	s.faults[0] = s.faults[1] = UNREACHABLE;
+	expect(&s, "report", AGI_DECISION_ALLOW, "VOTED");
+	s.faults[0] = s.faults[1] = SILENT;
+	expect(&s, "report", AGI_DECISION_ALLOW, "VOTED");
+}
+
+static void silence_ends_within_the_budget(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1,
+	                        .faults = {SILENT, SILENT, SILENT}};
+	struct net net;
+
+	(void)state;
+	set_up(&net, &s);
+	check(&net, "report");
+	assert_int_equal(net.decision, AGI_DECISION_BLOCK);
+	assert_string_equal(net.cause, "TIMEOUT");
+	assert_true(net.took_ms >= TIMEOUT_MS * 0.9);
+	tear_down(&net);
+}
+
+static void erisml_failing_blocks_in_every_mode(void **state)
+{
+	static const char *const modes[] = {"strict", "reference"};
+
+	(void)state;
+	for (size_t i = 0; i < 2; i++) {
+		struct shape s = {.quorum = 3, .gateways = 3, .erismls = 0, .mode = modes[i]};
+
+		expect(&s, "report", AGI_DECISION_BLOCK, "ERISML_UNAVAILABLE");
+		s.erismls = 1;
+		s.faults[NODES - 1] = HEALTHY;
+		expect(&s, "report", AGI_DECISION_ALLOW, "VOTED");
+		s.faults[NODES - 1] = GARBLES;
+		expect(&s, "report", AGI_DECISION_BLOCK, "ERISML_MALFORMED");
+		s.erismls = 2;
+		s.faults[NODES - 1] = HEALTHY;
+		s.faults[NODES - 2] = SILENT;
+		expect(&s, "report", AGI_DECISION_BLOCK, "ERISML_TIMEOUT");
+	}
+}
+
+static void the_next_erisml_is_asked_when_the_nearest_is_gone(void **state)
+{
+	static const enum fault faults[] = {UNREACHABLE, BREAKS, NO_ROLE};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+		struct shape s = {.quorum = 3, .gateways = 3, .erismls = 2};
+
+		s.faults[NODES - 2] = faults[i];
+		expect(&s, "report", AGI_DECISION_ALLOW, "VOTED");
+	}
+}
+
+static void a_request_that_is_no_protobuf_blocks(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1};
+	struct net net;
+
+	(void)state;
+	set_up(&net, &s);
+	agi_safety_plane_check(net.nodes[4].plane, AGI_STR("\x0a\xff\xff"), 0, on_done, &net);
+	while (!net.is_done)
+		event_base_loop(net.base, EVLOOP_ONCE);
+	assert_int_equal(net.decision, AGI_DECISION_BLOCK);
+	tear_down(&net);
+}
+
+static void a_cancelled_check_is_never_answered(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1};
+	struct agi_pool pool;
+	struct net net;
+	uint64_t id;
+
+	(void)state;
+	set_up(&net, &s);
+	agi_pool_init(&pool, 0);
+	id = agi_safety_plane_check(net.nodes[4].plane, plan_of("report", &pool), 0, on_done, &net);
+	agi_safety_plane_cancel(net.nodes[4].plane, id);
+	agi_safety_plane_cancel(net.nodes[4].plane, id);
+	for (int i = 0; i < 20; i++)
+		event_base_loop(net.base, EVLOOP_NONBLOCK);
+	assert_int_equal(net.answers, 0);
+	agi_pool_free(&pool);
+	tear_down(&net);
+}
+
+static void nonsense_from_peers_changes_nothing(void **state)
+{
+	static const enum agi_envelope_body kinds[] = {AGI_BODY_VOTE_REQUEST, AGI_BODY_VOTE_REPLY,
+	                                               AGI_BODY_EVAL_REQUEST, AGI_BODY_EVAL_REPLY};
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 3};
+	struct agi_peer from;
+	struct net net;
+
+	(void)state;
+	set_up(&net, &s);
+	from = (struct agi_peer){.id = net.nodes[1].id};
+	for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
+		static const char *const bodies[] = {"", "\xff", "\x08\x01", "\x12\x01", "\x12\x02\xff\xff",
+		                                     "\x08\x01\x12\x10" "0123456789abcdef\x1a\x01\xff"};
+
+		for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
+			struct agi_envelope env = {1, {0}, kinds[k], agi_str_of(bodies[i])};
+
+			agi_safety_plane_on_message(net.nodes[2].plane, &from, &env);
+		}
+	}
+	for (int i = 0; i < 5; i++)
+		event_base_loop(net.base, EVLOOP_NONBLOCK);
+	check(&net, "report");
+	assert_int_equal(net.decision, AGI_DECISION_ALLOW);
+	tear_down(&net);
+}
+
+static void messages_survive_the_wire(void **state)
+{
+	const struct agi_safety_msg in = {.kind = AGI_BODY_VOTE_REPLY, .rpc_id = UINT64_MAX,
+	                                  .nonce = AGI_STR("n\0nce"), .plan_hash = AGI_STR("hash"),
+	                                  .response = AGI_STR("response"), .error = AGI_STR("error")};
+	struct agi_safety_msg out;
+	struct agi_envelope env;
+	struct agi_buf b;
+
+	(void)state;
+	agi_buf_init(&b, 0);
+	agi_safety_msg_encode(&b, &in);
+	assert_int_equal(agi_envelope_open(agi_buf_str(&b), &env, NULL), AGI_OK);
+	assert_int_equal(agi_safety_msg_decode(&env, &out, NULL), AGI_OK);
+	assert_true(out.rpc_id == in.rpc_id && agi_str_eq(out.nonce, in.nonce));
+	assert_true(agi_str_eq(out.plan_hash, in.plan_hash) && agi_str_eq(out.error, in.error));
+	assert_true(agi_str_eq(out.response, in.response) && out.kind == in.kind);
+	agi_buf_free(&b);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(three_gateways_and_one_erisml_decide),
+	    cmocka_unit_test(a_gateway_with_erisml_on_its_own_host_asks_nobody),
+	    cmocka_unit_test(a_node_asks_itself_like_any_peer),
+	    cmocka_unit_test(no_gateway_blocks_at_once),
+	    cmocka_unit_test(one_dead_gateway_of_three_does_not_matter_two_do),
+	    cmocka_unit_test(votes_that_cannot_be_read_block),
+	    cmocka_unit_test(one_liar_of_three_cannot_allow),
+	    cmocka_unit_test(spares_stand_in_for_the_dead),
+	    cmocka_unit_test(silence_ends_within_the_budget),
+	    cmocka_unit_test(erisml_failing_blocks_in_every_mode),
+	    cmocka_unit_test(the_next_erisml_is_asked_when_the_nearest_is_gone),
+	    cmocka_unit_test(a_request_that_is_no_protobuf_blocks),
+	    cmocka_unit_test(a_cancelled_check_is_never_answered),
+	    cmocka_unit_test(nonsense_from_peers_changes_nothing),
+	    cmocka_unit_test(messages_survive_the_wire),
+	};
+
+	return agi_crypto_init() ? 1 : cmocka_run_group_tests_name("safety plane", tests, NULL, NULL);
+}
