@@ -5,6 +5,7 @@
 
 LAST=''      # output of the last command
 LAST_RC=0    # and its exit status
+EXAMPLES=$AGI_TOP/conf/examples
 RUN_ID=$$    # a second demonstration writes new values
 
 title() {
@@ -88,14 +89,6 @@ python_with_grpc() {
 		"$p" -c 'import grpc, google.protobuf' 2>/dev/null && break
 	done
 	echo "$p"
-}
-
-example_of() { # allow|block|revise [WORD]: the first such example plan
-	local f
-	for f in "$AGI_TOP"/conf/examples/*"$1"*"${2:-}"*.json; do
-		[ -f "$f" ] && echo "$f" && return
-	done
-	return 1
 }
 
 slots_settled() {
@@ -234,19 +227,18 @@ demo_all_killed() {
 }
 
 demo_safety() {
-	local plan harmless began took
+	local harmless began took
 	title "6. Safety: a plan needs a majority of three gateways"
-	harmless=$(example_of allow) || broken "an example plan to allow is in conf/examples" || return
+	harmless=$EXAMPLES/harmless.json
 	within 20 allows 5 "$harmless" || broken "three gateways allow a harmless plan" || return
 	typed 5 safety check "$harmless"
 	expect 0 "harmless: ALLOW" ALLOW || return
-	for plan in "$AGI_TOP"/conf/examples/*block*.json; do
-		typed 5 safety check "$plan"
-		expect 10 "$(basename "$plan" .json): BLOCK" BLOCK || return
-	done
-	plan=$(example_of revise) || broken "an example plan to revise is in conf/examples" || return
-	typed 5 safety check "$plan"
-	expect 11 "$(basename "$plan" .json): REVISE" REVISE || return
+	typed 5 safety check "$EXAMPLES/banned-tool.json"
+	expect 10 "a tool that is banned by the rules: BLOCK" BLOCK || return
+	typed 5 safety check "$EXAMPLES/ethical-veto.json"
+	expect 10 "an ethical veto: BLOCK" BLOCK || return
+	typed 5 safety check "$EXAMPLES/empty-plan.json"
+	expect 11 "nothing to judge: REVISE" REVISE || return
 	LAST=$("$(python_with_grpc)" "$AGI_TOP/scripts/check_plan.py" "$(addr_of 4)" "$harmless" "$AGI_TOP/proto" 2>&1) &&
 		LAST_RC=0 || LAST_RC=$?
 	printf '  %s$ python3 scripts/check_plan.py %s conf/examples/%s proto%s\n    %s\n' "$C_DIM" "$(addr_of 4)" \

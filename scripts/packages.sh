@@ -9,7 +9,7 @@ autoconf                 : makes ./configure
 automake                 : makes Makefile.in, brings the TAP test driver
 pkg-config               : finds the libraries
 libsodium-dev            : Ed25519, X25519, ChaCha20-Poly1305, BLAKE2b
-libevent-dev             : event loops, timers, HTTP
+libevent-dev             : event loops, timers, names
 libprotobuf-c-dev        : protobuf messages in C
 protobuf-c-compiler      : protoc-c, .proto to C
 libprotobuf-dev          : google/protobuf/descriptor.proto, which protobuf-c's options import

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -209,12 +210,14 @@ def test_memory_all_down(tap, net, written):
 
 
 def examples():
-    """Example plans and the decision in each file's name: allow-*.json, block-*.json, revise-*.json."""
+    """Decision -> example plans, as the table in conf/examples/README.md promises them."""
     found = {"ALLOW": [], "BLOCK": [], "REVISE": []}
-    for name in sorted(os.listdir(EXAMPLES)):
-        for decision, files in found.items():
-            if name.endswith(".json") and decision.lower() in name:
-                files.append(os.path.join(EXAMPLES, name))
+    with open(os.path.join(EXAMPLES, "README.md")) as f:
+        for name, decision in re.findall(r"^\| `([^`]+\.json)` \| (\w+) \|", f.read(), re.MULTILINE):
+            found[decision].append(os.path.join(EXAMPLES, name))
+    missing = {n for n in os.listdir(EXAMPLES) if n.endswith(".json")}
+    missing -= {os.path.basename(path) for files in found.values() for path in files}
+    assert not missing, f"not in the table of examples: {missing}"
     return found
 
 
@@ -224,7 +227,7 @@ STATUS_OF = {"ALLOW": 0, "BLOCK": 10, "REVISE": 11, "DEFER": 12}
 def test_safety(tap, net):
     plans = examples()
     asker = net.nodes[4]
-    harmless = plans["ALLOW"][0]
+    harmless = os.path.join(EXAMPLES, "harmless.json")
     wait_until("three gateways are known", lambda: len(asker.discover("safety-gateway")) == 3)
     for decision, files in plans.items():
         with tap.case(f"safety check answers {decision} for the examples that say so"):
