@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A service for tests of the gRPC server, under the name and messages of agihpc.v1.KvService:
  *   Put     answers version = number of value bytes, acks = 1; the header "x-echo" comes back
- *   Get     by namespace: "" answers value = key; "status" fails with status ttl... = level and text = key;
+ *   Get     by namespace: "" answers value = key; "status" fails with status = level and text = key;
  *           "hang" never answers; "later" answers after the loop's next turn; "large" answers key-many bytes;
- *           "left" answers version = milliseconds left
+ *           "left" answers version = milliseconds left; "counts" answers version = cancelled, acks = hanging calls
  *   Delete  has no handler. Owners fails with the agi_err STALE_EPOCH and the text "why" */
 #ifndef AGI_TESTS_ECHO_SERVICE_H
 #define AGI_TESTS_ECHO_SERVICE_H
@@ -117,7 +117,11 @@ static inline void echo_get(struct agi_grpc_call *call, const ProtobufCMessage *
 	} else if (echo_is(r->namespace_, "large")) {
 		echo_large(call, r->key);
 	} else {
-		res.version = echo_is(r->namespace_, "left") ? agi_grpc_call_left_ms(call) : 0;
+		if (echo_is(r->namespace_, "left"))
+			res.version = agi_grpc_call_left_ms(call);
+		if (echo_is(r->namespace_, "counts"))
+			res.version = (uint64_t)((struct echo *)ctx)->n_cancelled;
+		res.acks = (uint32_t)((struct echo *)ctx)->n_hanging;
 		agi_grpc_reply(call, &res.base);
 	}
 }
