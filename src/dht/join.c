@@ -110,7 +110,7 @@ static void on_source(struct agi_dht *d, void *arg, uint32_t which, enum agi_err
 
 	r->rpc[which] = 0;
 	r->waiting--;
-	if (err == AGI_OK && m->kind == AGI_MSG_VIEW_INFO) {
+	if (err == AGI_OK && m->kind == AGI_MSG_VIEW_INFO && m->status == AGI_OK) {
 		agi_view_learn_from(d, m);
 		if (s->view.epoch != epoch)
 			return; /* a newer view: r is gone */

@@ -343,6 +343,8 @@ static void ask_member(struct agi_kvop *op, uint32_t i)
 		m.n_items = 1;
 		m.is_transfer = op->kind == OP_REWRITE;
 	}
+	if (to.addr.port == 0)
+		op->must_retry = true; /* a member we have not met yet: it is being verified */
 	rpc = agi_hosts_is_up(d, &to.id)
 	          ? agi_rpc_ask(d, &to, m.is_transfer ? AGI_TRAFFIC_BULK : AGI_TRAFFIC_CONTROL, &m, timeout,
 	                        on_answer, op, i)

@@ -106,7 +106,8 @@ static void on_new_member(struct agi_dht *d, void *arg, uint32_t which, enum agi
 	struct agi_reconf *r = arg;
 	struct agi_slot *s = r->s;
 	uint64_t epoch = s->view.epoch;
-	bool is_yes = err == AGI_OK && m->kind == AGI_MSG_VIEW_INFO && m->view.epoch == epoch &&
+	bool is_yes = err == AGI_OK && m->kind == AGI_MSG_VIEW_INFO && m->status == AGI_OK &&
+	              m->view.epoch == epoch &&
 	              m->phase == AGI_VIEW_ACTIVE;
 
 	(void)from;

@@ -64,7 +64,7 @@ static void say(struct sim_world *w, const char *fmt, ...)
 	printf("\n");
 }
 
-static struct agi_now now_at(const struct sim_node *n)
+struct agi_now sim_now(const struct sim_node *n)
 {
 	return (struct agi_now){n->w->now_us, (uint64_t)(1700000000000 + (int64_t)(n->w->now_us / 1000) + n->skew_ms)};
 }
@@ -132,7 +132,7 @@ static struct sim_node *node_at(struct sim_world *w, const struct agi_peer *to)
 
 /* --- effects: everything becomes an event --------------------------------------------------------------- */
 
-static void rearm(struct sim_node *n)
+void sim_rearm(struct sim_node *n)
 {
 	uint64_t due = n->dht ? agi_dht_next_deadline(n->dht) : AGI_NEVER;
 
@@ -245,8 +245,8 @@ static void start_call(struct sim_world *w, struct sim_node *n, struct sim_call 
 	c->kind = call->kind;
 	c->next = w->calls;
 	w->calls = c;
-	agi_dht_call(n->dht, now_at(n), c->id, call);
-	rearm(n);
+	agi_dht_call(n->dht, sim_now(n), c->id, call);
+	sim_rearm(n);
 }
 
 static struct sim_call *take_call(struct sim_world *w, uint64_t id)
@@ -300,6 +300,10 @@ static void fx_reply(void *ctx, uint64_t call_id, const struct agi_result *res)
 	struct sim_key *k;
 
 	trace(w, (uint64_t)res->err << 48 ^ call_id);
+	if (call_id >= SIM_OWN_CALL) {
+		w->on_reply(n, call_id, res);
+		return;
+	}
 	if (!c) {
 		fail(w, "a second reply to call %" PRIu64, call_id);
 		return;
@@ -359,7 +363,7 @@ static void load_all(struct sim_node *n)
 	}
 }
 
-static void start_node(struct sim_world *w, uint32_t i)
+void sim_start_node(struct sim_world *w, uint32_t i)
 {
 	struct sim_node *n = &w->node[i];
 	struct agi_dht_cfg cfg = {.seed = agi_prng_u64(&w->prng), .slot_bits = w->cfg.slot_bits,
@@ -377,12 +381,12 @@ static void start_node(struct sim_world *w, uint32_t i)
 	if (agi_dht_new(&cfg, &effects, n, &n->dht) != AGI_OK)
 		abort();
 	load_all(n);
-	agi_dht_start(n->dht, now_at(n));
-	rearm(n);
+	agi_dht_start(n->dht, sim_now(n));
+	sim_rearm(n);
 	say(w, "node %u starts", i);
 }
 
-static void crash_node(struct sim_world *w, uint32_t i)
+void sim_crash_node(struct sim_world *w, uint32_t i)
 {
 	struct sim_node *n = &w->node[i];
 
@@ -443,7 +447,7 @@ static void fault_step(struct sim_world *w)
 	case 0:
 	case 1:
 		if (w->node[victim].dht) {
-			crash_node(w, victim);
+			sim_crash_node(w, victim);
 			push(w, w->now_us + between(w, 100000, chance(w, 0.1) ? 30000000 : 4000000), EV_RESTART, victim);
 		}
 		break;
@@ -466,7 +470,7 @@ static void fault_step(struct sim_world *w)
 			for (uint32_t i = 0; i < w->cfg.nodes; i++) {
 				if (!w->node[i].dht)
 					continue;
-				crash_node(w, i);
+				sim_crash_node(w, i);
 				push(w, w->now_us + between(w, 100000, 3000000), EV_RESTART, i);
 			}
 		}
@@ -484,7 +488,7 @@ static void disk_done(void *arg, uint64_t job_id, const struct agi_storage_done 
 {
 	struct disk_turn *t = arg;
 
-	agi_dht_on_stored(t->n->dht, now_at(t->n), job_id, done);
+	agi_dht_on_stored(t->n->dht, sim_now(t->n), job_id, done);
 }
 
 static void disk_step(struct sim_node *n)
@@ -510,11 +514,11 @@ static void happen(struct sim_world *w, struct sim_event *e)
 	switch (e->kind) {
 	case EV_MESSAGE:
 		if (n->dht) /* a message may reach a later life of the node */
-			agi_dht_on_message(n->dht, now_at(n), &e->from, e->msg);
+			agi_dht_on_message(n->dht, sim_now(n), &e->from, e->msg);
 		break;
 	case EV_UNREACHABLE:
 		if (is_alive)
-			agi_dht_on_unreachable(n->dht, now_at(n), &e->from, AGI_E_UNREACHABLE);
+			agi_dht_on_unreachable(n->dht, sim_now(n), &e->from, AGI_E_UNREACHABLE);
 		break;
 	case EV_DISK:
 		if (is_alive)
@@ -522,11 +526,11 @@ static void happen(struct sim_world *w, struct sim_event *e)
 		break;
 	case EV_TIMER:
 		if (is_alive)
-			agi_dht_tick(n->dht, now_at(n));
+			agi_dht_tick(n->dht, sim_now(n));
 		break;
 	case EV_RESTART:
 		if (!n->dht)
-			start_node(w, e->node);
+			sim_start_node(w, e->node);
 		break;
 	case EV_CLIENT:
 		client_step(w);
@@ -536,7 +540,7 @@ static void happen(struct sim_world *w, struct sim_event *e)
 		break;
 	}
 	if (n->dht) {
-		rearm(n);
+		sim_rearm(n);
 		if (w->stats.events % 16 == 0) {
 			agi_dht_check(n->dht);
 			check_views(n);
@@ -545,7 +549,7 @@ static void happen(struct sim_world *w, struct sim_event *e)
 	w->stats.events++;
 }
 
-static void run_until(struct sim_world *w, uint64_t until_us)
+void sim_run_until(struct sim_world *w, uint64_t until_us)
 {
 	while (w->n_heap && w->heap[0]->at_us <= until_us && !w->failure[0]) {
 		struct sim_event *e = pop(w);
@@ -569,7 +573,7 @@ static void schedule_load(struct sim_world *w, uint64_t from_us, uint64_t to_us)
 }
 
 /* Every member of every slot's newest view is active, and the view is as ideal as the hosts allow. */
-static bool is_settled(struct sim_world *w)
+bool sim_is_settled(struct sim_world *w)
 {
 	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
 		struct agi_dht_status st;
@@ -641,14 +645,14 @@ static void check_everything_acked_is_there(struct sim_world *w)
 
 		for (int attempt = 0; attempt < 5 && !outcome && !w->failure[0]; attempt++) {
 			final_read(w, key, node, &outcome);
-			run_until(w, w->now_us + 5000000);
+			sim_run_until(w, w->now_us + 5000000);
 		}
 		if (!outcome)
 			fail(w, "key %u cannot be read after everything healed", key);
 	}
 }
 
-static void set_up(struct sim_world *w, const struct sim_cfg *cfg)
+void sim_set_up(struct sim_world *w, const struct sim_cfg *cfg)
 {
 	memset(w, 0, sizeof *w);
 	w->cfg = *cfg;
@@ -673,7 +677,7 @@ static void set_up(struct sim_world *w, const struct sim_cfg *cfg)
 	}
 }
 
-static void tear_down(struct sim_world *w)
+void sim_tear_down(struct sim_world *w)
 {
 	while (w->n_heap) {
 		struct sim_event *e = pop(w);
@@ -699,7 +703,7 @@ int sim_run(struct sim_world *w, const struct sim_cfg *cfg)
 {
 	uint64_t end_us;
 
-	set_up(w, cfg);
+	sim_set_up(w, cfg);
 	for (uint32_t i = 0; i < cfg->nodes; i++) /* the first three at once, others during the run */
 		push(w, i < 3 ? w->now_us + between(w, 0, 300000)
 		              : w->now_us + between(w, 0, (uint64_t)cfg->fault_seconds * 600000),
@@ -707,7 +711,7 @@ int sim_run(struct sim_world *w, const struct sim_cfg *cfg)
 	end_us = w->now_us + (uint64_t)cfg->fault_seconds * 1000000;
 	w->duplicate = 0.01;
 	schedule_load(w, w->now_us + 500000, end_us);
-	run_until(w, end_us);
+	sim_run_until(w, end_us);
 	/* heal: everything that was broken works again, and nothing new breaks */
 	heal(w);
 	w->drop = w->duplicate = 0;
@@ -715,16 +719,16 @@ int sim_run(struct sim_world *w, const struct sim_cfg *cfg)
 	for (uint32_t i = 0; i < cfg->nodes; i++) {
 		w->node[i].skew_ms = 0;
 		if (!w->node[i].dht && !w->failure[0])
-			start_node(w, i);
+			sim_start_node(w, i);
 	}
-	for (int s = 0; s < 240 && !w->failure[0] && !(n_running(w) == cfg->nodes && is_settled(w)); s++)
-		run_until(w, w->now_us + 1000000);
-	if (!w->failure[0] && !is_settled(w)) {
+	for (int s = 0; s < 240 && !w->failure[0] && !(n_running(w) == cfg->nodes && sim_is_settled(w)); s++)
+		sim_run_until(w, w->now_us + 1000000);
+	if (!w->failure[0] && !sim_is_settled(w)) {
 		explain_unsettled(w);
 		fail(w, "the cluster did not settle within 240 s after healing");
 	}
 	if (!w->failure[0])
 		check_everything_acked_is_there(w);
-	tear_down(w);
+	sim_tear_down(w);
 	return w->failure[0] ? 1 : 0;
 }

@@ -61,8 +61,23 @@ struct sim_world {
 	struct agi_view seen[SIM_SLOTS_MAX][SIM_EPOCHS_MAX]; /* the one view of each epoch */
 	struct sim_stats stats;
 	struct sim_call *calls;
+	void (*on_reply)(struct sim_node *n, uint64_t call_id, const struct agi_result *res);
+	void *user;
 	char failure[400];
 };
+
+/* --- pieces for scenarios ------------------------------------------------------------------------ */
+void sim_set_up(struct sim_world *w, const struct sim_cfg *cfg);
+void sim_tear_down(struct sim_world *w);
+void sim_start_node(struct sim_world *w, uint32_t i);
+void sim_crash_node(struct sim_world *w, uint32_t i);
+void sim_run_until(struct sim_world *w, uint64_t until_us);
+bool sim_is_settled(struct sim_world *w);
+struct agi_now sim_now(const struct sim_node *n);
+/* Takes note of new deadlines after the core was called from outside. */
+void sim_rearm(struct sim_node *n);
+/* Calls with this id or above are given to on_reply instead of being checked by the world. */
+enum { SIM_OWN_CALL = 1 << 30 };
 
 /* Runs one seed; 0 = every invariant held. The reason and statistics are in w. */
 int sim_run(struct sim_world *w, const struct sim_cfg *cfg);
