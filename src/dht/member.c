@@ -98,6 +98,7 @@ static void on_self_lookup(struct agi_dht *d, void *arg, const struct agi_contac
 {
 	(void)arg, (void)nearest, (void)n, (void)hops, (void)n_hops;
 	d->member.is_self_looked_up = true;
+	agi_timer_set(&d->timers, &d->member.refresh, d->now.mono_us);
 	agi_registry_start(d);
 }
 
@@ -277,17 +278,22 @@ static void on_refresh_lookup(struct agi_dht *d, void *arg, const struct agi_con
 	(void)d, (void)arg, (void)nearest, (void)n, (void)hops, (void)n_hops;
 }
 
-/* Bucket refresh: a lookup of a random id finds hosts nobody told us about. */
+/* Bucket refresh: a lookup of a random id finds hosts nobody told us about. As long as lookups bring hosts
+ * we did not know, the next one comes soon: a newcomer knows a small cluster whole within seconds. */
 static void on_refresh(struct agi_dht *d, void *arg)
 {
+	uint32_t known = HASH_COUNT(d->hosts.by_id);
+	bool is_growing = known > d->member.known_before;
 	struct agi_id target;
 
 	(void)arg;
+	d->member.known_before = known;
 	for (int i = 0; i < AGI_ID_BYTES; i++)
 		target.b[i] = (uint8_t)agi_prng_u64(&d->prng);
 	if (d->member.is_joined)
 		(void)agi_lookup_start(d, &target, on_refresh_lookup, NULL);
-	agi_timer_set(&d->timers, &d->member.refresh, agi_after_ms(d, AGI_REFRESH_MS));
+	agi_timer_set(&d->timers, &d->member.refresh,
+	              agi_after_ms(d, is_growing ? AGI_JOIN_RETRY_MS : AGI_REFRESH_MS));
 }
 
 void agi_member_set_bootstrap(struct agi_dht *d, const struct agi_addr *addrs, size_t n,
@@ -312,7 +318,7 @@ void agi_member_start(struct agi_dht *d)
 	mb->retry.fn = on_retry;
 	mb->refresh.fn = on_refresh;
 	agi_timer_set(&d->timers, &mb->retry, d->now.mono_us);
-	agi_timer_set(&d->timers, &mb->refresh, agi_after_ms(d, AGI_REFRESH_MS));
+	agi_timer_set(&d->timers, &mb->refresh, agi_after_ms(d, AGI_JOIN_RETRY_MS));
 	if (!agi_id_is_zero(&mb->cluster) && HASH_COUNT(d->hosts.by_id) == 0)
 		joined(d);
 }

@@ -148,10 +148,19 @@ void agi_answer_on(struct agi_dht *d, enum agi_traffic traffic, const struct agi
 	d->fx.send(d->ctx, to, traffic, answer);
 }
 
+/* The channel a request came by, so that the answer finds its link. */
+static enum agi_traffic traffic_of(const struct agi_msg *request)
+{
+	bool is_bulk = request->kind == AGI_MSG_SLOT_PULL ||
+	               (request->kind == AGI_MSG_WRITE && request->is_transfer);
+
+	return is_bulk ? AGI_TRAFFIC_BULK : AGI_TRAFFIC_CONTROL;
+}
+
 void agi_answer(struct agi_dht *d, const struct agi_peer *to, const struct agi_msg *request,
                 struct agi_msg *answer)
 {
-	agi_answer_on(d, AGI_TRAFFIC_CONTROL, to, request->rpc_id, answer);
+	agi_answer_on(d, traffic_of(request), to, request->rpc_id, answer);
 }
 
 /* --- storage ------------------------------------------------------------------------------------ */

@@ -131,6 +131,7 @@ struct agi_membership {
 	bool is_self_looked_up; /* the lookup of our own id has finished since we joined */
 	uint64_t started_us;
 	struct agi_timer retry, refresh;
+	uint32_t known_before;  /* hosts known at the last refresh */
 	bool has_answered[AGI_BOOTSTRAP_MAX]; /* bootstrap peers that said "no cluster" */
 	uint64_t rpc[AGI_BOOTSTRAP_MAX];
 	char waits_for[64];
