@@ -20,7 +20,9 @@ static void on_result(void *arg, const struct agi_result *res)
 {
 	struct waiting *w = arg;
 
-	if (res->err)
+	if (res->err == AGI_E_NOT_FOUND && !res->why.text[0])
+		agi_grpc_fail(w->call, AGI_GRPC_NOT_FOUND, "no such key");
+	else if (res->err)
 		agi_grpc_fail_err(w->call, res->err, res->why.text[0] ? &res->why : NULL);
 	else
 		w->fn(w->s, w->call, w->req, res);

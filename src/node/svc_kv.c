@@ -79,11 +79,6 @@ static void get_answer(struct agi_svc *s, struct agi_grpc_call *call, const void
 	(void)s;
 	(void)req;
 
-	if (!res->found) {
-		agi_grpc_fail(call, AGI_GRPC_NOT_FOUND, "no such key (%u of %u replicas asked say so)",
-		              res->acks, res->needed > res->acks ? res->needed : res->acks);
-		return;
-	}
 	r.value = agi_svc_data(res->value);
 	r.version = res->version.hlc;
 	r.acks = res->acks;

@@ -73,8 +73,6 @@ static void fill_warnings(struct status_texts *t, const struct agi_dht_status *d
 		warn(t, "storage jobs were refused: the disk does not keep up", h->store_refused);
 	if (h->decode_errors)
 		warn(t, "messages from peers were not understood: different versions?", h->decode_errors);
-	if (h->slow_turns)
-		warn(t, "turns of the event loop took longer than 10 ms", h->slow_turns);
 }
 
 static void fill_core(Agihpc__V1__StatusResponse *r, const struct agi_dht_status *d)
