@@ -363,7 +363,7 @@ static void one_story(uint64_t seed, struct tally_of_story *s)
 	for (size_t i = 0; i < n; i++)
 		allows += s->first[i] == AGI_DECISION_ALLOW;
 	if (w.decision == AGI_DECISION_ALLOW)
-		assert_true(allows >= agi_majority(electorate));
+		assert_true(allows >= agi_vote_majority(electorate));
 	if (w.decision != AGI_DECISION_BLOCK)
 		assert_int_equal(w.cause, AGI_PANEL_VOTED);
 	assert_int_equal(w.merged.decision, w.decision);

@@ -55,7 +55,7 @@ static void finish(struct agi_panel *p, struct agi_now now, const struct agi_tal
 	    .decision = agi_tally_result(t),
 	    .cause = cause,
 	    .electorate = p->cfg.electorate,
-	    .needed = agi_majority(p->cfg.electorate),
+	    .needed = agi_vote_majority(p->cfg.electorate),
 	    .votes = p->votes,
 	    .n_votes = p->n_votes,
 	    .took_us = now.mono_us - p->began_us,
@@ -147,7 +147,7 @@ void agi_panel_begin(struct agi_panel *p, const struct agi_panel_cfg *cfg,
 	assert(cfg->electorate >= 1 && cfg->electorate <= AGI_PANEL_MAX);
 	*p = (struct agi_panel){.cfg = *cfg, .fx = fx, .ctx = ctx, .began_us = now.mono_us};
 	distinct = take_candidates(p, ids, n);
-	if (distinct < agi_majority(cfg->electorate)) {
+	if (distinct < agi_vote_majority(cfg->electorate)) {
 		agi_tally_init(&none, cfg->electorate);
 		finish(p, now, &none,
 		       distinct ? AGI_PANEL_TOO_FEW_GATEWAYS : AGI_PANEL_NO_GATEWAYS);

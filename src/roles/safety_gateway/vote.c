@@ -36,7 +36,7 @@ void agi_tally_add(struct agi_tally *t, enum agi_decision d)
 	t->cast++;
 }
 
-unsigned agi_majority(unsigned electorate) { return electorate / 2 + 1; }
+unsigned agi_vote_majority(unsigned electorate) { return electorate / 2 + 1; }
 
 /* The result with `more` further ALLOW votes. */
 static enum agi_decision result_with(const struct agi_tally *t, unsigned more)
@@ -45,7 +45,7 @@ static enum agi_decision result_with(const struct agi_tally *t, unsigned more)
 
 	for (int d = AGI_DECISION_ALLOW; d < AGI_DECISION_BLOCK; d++) {
 		so_far += t->votes[d];
-		if (so_far >= agi_majority(t->electorate))
+		if (so_far >= agi_vote_majority(t->electorate))
 			return (enum agi_decision)d;
 	}
 	return AGI_DECISION_BLOCK;

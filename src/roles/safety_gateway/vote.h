@@ -36,7 +36,7 @@ void agi_tally_init(struct agi_tally *t, unsigned electorate);
 /* Votes beyond the electorate are not counted. NONE (an invalid vote) counts as BLOCK. */
 void agi_tally_add(struct agi_tally *t, enum agi_decision d);
 /* floor(n / 2) + 1 */
-unsigned agi_majority(unsigned electorate);
+unsigned agi_vote_majority(unsigned electorate);
 /* The result if no further vote came. Never NONE. */
 enum agi_decision agi_tally_result(const struct agi_tally *t);
 /* True when the result stays the same however the next `open` votes fall (open is cut to what is missing);
