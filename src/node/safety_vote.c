@@ -2,7 +2,7 @@
  * This node's gateway: one vote from request to reply.
  *
  *   VoteRequest ─► rules ─ decided ────────────────────────► VoteReply
- *                    └ ErisML: here │ configured address │ nearest instance, the next when it fails ─►
+ *                    └ ErisML: configured address │ here │ nearest instance, the next when it fails ─►
  *                                                              answer, failure or deadline ─► VoteReply */
 #include <stdlib.h>
 
@@ -229,7 +229,7 @@ static void ask_erisml(struct vote *v)
 	struct agi_check_result r;
 	struct agi_plan_eval eval;
 
-	if (!v->plane->serves_erisml) {
+	if (v->plane->erisml_channel || !v->plane->serves_erisml) {
 		ask_elsewhere(v);
 		return;
 	}

@@ -499,7 +499,7 @@ static void nonsense_from_peers_changes_nothing(void **state)
 	from = (struct agi_peer){.id = net.nodes[1].id};
 	for (size_t k = 0; k < sizeof kinds / sizeof *kinds; k++) {
 		static const char *const bodies[] = {"", "\xff", "\x08\x01", "\x12\x01", "\x12\x02\xff\xff",
-		                                     "\x08\x01\x12\x10" "0123456789abcdef\x1a\x01\xff"};
+		                                     "\x08\x01\x12\0200123456789abcdef\x1a\x01\xff"};
 
 		for (size_t i = 0; i < sizeof bodies / sizeof *bodies; i++) {
 			struct agi_envelope env = {1, {0}, kinds[k], agi_str_of(bodies[i])};

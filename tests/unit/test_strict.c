@@ -225,7 +225,7 @@ static void maxims_are_whole_words_of_the_tool_id(void **state)
 {
 	static const char *const innocent[] = {"client_lookup", "believe", "supplier_db",
 	                                       "pharmacy_lookup", "harmless_probe", "counterattack",
-	                                       "Charm", "relief", "harm\xc2\xad" "less"};
+	                                       "Charm", "relief", "harm\xc2\xadless"};
 	static const char *const guilty[] = {"lie_to_user", "tools.lie", "lieToUser", "tell-lie",
 	                                     "speech/Lie", "LIEtoUser", "ns:mislead", "XMLAttack",
 	                                     "attac\xe2\x84\xaa", "attack2", "harm everyone"};
