@@ -23,6 +23,13 @@ struct repeat {
 	const char *event;
 };
 
+/* Lines of one event in the window that began at since_ms. */
+struct burst {
+	const char *event; /* NULL = free */
+	uint64_t since_ms;
+	uint32_t lines, held_back;
+};
+
 struct agi_log {
 	int fd;
 	enum agi_log_level level;
@@ -30,6 +37,7 @@ struct agi_log {
 	uint64_t written[AGI_LOG_DEBUG + 1];
 	uint64_t dropped; /* lines nobody could take since the last one that was written */
 	struct repeat repeats[AGI_LOG_REPEATS];
+	struct burst bursts[AGI_LOG_EVENTS];
 	struct agi_buf line;   /* the whole line */
 	struct agi_buf fields; /* the event's own part: what repeats are told by */
 };
@@ -190,8 +198,16 @@ static bool give(int fd, struct agi_str line)
 	return n == (ssize_t)line.n;
 }
 
+static void put_count(struct agi_log *l, const char *key, uint64_t n)
+{
+	if (n == 0)
+		return;
+	put_key(l, &l->line, key);
+	agi_buf_printf(&l->line, "%llu", (unsigned long long)n);
+}
+
 static void write_line(struct agi_log *l, enum agi_log_level level, const char *event,
-                       struct agi_str fields, uint64_t repeated)
+                       struct agi_str fields, uint64_t repeated, uint64_t held_back)
 {
 	bool is_json = l->format == AGI_LOG_JSON;
 	struct timespec t;
@@ -207,14 +223,9 @@ static void write_line(struct agi_log *l, enum agi_log_level level, const char *
 	                       : "%s.%03ldZ level=%s event=%s",
 	               when, t.tv_nsec / 1000000, level_names[level], event);
 	agi_buf_put_str(&l->line, fields);
-	if (repeated) {
-		put_key(l, &l->line, "repeated");
-		agi_buf_printf(&l->line, "%llu", (unsigned long long)repeated);
-	}
-	if (l->dropped) {
-		put_key(l, &l->line, "dropped_before");
-		agi_buf_printf(&l->line, "%llu", (unsigned long long)l->dropped);
-	}
+	put_count(l, "repeated", repeated);
+	put_count(l, "held_back", held_back);
+	put_count(l, "dropped_before", l->dropped);
 	agi_buf_put_str(&l->line, is_json ? AGI_STR("}\n") : AGI_STR("\n"));
 	if (l->line.err || !give(l->fd, agi_buf_str(&l->line)))
 		l->dropped++;
@@ -237,7 +248,7 @@ static uint64_t hash_of(enum agi_log_level level, const char *event, struct agi_
 static void tell_repeat(struct agi_log *l, struct repeat *r)
 {
 	if (r->hash && r->count)
-		write_line(l, r->level, r->event, AGI_STR(""), r->count);
+		write_line(l, r->level, r->event, AGI_STR(""), r->count, 0);
 	*r = (struct repeat){0};
 }
 
@@ -270,6 +281,46 @@ static bool note_repeat(struct agi_log *l, uint64_t hash, enum agi_log_level lev
 	return true;
 }
 
+/* --- bursts ------------------------------------------------------------------------------------------- */
+static struct burst *burst_of(struct agi_log *l, const char *event)
+{
+	struct burst *oldest = &l->bursts[0];
+
+	for (size_t i = 0; i < AGI_LOG_EVENTS; i++) {
+		if (l->bursts[i].event && strcmp(l->bursts[i].event, event) == 0)
+			return &l->bursts[i];
+		if (l->bursts[i].since_ms < oldest->since_ms)
+			oldest = &l->bursts[i];
+	}
+	*oldest = (struct burst){.event = event};
+	return oldest;
+}
+
+/* True when the line is to be written; *held_back = how many of its event were not before it. */
+static bool note_burst(struct agi_log *l, enum agi_log_level level, const char *event,
+                       uint64_t *held_back)
+{
+	struct burst *b;
+	uint64_t now = mono_ms();
+
+	*held_back = 0;
+	if (level == AGI_LOG_DEBUG)
+		return true;
+	b = burst_of(l, event);
+	if (now - b->since_ms >= AGI_LOG_REPEAT_MS || b->since_ms == 0) {
+		b->since_ms = now;
+		b->lines = 0;
+	}
+	if (b->lines >= AGI_LOG_BURST) {
+		b->held_back++;
+		return false;
+	}
+	b->lines++;
+	*held_back = b->held_back;
+	b->held_back = 0;
+	return true;
+}
+
 void agi_log_flush_repeats(struct agi_log *l)
 {
 	uint64_t now = mono_ms();
@@ -277,12 +328,20 @@ void agi_log_flush_repeats(struct agi_log *l)
 	for (size_t i = 0; i < AGI_LOG_REPEATS; i++)
 		if (l->repeats[i].hash && now - l->repeats[i].since_ms >= AGI_LOG_REPEAT_MS)
 			tell_repeat(l, &l->repeats[i]);
+	for (size_t i = 0; i < AGI_LOG_EVENTS; i++) {
+		struct burst *b = &l->bursts[i];
+
+		if (!b->held_back || now - b->since_ms < AGI_LOG_REPEAT_MS)
+			continue;
+		write_line(l, AGI_LOG_WARN, b->event, AGI_STR(""), 0, b->held_back);
+		b->held_back = 0;
+	}
 }
 
 void agi_log_write(struct agi_log *l, enum agi_log_level level, const char *event,
                    const struct agi_log_field *fields, size_t n)
 {
-	uint64_t repeated;
+	uint64_t repeated, held_back;
 
 	if (!agi_log_is_on(l, level))
 		return;
@@ -297,8 +356,9 @@ void agi_log_write(struct agi_log *l, enum agi_log_level level, const char *even
 		put_key(l, &l->fields, "cut");
 		agi_buf_put_str(&l->fields, AGI_STR("true"));
 	}
-	if (note_repeat(l, hash_of(level, event, agi_buf_str(&l->fields)), level, event, &repeated))
-		write_line(l, level, event, agi_buf_str(&l->fields), repeated);
+	if (note_repeat(l, hash_of(level, event, agi_buf_str(&l->fields)), level, event, &repeated) &&
+	    note_burst(l, level, event, &held_back))
+		write_line(l, level, event, agi_buf_str(&l->fields), repeated, held_back);
 }
 
 void agi_log_free(struct agi_log *l)

@@ -10,7 +10,11 @@
  *
  * Repeats: a line equal to one written less than AGI_LOG_REPEAT_MS ago is not written but counted; the
  * next time it is written it carries repeated=N. The owner calls agi_log_flush_repeats now and then so
- * that a count that nothing follows is still told. Used from one thread. */
+ * that a count that nothing follows is still told.
+ *
+ * Bursts: of one event (below debug) at most AGI_LOG_BURST lines are written within AGI_LOG_REPEAT_MS, however
+ * they differ: a stranger who knocks a thousand times a second does not fill the disk. The next line of that
+ * event carries held_back=N. Used from one thread. */
 #ifndef AGI_NODE_LOG_H
 #define AGI_NODE_LOG_H
 
@@ -22,6 +26,8 @@
 enum {
 	AGI_LOG_REPEAT_MS = 10000,
 	AGI_LOG_REPEATS = 64,     /* distinct lines whose repeats are counted at once */
+	AGI_LOG_BURST = 100,
+	AGI_LOG_EVENTS = 64,      /* events whose bursts are counted at once */
 	AGI_LOG_VALUE_MAX = 512   /* bytes of one value before it is cut, with "..." */
 };
 

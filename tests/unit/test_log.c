@@ -131,9 +131,10 @@ static void more_kinds_of_lines_than_are_counted_are_all_told(void **state)
 	(void)state;
 
 	open_log(&t, AGI_LOG_INFO, AGI_LOG_LOGFMT);
+	agi_log_set_level(t.log, AGI_LOG_DEBUG); /* debug lines have no burst limit */
 	for (unsigned i = 0; i < 3 * AGI_LOG_REPEATS; i++) {
-		AGI_LOG(t.log, AGI_LOG_WARN, "x", agi_kv_u("i", i));
-		AGI_LOG(t.log, AGI_LOG_WARN, "x", agi_kv_u("i", i));
+		AGI_LOG(t.log, AGI_LOG_DEBUG, "x", agi_kv_u("i", i));
+		AGI_LOG(t.log, AGI_LOG_DEBUG, "x", agi_kv_u("i", i));
 		n += lines(written(&t));
 	}
 	agi_log_free(t.log);
@@ -152,13 +153,28 @@ static void a_reader_that_does_not_read_is_not_waited_for(void **state)
 	memset(big, 'a', sizeof big);
 	open_log(&t, AGI_LOG_INFO, AGI_LOG_LOGFMT);
 	fcntl(t.fd[1], F_SETFL, 0); /* a write would wait */
+	agi_log_set_level(t.log, AGI_LOG_DEBUG);
 	for (unsigned i = 0; i < 1000; i++)
-		AGI_LOG(t.log, AGI_LOG_INFO, "x", agi_kv_u("i", i),
+		AGI_LOG(t.log, AGI_LOG_DEBUG, "x", agi_kv_u("i", i),
 		        agi_kv_str("big", (struct agi_str){big, sizeof big}));
 	while (*written(&t))
 		;
 	AGI_LOG(t.log, AGI_LOG_INFO, "last");
 	assert_non_null(strstr(written(&t), "event=last dropped_before="));
+	close_log(&t);
+}
+
+static void a_burst_of_one_event_is_cut_however_its_lines_differ(void **state)
+{
+	struct tap t;
+	(void)state;
+
+	open_log(&t, AGI_LOG_INFO, AGI_LOG_LOGFMT);
+	for (unsigned i = 0; i < 5 * AGI_LOG_BURST; i++)
+		AGI_LOG(t.log, AGI_LOG_WARN, "knock", agi_kv_u("port", i));
+	AGI_LOG(t.log, AGI_LOG_WARN, "other");
+	assert_int_equal(lines(written(&t)), AGI_LOG_BURST + 1);
+	assert_int_equal(agi_log_count(t.log, AGI_LOG_WARN), 5 * AGI_LOG_BURST + 1);
 	close_log(&t);
 }
 
@@ -182,6 +198,7 @@ int main(void)
 	    cmocka_unit_test(equal_lines_are_counted_not_repeated),
 	    cmocka_unit_test(more_kinds_of_lines_than_are_counted_are_all_told),
 	    cmocka_unit_test(a_reader_that_does_not_read_is_not_waited_for),
+	    cmocka_unit_test(a_burst_of_one_event_is_cut_however_its_lines_differ),
 	    cmocka_unit_test(level_names_are_read_back),
 	};
 
