@@ -1,0 +1,268 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/health_probe.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "health.pb-c.h"
+#include "net/dial.h"
+#include "net/grpc.h"
+
+enum { STATUS_LINE_MAX = 256 /* "HTTP/1.1 200 OK" has 15 bytes */ };
+
+struct agi_health_probe {
+	struct event_base *base;
+	char address[AGI_ADDRESS_MAX + 1];
+	agi_health_probed_fn *fn;
+	void *arg;
+	struct agi_health_config config; /* of the look on its way */
+	bool is_looking;
+	bool is_ok;                      /* the verdict that `later` brings */
+	char detail[sizeof(struct agi_why)];
+	struct event *limit, *later;
+	struct agi_dial *dial;
+	struct agi_grpc_channel *channel;
+	/* http */
+	int fd;
+	struct event *io;
+	char line[STATUS_LINE_MAX];
+	size_t line_bytes;
+};
+
+/* --- the end of a look ---------------------------------------------------------------------------------- */
+static void put_away(struct agi_health_probe *p)
+{
+	p->is_looking = false;
+	event_del(p->limit);
+	event_del(p->later);
+	agi_dial_cancel(p->dial);
+	p->dial = NULL;
+	if (p->io)
+		event_free(p->io);
+	p->io = NULL;
+	if (p->fd >= 0)
+		close(p->fd);
+	p->fd = -1;
+}
+
+/* Calls fn last of all: it may free p. */
+static void finish(struct agi_health_probe *p, bool is_ok, const char *detail)
+{
+	char text[sizeof p->detail];
+
+	snprintf(text, sizeof text, "%s", is_ok ? "" : detail);
+	put_away(p);
+	p->fn(p->arg, is_ok, text);
+}
+
+static void finish_later(struct agi_health_probe *p, bool is_ok, const char *detail)
+{
+	p->is_ok = is_ok;
+	snprintf(p->detail, sizeof p->detail, "%s", detail);
+	event_active(p->later, EV_TIMEOUT, 0);
+}
+
+static void on_later(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_health_probe *p = arg;
+
+	(void)fd;
+	(void)what;
+	finish(p, p->is_ok, p->detail);
+}
+
+static void drop_channel(struct agi_health_probe *p)
+{
+	struct agi_grpc_channel *ch = p->channel;
+
+	p->is_looking = false; /* its callback, which runs now, is not for anybody */
+	p->channel = NULL;
+	agi_grpc_channel_free(ch);
+}
+
+static void on_limit(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_health_probe *p = arg;
+	char text[80];
+
+	(void)fd;
+	(void)what;
+	snprintf(text, sizeof text, "no answer within %u ms", p->config.timeout_ms);
+	if (p->config.kind == AGI_HEALTH_GRPC)
+		drop_channel(p);
+	finish(p, false, text);
+}
+
+/* --- http --------------------------------------------------------------------------------------------------- */
+/* "HTTP/1.x 2nn": what the server said instead when it is anything else. */
+static void judge_line(struct agi_health_probe *p)
+{
+	char text[AGI_HEALTH_PATH_MAX + 64];
+
+	p->line[strcspn(p->line, "\r\n")] = '\0';
+	if (strncmp(p->line, "HTTP/1.", 7) != 0 || p->line_bytes < 12 || p->line[8] != ' ')
+		snprintf(text, sizeof text, "not an HTTP answer");
+	else
+		snprintf(text, sizeof text, "%s answered %.40s", p->config.path, p->line + 9);
+	finish(p, strncmp(p->line, "HTTP/1.", 7) == 0 && p->line_bytes >= 12 && p->line[9] == '2', text);
+}
+
+static void on_answer(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_health_probe *p = arg;
+	ssize_t n = recv(fd, p->line + p->line_bytes, sizeof p->line - 1 - p->line_bytes, 0);
+
+	(void)what;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n > 0)
+		p->line_bytes += (size_t)n;
+	p->line[p->line_bytes] = '\0';
+	if (strchr(p->line, '\n') || p->line_bytes == sizeof p->line - 1)
+		judge_line(p);
+	else if (n <= 0)
+		finish(p, false, n == 0 ? "closed without an answer" : strerror(errno));
+}
+
+static void ask_http(struct agi_health_probe *p, int fd)
+{
+	char request[AGI_HEALTH_PATH_MAX + AGI_ADDRESS_MAX + 96];
+	int n = snprintf(request, sizeof request,
+	                 "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: agihpc-node\r\nConnection: close\r\n\r\n",
+	                 p->config.path, p->address);
+
+	p->fd = fd;
+	p->line_bytes = 0;
+	p->io = event_new(p->base, fd, EV_READ | EV_PERSIST, on_answer, p);
+	/* some hundred bytes into an empty socket buffer: the kernel takes them whole */
+	if (send(fd, request, (size_t)n, MSG_NOSIGNAL) != n)
+		finish(p, false, strerror(errno));
+	else if (!p->io || event_add(p->io, NULL) != 0)
+		finish(p, false, "out of memory");
+}
+
+static void on_dialled(void *arg, int fd, const struct agi_addr *addr, const struct agi_why *why)
+{
+	struct agi_health_probe *p = arg;
+
+	(void)addr;
+	p->dial = NULL;
+	if (fd >= 0 && p->config.kind == AGI_HEALTH_HTTP) {
+		ask_http(p, fd);
+		return;
+	}
+	if (fd >= 0)
+		close(fd);
+	finish(p, fd >= 0, why->text);
+}
+
+/* --- grpc --------------------------------------------------------------------------------------------------- */
+static void on_checked(void *arg, const struct agi_grpc_result *r)
+{
+	struct agi_health_probe *p = arg;
+	const Grpc__Health__V1__HealthCheckResponse *res = (const void *)r->res;
+	const ProtobufCEnumValue *v;
+	char text[sizeof p->detail];
+
+	if (!p->is_looking)
+		return;
+	if (!res) {
+		snprintf(text, sizeof text, "%s: %.*s", agi_grpc_status_name(r->status), AGI_STR_ARG(r->message));
+		finish(p, false, text);
+		return;
+	}
+	v = protobuf_c_enum_descriptor_get_value(
+	    &grpc__health__v1__health_check_response__serving_status__descriptor, (int)res->status);
+	snprintf(text, sizeof text, "grpc.health.v1 says %s", v ? v->name : "an unknown status");
+	finish(p, res->status == GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING, text);
+}
+
+static void ask_grpc(struct agi_health_probe *p)
+{
+	Grpc__Health__V1__HealthCheckRequest req = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
+	struct agi_why why = {""};
+
+	req.service = (ProtobufCBinaryData){strlen(p->config.path), (uint8_t *)p->config.path};
+	if (!p->channel && agi_grpc_channel_new(p->base, p->address, &p->channel, &why))
+		finish_later(p, false, why.text);
+	else if (agi_grpc_unary(p->channel, "/grpc.health.v1.Health/Check", &req.base,
+	                        &grpc__health__v1__health_check_response__descriptor, p->config.timeout_ms,
+	                        on_checked, p))
+		finish_later(p, false, "out of memory");
+}
+
+/* --- what the owner does ---------------------------------------------------------------------------------------- */
+void agi_health_probe_look(struct agi_health_probe *p, const struct agi_health_config *config)
+{
+	struct timeval limit = {config->timeout_ms / 1000, (suseconds_t)(config->timeout_ms % 1000) * 1000};
+	struct agi_why why;
+
+	agi_health_probe_cancel(p);
+	p->config = *config;
+	p->is_looking = true;
+	event_add(p->limit, &limit);
+	switch (config->kind) {
+	case AGI_HEALTH_NONE:
+		finish_later(p, true, "");
+		break;
+	case AGI_HEALTH_GRPC:
+		ask_grpc(p);
+		break;
+	case AGI_HEALTH_TCP:
+	case AGI_HEALTH_HTTP:
+		if (agi_dial_start(p->base, agi_str_of(p->address), config->timeout_ms, on_dialled, p, &p->dial, &why))
+			finish_later(p, false, why.text);
+	}
+}
+
+void agi_health_probe_cancel(struct agi_health_probe *p)
+{
+	if (p->is_looking && p->config.kind == AGI_HEALTH_GRPC)
+		drop_channel(p);
+	put_away(p);
+}
+
+enum agi_err agi_health_probe_new(struct event_base *base, struct agi_str address, agi_health_probed_fn *fn,
+                                  void *arg, struct agi_health_probe **out, struct agi_why *why)
+{
+	enum agi_err e = agi_dial_check(address, why);
+	struct agi_health_probe *p;
+
+	if (e || address.n > AGI_ADDRESS_MAX)
+		return e ? e : agi_fail(why, AGI_E_INVALID, "address: at most %d bytes", AGI_ADDRESS_MAX);
+	p = calloc(1, sizeof *p);
+	if (!p)
+		return agi_fail(why, AGI_E_NOMEM, "out of memory");
+	p->base = base;
+	p->fn = fn;
+	p->arg = arg;
+	p->fd = -1;
+	memcpy(p->address, address.p, address.n);
+	p->limit = event_new(base, -1, 0, on_limit, p);
+	p->later = event_new(base, -1, 0, on_later, p);
+	if (!p->limit || !p->later) {
+		agi_health_probe_free(p);
+		return agi_fail(why, AGI_E_NOMEM, "out of memory");
+	}
+	*out = p;
+	return AGI_OK;
+}
+
+void agi_health_probe_free(struct agi_health_probe *p)
+{
+	if (!p)
+		return;
+	if (p->channel)
+		drop_channel(p);
+	if (p->limit && p->later)
+		put_away(p);
+	if (p->limit)
+		event_free(p->limit);
+	if (p->later)
+		event_free(p->later);
+	free(p);
+}

@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "agihpc.pb-c.h"
+#include "base/limits.h"
+#include "health.pb-c.h"
+#include "net/grpc.h"
+#include "net/http.h"
+#include "node/health_check.h"
+#include "tests/unit/loop.h"
+
+struct world {
+	struct event_base *base;
+	struct agi_health_checks *checks;
+	int n_verdicts, want;
+	bool is_healthy;
+	char detail[320], address[300];
+	bool remove_in_callback;
+	/* the service */
+	int fd;
+	struct event *accept;
+	struct agi_http *http;
+	struct agi_grpc_server *grpc;
+	int http_status;
+	Grpc__Health__V1__HealthCheckResponse__ServingStatus serving;
+	bool is_silent;
+	int n_looks;
+};
+
+static void on_verdict(void *ctx, struct agi_str service, struct agi_str address, bool is_healthy, const char *detail)
+{
+	struct world *w = ctx;
+
+	assert_true(agi_str_eq(service, AGI_STR("svc")));
+	w->n_verdicts++;
+	w->is_healthy = is_healthy;
+	snprintf(w->detail, sizeof w->detail, "%s", detail);
+	snprintf(w->address, sizeof w->address, "%.*s", AGI_STR_ARG(address));
+	assert_int_equal(is_healthy, detail[0] == '\0');
+	if (w->remove_in_callback)
+		agi_health_checks_remove(w->checks, service, address);
+	assert_true(agi_str_eq(service, AGI_STR("svc"))); /* still there */
+}
+
+/* --- a service that can be made to do anything ------------------------------------------------------------------ */
+static int on_get(void *ctx, const char *path, const char *query, struct agi_buf *body, const char **type)
+{
+	struct world *w = ctx;
+
+	(void)query, (void)body, (void)type;
+	w->n_looks++;
+	return strcmp(path, "/healthz") == 0 ? w->http_status : 404;
+}
+
+static void on_health(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	const Grpc__Health__V1__HealthCheckRequest *r = (const void *)req;
+	Grpc__Health__V1__HealthCheckResponse res = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
+	struct world *w = ctx;
+
+	w->n_looks++;
+	res.status = w->serving;
+	if (r->service.len)
+		agi_grpc_fail(call, AGI_GRPC_NOT_FOUND, "no such service");
+	else
+		agi_grpc_reply(call, &res.base);
+}
+
+static void on_accept(evutil_socket_t fd, short what, void *arg)
+{
+	struct world *w = arg;
+	struct agi_addr nowhere = {0};
+	int got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	(void)what;
+	if (w->is_silent)
+		(void)got; /* the test ends the process */
+	else if (w->http)
+		agi_http_accept(w->http, got, &nowhere);
+	else if (w->grpc)
+		agi_grpc_server_accept(w->grpc, got, &nowhere);
+	else
+		close(got);
+}
+
+static void listen_at(struct world *w, uint16_t port)
+{
+	struct agi_addr a = loopback(port);
+	struct sockaddr_storage sa;
+	socklen_t n = agi_sock_of_addr(&sa, &a);
+	int on = 1;
+
+	w->fd = agi_sock_tcp(&a);
+	(void)setsockopt(w->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+	assert_int_equal(bind(w->fd, (struct sockaddr *)&sa, n), 0);
+	assert_int_equal(listen(w->fd, 16), 0);
+	w->accept = event_new(w->base, w->fd, EV_READ | EV_PERSIST, on_accept, w);
+	event_add(w->accept, NULL);
+	n = sizeof sa;
+	assert_int_equal(getsockname(w->fd, (struct sockaddr *)&sa, &n), 0);
+	assert_int_equal(agi_addr_of_sock(&a, (struct sockaddr *)&sa), AGI_OK);
+	agi_addr_format(w->address, &a);
+}
+
+static void stop_listening(struct world *w)
+{
+	event_free(w->accept);
+	close(w->fd);
+	w->accept = NULL;
+}
+
+static void start(struct world *w)
+{
+	*w = (struct world){.base = event_base_new(), .http_status = 200, .serving = 1};
+	listen_at(w, 0);
+	assert_int_equal(agi_health_checks_new(w->base, on_verdict, w, &w->checks), AGI_OK);
+}
+
+static void serve_http(struct world *w) { assert_int_equal(agi_http_new(w->base, on_get, w, &w->http), AGI_OK); }
+
+static void serve_grpc(struct world *w)
+{
+	static const struct agi_grpc_method methods[] = {{"Check", on_health}};
+
+	assert_int_equal(agi_grpc_server_new(w->base, &(struct agi_grpc_server_cfg){0}, &w->grpc), AGI_OK);
+	assert_int_equal(agi_grpc_server_add(w->grpc, &grpc__health__v1__health__descriptor, methods, 1, w), AGI_OK);
+}
+
+static void stop(struct world *w)
+{
+	agi_health_checks_free(w->checks);
+	agi_http_free(w->http);
+	agi_grpc_server_free(w->grpc);
+	if (w->accept)
+		stop_listening(w);
+	event_base_free(w->base);
+}
+
+static struct agi_str config(const char *kind, uint32_t interval_ms, uint32_t timeout_ms, const char *path)
+{
+	static uint8_t wire[1024];
+	Agihpc__V1__HealthCheck c = AGIHPC__V1__HEALTH_CHECK__INIT;
+
+	c.kind = (ProtobufCBinaryData){strlen(kind), (uint8_t *)kind};
+	c.path = (ProtobufCBinaryData){strlen(path), (uint8_t *)path};
+	c.interval_ms = interval_ms;
+	c.timeout_ms = timeout_ms;
+	return (struct agi_str){(char *)wire, agihpc__v1__health_check__pack(&c, wire)};
+}
+
+static void set(struct world *w, struct agi_str cfg)
+{
+	char address[300];
+
+	snprintf(address, sizeof address, "%s", w->address);
+	assert_int_equal(agi_health_checks_set(w->checks, AGI_STR("svc"), agi_str_of(address), cfg, NULL), AGI_OK);
+}
+
+static bool has_come(void *arg)
+{
+	struct world *w = arg;
+
+	return w->n_verdicts >= w->want;
+}
+
+static void expect(struct world *w, int n, bool is_healthy, const char *detail)
+{
+	w->want = n;
+	assert_true(loop_until(w->base, has_come, w));
+	assert_int_equal(w->n_verdicts, n);
+	assert_int_equal(w->is_healthy, is_healthy);
+	if (!strstr(w->detail, detail))
+		fail_msg("\"%s\" does not say \"%s\"", w->detail, detail);
+}
+
+/* --- promises ------------------------------------------------------------------------------------------------ */
+static void a_service_that_comes_and_goes_is_seen(void **state)
+{
+	struct world w;
+	uint16_t port;
+
+	(void)state;
+	start(&w);
+	port = (uint16_t)atoi(strchr(w.address, ':') + 1);
+	set(&w, config("tcp", 100, 100, ""));
+	assert_int_equal(w.n_verdicts, 0); /* never from inside */
+	expect(&w, 1, true, "");
+	stop_listening(&w);
+	expect(&w, 2, false, "Connection refused");
+	listen_at(&w, port);
+	expect(&w, 3, true, "");
+	stop(&w);
+}
+
+static void an_http_service_must_answer_2xx(void **state)
+{
+	struct world w;
+
+	(void)state;
+	start(&w);
+	serve_http(&w);
+	set(&w, config("http", 100, 100, "/healthz"));
+	expect(&w, 1, true, "");
+	w.http_status = 503;
+	expect(&w, 2, false, "/healthz answered 503 Service Unavailable");
+	w.http_status = 200;
+	expect(&w, 3, true, "");
+	set(&w, config("http", 100, 100, "/nope"));
+	expect(&w, 4, true, ""); /* told anew, then looked at */
+	expect(&w, 5, false, "/nope answered 404");
+	stop(&w);
+}
+
+static void a_grpc_service_must_say_serving(void **state)
+{
+	struct world w;
+
+	(void)state;
+	start(&w);
+	serve_grpc(&w);
+	set(&w, config("grpc", 100, 100, ""));
+	expect(&w, 1, true, "");
+	w.serving = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__NOT_SERVING;
+	expect(&w, 2, false, "grpc.health.v1 says NOT_SERVING");
+	w.serving = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
+	expect(&w, 3, true, "");
+	set(&w, config("grpc", 100, 100, "other.Service"));
+	expect(&w, 5, false, "NOT_FOUND: no such service");
+	stop(&w);
+}
+
+static void a_service_that_accepts_and_is_silent_is_unhealthy(void **state)
+{
+	static const char *const kinds[] = {"http", "grpc"};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct world w;
+
+		start(&w);
+		w.is_silent = true;
+		set(&w, config(kinds[i], 100, 100, ""));
+		expect(&w, 1, false, i ? "" : "no answer within 100 ms");
+		stop(&w);
+	}
+}
+
+static void kind_none_is_healthy_and_asks_nobody(void **state)
+{
+	struct world w;
+
+	(void)state;
+	start(&w);
+	stop_listening(&w);
+	set(&w, config("none", 100, 100, ""));
+	expect(&w, 1, true, "");
+	stop(&w);
+}
+
+static void a_removed_check_is_silent_also_from_its_own_callback(void **state)
+{
+	struct world w;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		start(&w);
+		serve_grpc(&w);
+		w.remove_in_callback = true;
+		set(&w, config(i ? "grpc" : "tcp", 100, 100, ""));
+		expect(&w, 1, true, "");
+		agi_health_checks_remove(w.checks, AGI_STR("svc"), AGI_STR("unknown:1"));
+		stop(&w);
+	}
+	start(&w);
+	set(&w, config("tcp", 100, 100, ""));
+	agi_health_checks_remove(w.checks, AGI_STR("svc"), agi_str_of(w.address));
+	event_base_loop(w.base, EVLOOP_NONBLOCK);
+	assert_int_equal(w.n_verdicts, 0);
+	stop(&w);
+}
+
+static void names_are_resolved(void **state)
+{
+	struct world w;
+	char name[64];
+
+	(void)state;
+	start(&w);
+	snprintf(name, sizeof name, "localhost%s", strchr(w.address, ':'));
+	assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), agi_str_of(name), AGI_STR(""), NULL), AGI_OK);
+	expect(&w, 1, true, "");
+	assert_string_equal(w.address, name);
+	stop(&w);
+}
+
+static void assert_refused(struct agi_str cfg, const char *expect_text)
+{
+	struct agi_why why = {""};
+
+	assert_int_equal(agi_health_config_check(cfg, &why), AGI_E_INVALID);
+	if (!strstr(why.text, expect_text))
+		fail_msg("\"%s\" does not say \"%s\"", why.text, expect_text);
+}
+
+static void a_config_that_cannot_be_run_is_refused(void **state)
+{
+	char longer[400];
+
+	(void)state;
+	memset(longer, 'x', sizeof longer - 1);
+	longer[sizeof longer - 1] = '\0';
+	assert_int_equal(agi_health_config_check(AGI_STR(""), NULL), AGI_OK);
+	assert_int_equal(agi_health_config_check(config("tcp", 300, 0, ""), NULL), AGI_OK);
+	assert_refused(AGI_STR("\x0a\x05tcp"), "cut short");
+	assert_refused(config("ping", 0, 0, ""), "kind \"ping\": expected \"tcp\", \"http\", \"grpc\" or \"none\"");
+	assert_refused(config("tcp", 50, 0, ""), "interval_ms 50: expected 100..3600000");
+	assert_refused(config("tcp", 3600001, 0, ""), "interval_ms");
+	assert_refused(config("tcp", 500, 501, ""), "timeout_ms 501: expected at most the interval, 500 ms");
+	assert_refused(config("http", 500, 0, "healthz"), "as in /healthz");
+	assert_refused(config("http", 500, 0, "/a b"), "printable");
+	assert_refused(config("http", 500, 0, "/a\r\nX: y"), "printable");
+	assert_refused(config("grpc", 500, 0, longer), "at most 255 bytes");
+}
+
+static void the_number_of_checks_is_bounded(void **state)
+{
+	struct world w;
+	struct agi_why why;
+	char address[32];
+
+	(void)state;
+	start(&w);
+	for (int i = 0; i < AGI_LOCAL_SERVICES_MAX; i++) {
+		snprintf(address, sizeof address, "127.0.0.1:%d", i + 1);
+		assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), agi_str_of(address),
+		                                       config("none", 0, 0, ""), NULL), AGI_OK);
+	}
+	assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), AGI_STR("127.0.0.1:9999"), AGI_STR(""), &why),
+	                 AGI_E_FULL);
+	assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), AGI_STR("nonsense"), AGI_STR(""), &why),
+	                 AGI_E_FULL);
+	agi_health_checks_remove(w.checks, AGI_STR("svc"), AGI_STR("127.0.0.1:1"));
+	assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), AGI_STR("nonsense"), AGI_STR(""), &why),
+	                 AGI_E_INVALID);
+	assert_non_null(strstr(why.text, "node1:5000"));
+	stop(&w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_service_that_comes_and_goes_is_seen),
+	    cmocka_unit_test(an_http_service_must_answer_2xx),
+	    cmocka_unit_test(a_grpc_service_must_say_serving),
+	    cmocka_unit_test(a_service_that_accepts_and_is_silent_is_unhealthy),
+	    cmocka_unit_test(kind_none_is_healthy_and_asks_nobody),
+	    cmocka_unit_test(a_removed_check_is_silent_also_from_its_own_callback),
+	    cmocka_unit_test(names_are_resolved),
+	    cmocka_unit_test(a_config_that_cannot_be_run_is_refused),
+	    cmocka_unit_test(the_number_of_checks_is_bounded),
+	};
+
+	return cmocka_run_group_tests_name("health_check", tests, NULL, NULL);
+}
