@@ -85,16 +85,15 @@ static void free_dial(struct agi_dial *d)
 	free(d);
 }
 
-static void finish(struct agi_dial *d, int fd, const struct agi_addr *addr)
+/* t NULL: d->why says why. */
+static void finish(struct agi_dial *d, struct agi_transport *t)
 {
 	agi_dial_fn *fn = d->fn;
 	void *arg = d->arg;
 	struct agi_why why = d->why;
-	struct agi_addr at = addr ? *addr : (struct agi_addr){0};
 
-	d->fd = -1;
 	free_dial(d);
-	fn(arg, fd, &at, &why);
+	fn(arg, t, &why);
 }
 
 /* --- connecting ------------------------------------------------------------------------------------------- */
@@ -117,6 +116,7 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 {
 	struct agi_dial *d = arg;
 	const struct agi_addr *a = &d->addrs[d->next - 1];
+	struct agi_transport *t;
 	int error = 0;
 	socklen_t n = sizeof error;
 
@@ -127,9 +127,11 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 		fail_address(d, a, error);
 		return;
 	}
-	event_free(d->connected);
-	d->connected = NULL;
-	finish(d, fd, a);
+	d->fd = -1;
+	t = agi_transport_tcp(fd, a);
+	if (!t)
+		(void)!agi_fail(&d->why, AGI_E_NOMEM, "out of memory");
+	finish(d, t);
 }
 
 static void try_next(struct agi_dial *d)
@@ -157,21 +159,18 @@ static void on_step(evutil_socket_t fd, short what, void *arg)
 	if (d->next < d->n)
 		try_next(d);
 	else
-		finish(d, -1, NULL);
+		finish(d, NULL);
 }
 
 static void on_limit(evutil_socket_t fd, short what, void *arg)
 {
 	struct agi_dial *d = arg;
-	int connecting = d->fd;
 
 	(void)fd;
 	(void)what;
 	(void)!agi_fail(&d->why, AGI_E_TIMEOUT, "%s:%u: %s", d->host, (unsigned)d->port,
-	                connecting >= 0 ? "no answer in time" : "the name was not resolved in time");
-	if (connecting >= 0)
-		close(connecting);
-	finish(d, -1, NULL);
+	                d->fd >= 0 ? "no answer in time" : "the name was not resolved in time");
+	finish(d, NULL);
 }
 
 /* --- resolving -------------------------------------------------------------------------------------------- */

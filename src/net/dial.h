@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Connecting to "host:port": resolves the name without blocking the loop (libevent's evdns: /etc/hosts, then the
- * name servers of /etc/resolv.conf), tries its addresses one after the other, and gives a connected,
- * non-blocking socket, all within one time limit. */
+ * name servers of /etc/resolv.conf), tries its addresses one after the other, and gives a connection, all
+ * within one time limit. */
 #ifndef AGI_NET_DIAL_H
 #define AGI_NET_DIAL_H
 
-#include "base/addr.h"
-#include "base/err.h"
+#include "net/transport.h"
 
 struct event_base;
 struct agi_dial;
 
 enum { AGI_DIAL_ADDRESSES_MAX = 8 /* addresses of a name that are tried */ };
 
-/* fd: the caller's from here on; -1 on failure, with why ("127.0.0.1:50060: Connection refused"). */
-typedef void agi_dial_fn(void *arg, int fd, const struct agi_addr *addr, const struct agi_why *why);
+/* t: the caller's from here on; NULL on failure, with why ("127.0.0.1:50060: Connection refused"). */
+typedef void agi_dial_fn(void *arg, struct agi_transport *t, const struct agi_why *why);
 
 /* INVALID + why unless target is HOST:PORT with a name, an IPv4 address or [IPv6]. */
 AGI_MUST_USE enum agi_err agi_dial_check(struct agi_str target, struct agi_why *why);

@@ -18,6 +18,7 @@
 #include "base/str.h"
 
 struct event_base;
+struct agi_transport;
 
 /* --- server ---------------------------------------------------------------------------------- */
 struct agi_grpc_server;
@@ -52,7 +53,9 @@ void agi_grpc_server_observe(struct agi_grpc_server *s, agi_grpc_observe_fn *fn,
 AGI_MUST_USE enum agi_err agi_grpc_server_add(struct agi_grpc_server *s,
                                               const ProtobufCServiceDescriptor *desc,
                                               const struct agi_grpc_method *methods, size_t n, void *ctx);
-/* Takes a connected, non-blocking socket (nothing consumed). */
+/* Takes a connection (nothing consumed). */
+void agi_grpc_server_take(struct agi_grpc_server *s, struct agi_transport *t);
+/* The same with a plain, connected, non-blocking TCP socket. */
 void agi_grpc_server_accept(struct agi_grpc_server *s, int fd, const struct agi_addr *remote);
 /* GOAWAY on every connection; refuses new ones; existing calls may end. */
 void agi_grpc_server_drain(struct agi_grpc_server *s);

@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/limits.h"
 #include "net/grpc_client.h"
@@ -96,7 +95,8 @@ static void after_read(void *ctx)
 
 static const struct agi_h2_ops ops = {.after_read = after_read, .on_closed = on_closed};
 
-static enum agi_err start_session(struct agi_grpc_client_conn *conn, int fd)
+/* Takes t. */
+static enum agi_err start_session(struct agi_grpc_client_conn *conn, struct agi_transport *t)
 {
 	struct agi_grpc_channel *ch = conn->ch;
 	const nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
@@ -104,31 +104,31 @@ static enum agi_err start_session(struct agi_grpc_client_conn *conn, int fd)
 	nghttp2_session *session;
 
 	if (nghttp2_session_client_new2(&session, ch->callbacks, conn, ch->option) != 0) {
-		close(fd);
+		agi_transport_close(t);
 		return AGI_E_NOMEM;
 	}
 	if (nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof *settings) ||
 	    nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, AGI_H2_CONN_WINDOW)) {
 		nghttp2_session_del(session);
-		close(fd);
+		agi_transport_close(t);
 		return AGI_E_NOMEM;
 	}
-	return agi_h2_open(&conn->h2, &ch->loop, fd, session, &ops, conn);
+	return agi_h2_open(&conn->h2, &ch->loop, t, session, &ops, conn);
 }
 
-static enum agi_err connected(struct agi_grpc_channel *ch, int fd)
+/* Takes t. */
+static enum agi_err connected(struct agi_grpc_channel *ch, struct agi_transport *t)
 {
 	struct agi_grpc_client_conn *conn = calloc(1, sizeof *conn);
 
 	if (!conn) {
-		close(fd);
+		agi_transport_close(t);
 		return AGI_E_NOMEM;
 	}
 	conn->ch = ch;
-	conn->h2.fd = -1;
 	TAILQ_INIT(&conn->calls);
 	LIST_INSERT_HEAD(&ch->conns, conn, link);
-	if (start_session(conn, fd)) {
+	if (start_session(conn, t)) {
 		end_conn(conn, "out of memory");
 		return AGI_E_NOMEM;
 	}
@@ -156,18 +156,17 @@ static void back_off(struct agi_grpc_channel *ch)
 	fail_waiting(ch);
 }
 
-static void on_dialled(void *arg, int fd, const struct agi_addr *addr, const struct agi_why *why)
+static void on_dialled(void *arg, struct agi_transport *t, const struct agi_why *why)
 {
 	struct agi_grpc_channel *ch = arg;
 
-	(void)addr;
 	ch->dial = NULL;
 	ch->why = *why;
-	if (fd >= 0 && connected(ch, fd) == AGI_OK) {
+	if (t && connected(ch, t) == AGI_OK) {
 		agi_grpc_channel_push(ch);
 		return;
 	}
-	if (fd >= 0)
+	if (t)
 		(void)!agi_fail(&ch->why, AGI_E_NOMEM, "out of memory");
 	back_off(ch);
 }

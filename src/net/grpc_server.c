@@ -3,7 +3,6 @@
 
 #include <assert.h>
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "base/limits.h"
 
@@ -227,7 +226,8 @@ static void after_read(void *ctx)
 
 static const struct agi_h2_ops ops = {.after_read = after_read, .on_closed = on_closed};
 
-static enum agi_err start_session(struct agi_grpc_conn *c, int fd)
+/* Takes t. */
+static enum agi_err start_session(struct agi_grpc_conn *c, struct agi_transport *t)
 {
 	struct agi_grpc_server *s = c->server;
 	const nghttp2_settings_entry settings[] = {
@@ -237,37 +237,44 @@ static enum agi_err start_session(struct agi_grpc_conn *c, int fd)
 	nghttp2_session *session;
 
 	if (nghttp2_session_server_new2(&session, s->callbacks, c, s->option) != 0) {
-		close(fd);
+		agi_transport_close(t);
 		return AGI_E_NOMEM;
 	}
 	if (nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof *settings) ||
 	    nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, AGI_H2_CONN_WINDOW)) {
 		nghttp2_session_del(session);
-		close(fd);
+		agi_transport_close(t);
 		return AGI_E_NOMEM;
 	}
-	return agi_h2_open(&c->h2, &s->loop, fd, session, &ops, c);
+	return agi_h2_open(&c->h2, &s->loop, t, session, &ops, c);
 }
 
 void agi_grpc_server_accept(struct agi_grpc_server *s, int fd, const struct agi_addr *remote)
+{
+	struct agi_transport *t = agi_transport_tcp(fd, remote);
+
+	if (t)
+		agi_grpc_server_take(s, t);
+}
+
+void agi_grpc_server_take(struct agi_grpc_server *s, struct agi_transport *t)
 {
 	struct agi_grpc_conn *c = NULL;
 
 	if (!s->is_draining && s->n_conns < s->cfg.connections_max)
 		c = calloc(1, sizeof *c);
 	if (!c) {
-		close(fd);
+		agi_transport_close(t);
 		return;
 	}
 	c->server = s;
-	c->remote = *remote;
+	c->remote = agi_transport_peer(t)->addr;
 	c->opened_us = agi_h2_now_us();
-	c->h2.fd = -1;
 	LIST_INIT(&c->calls);
 	TAILQ_INIT(&c->ready);
 	LIST_INSERT_HEAD(&s->conns, c, link);
 	s->n_conns++;
-	if (start_session(c, fd))
+	if (start_session(c, t))
 		free_conn(c);
 }
 

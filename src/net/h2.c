@@ -5,9 +5,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "net/sock.h"
 
@@ -58,19 +56,19 @@ static void closed(struct agi_h2 *h, enum agi_err e, const char *what)
 
 void agi_h2_close(struct agi_h2 *h)
 {
-	if (h->fd < 0)
+	if (!h->transport)
 		return;
 	event_del(&h->rd);
 	event_del(&h->wr);
 	if (h->is_dirty)
 		LIST_REMOVE(h, dirty_link);
 	nghttp2_session_del(h->session);
-	close(h->fd);
+	agi_transport_close(h->transport);
 	free(h->unsent);
 	h->session = NULL;
 	h->unsent = NULL;
 	h->is_dirty = false;
-	h->fd = -1;
+	h->transport = NULL;
 }
 
 /* --- writing ------------------------------------------------------------------------------------------ */
@@ -81,10 +79,8 @@ static enum sent send_bytes(struct agi_h2 *h, const uint8_t *p, size_t n, size_t
 {
 	*done = 0;
 	while (*done < n) {
-		ssize_t r = send(h->fd, p + *done, n - *done, MSG_NOSIGNAL);
+		ssize_t r = agi_transport_write(h->transport, p + *done, n - *done);
 
-		if (r < 0 && errno == EINTR)
-			continue;
 		if (r < 0)
 			return errno == EAGAIN || errno == EWOULDBLOCK ? SENT_SOME : SENT_FAILED;
 		*done += (size_t)r;
@@ -161,7 +157,7 @@ static void update_events(struct agi_h2 *h)
 {
 	bool pause = h->unsent && h->is_full;
 
-	if (h->unsent && !event_pending(&h->wr, EV_WRITE, NULL))
+	if ((h->unsent || agi_transport_wants_write(h->transport)) && !event_pending(&h->wr, EV_WRITE, NULL))
 		event_add(&h->wr, NULL);
 	if (pause != h->is_paused) {
 		h->is_paused = pause;
@@ -202,7 +198,7 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
 
 void agi_h2_wake(struct agi_h2 *h)
 {
-	if (h->is_dirty || h->is_reading || h->fd < 0)
+	if (h->is_dirty || h->is_reading || !h->transport)
 		return;
 	if (LIST_EMPTY(&h->loop->dirty))
 		event_active(h->loop->flush, EV_TIMEOUT, 0);
@@ -212,9 +208,13 @@ void agi_h2_wake(struct agi_h2 *h)
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
+	struct agi_h2 *h = arg;
+
 	(void)fd;
 	(void)what;
-	flush(arg);
+	if (agi_transport_wants_write(h->transport))
+		event_active(&h->rd, EV_READ, 0);
+	flush(h);
 }
 
 /* --- reading ------------------------------------------------------------------------------------------ */
@@ -223,26 +223,33 @@ static const char *read_error(ssize_t n)
 	return n == 0 ? "connection closed by the peer" : strerror(errno);
 }
 
-/* Feeds nghttp2 with what has come; NULL, or why the connection is over. */
+/* Feeds nghttp2 with up to max bytes; NULL, or why the connection is over. *is_all: that was all for now. */
+static const char *read_once(struct agi_h2 *h, size_t max, bool *is_all)
+{
+	ssize_t n = agi_transport_read(h->transport, h->loop->in, max), r;
+
+	*is_all = n < (ssize_t)max;
+	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		return NULL;
+	if (n <= 0)
+		return read_error(n);
+	h->last_in_us = agi_h2_now_us();
+	r = nghttp2_session_mem_recv(h->session, h->loop->in, (size_t)n);
+	return r < 0 ? nghttp2_strerror((int)r) : NULL;
+}
+
 static const char *read_session(struct agi_h2 *h)
 {
-	for (int i = 0; i < AGI_H2_READS_PER_TURN; i++) {
-		ssize_t n = recv(h->fd, h->loop->in, AGI_H2_IN_BYTES, 0), r;
+	const char *error = NULL;
+	bool is_all = false;
+	size_t pending;
 
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
-			return NULL;
-		if (n <= 0)
-			return read_error(n);
-		h->last_in_us = agi_h2_now_us();
-		r = nghttp2_session_mem_recv(h->session, h->loop->in, (size_t)n);
-		if (r < 0)
-			return nghttp2_strerror((int)r);
-		if (n < AGI_H2_IN_BYTES)
-			return NULL;
-	}
-	return NULL;
+	for (int i = 0; i < AGI_H2_READS_PER_TURN && !is_all && !error; i++)
+		error = read_once(h, AGI_H2_IN_BYTES, &is_all);
+	pending = agi_transport_pending(h->transport); /* of these the socket will not tell */
+	if (!error && !is_all && pending)
+		error = read_once(h, pending < AGI_H2_IN_BYTES ? pending : AGI_H2_IN_BYTES, &is_all);
+	return error;
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)
@@ -264,18 +271,21 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 	flush(h);
 }
 
-enum agi_err agi_h2_open(struct agi_h2 *h, struct agi_h2_loop *loop, int fd, nghttp2_session *session,
-                         const struct agi_h2_ops *ops, void *ctx)
+enum agi_err agi_h2_open(struct agi_h2 *h, struct agi_h2_loop *loop, struct agi_transport *transport,
+                         nghttp2_session *session, const struct agi_h2_ops *ops, void *ctx)
 {
 	uint64_t now = agi_h2_now_us();
+	int fd = agi_transport_fd(transport);
 
-	*h = (struct agi_h2){.loop = loop, .ops = ops, .ctx = ctx, .session = session, .fd = fd,
+	*h = (struct agi_h2){.loop = loop, .ops = ops, .ctx = ctx, .session = session, .transport = transport,
 	                     .last_in_us = now, .last_out_us = now};
 	agi_sock_no_delay(fd);
 	if (event_assign(&h->rd, loop->base, fd, EV_READ | EV_PERSIST, on_readable, h) != 0 ||
 	    event_assign(&h->wr, loop->base, fd, EV_WRITE, on_writable, h) != 0 ||
 	    event_add(&h->rd, NULL) != 0)
 		return AGI_E_NOMEM;
+	if (agi_transport_pending(transport))
+		event_active(&h->rd, EV_READ, 0);
 	agi_h2_wake(h);
 	return AGI_OK;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One HTTP/2 connection: a non-blocking socket and an nghttp2 session, driven by libevent. Server and client
+ * One HTTP/2 connection: a transport and an nghttp2 session, driven by libevent. Server and client
  * sit on it; streams and what they mean are theirs.
  *
  * Reading goes straight from the socket into nghttp2, writing collects what nghttp2 has to say and hands it to
@@ -17,7 +17,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include "base/err.h"
+#include "net/transport.h"
 
 enum {
 	AGI_H2_IN_BYTES = 64 << 10,        /* read at once */
@@ -48,7 +48,7 @@ struct agi_h2 {
 	const struct agi_h2_ops *ops;
 	void *ctx;
 	nghttp2_session *session;
-	int fd;
+	struct agi_transport *transport; /* NULL before _open and after _close */
 	struct event rd, wr;
 	LIST_ENTRY(agi_h2) dirty_link;
 	uint8_t *unsent; /* NULL: the kernel has taken everything */
@@ -59,12 +59,13 @@ struct agi_h2 {
 	uint64_t last_out_us;  /* the last byte the kernel took */
 };
 
-/* Takes fd and session (both are closed by agi_h2_close, also when this fails). */
-AGI_MUST_USE enum agi_err agi_h2_open(struct agi_h2 *h, struct agi_h2_loop *loop, int fd,
-                                      nghttp2_session *session, const struct agi_h2_ops *ops, void *ctx);
+/* Takes transport and session (both are closed by agi_h2_close, also when this fails). */
+AGI_MUST_USE enum agi_err agi_h2_open(struct agi_h2 *h, struct agi_h2_loop *loop,
+                                      struct agi_transport *transport, nghttp2_session *session,
+                                      const struct agi_h2_ops *ops, void *ctx);
 /* Something may be there to send: it goes out in this turn of the loop. Cheap, any number of times. */
 void agi_h2_wake(struct agi_h2 *h);
-/* Frees session, socket and buffers. Streams get no callback. Not from inside nghttp2 callbacks. */
+/* Frees session, transport and buffers. Streams get no callback. Not from inside nghttp2 callbacks. */
 void agi_h2_close(struct agi_h2 *h);
 
 uint64_t agi_h2_now_us(void); /* CLOCK_MONOTONIC */

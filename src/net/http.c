@@ -6,18 +6,17 @@
 #include <event2/event_struct.h>
 #include <stdlib.h>
 #include <sys/queue.h>
-#include <sys/socket.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "net/http_request.h"
 #include "net/sock.h"
+#include "net/transport.h"
 
-enum { REQUEST_S = 10, IDLE_S = 75, LINGER_S = 2 };
+enum { REQUEST_S = 10, IDLE_S = 75, LINGER_S = 2, READ_BYTES = 4096 };
 
 struct conn {
 	struct agi_http *http;
-	int fd;
+	struct agi_transport *transport;
 	struct event rd, wr, timer;
 	struct agi_buf in, out;
 	size_t out_sent;
@@ -40,7 +39,7 @@ static void close_conn(struct conn *c)
 	event_del(&c->rd);
 	event_del(&c->wr);
 	event_del(&c->timer);
-	close(c->fd);
+	agi_transport_close(c->transport);
 	agi_buf_free(&c->in);
 	agi_buf_free(&c->out);
 	LIST_REMOVE(c, link);
@@ -53,6 +52,13 @@ static void set_timer(struct conn *c, int seconds)
 	const struct timeval tv = {seconds, 0};
 
 	event_add(&c->timer, &tv);
+}
+
+static void want_read(struct conn *c)
+{
+	event_add(&c->rd, NULL);
+	if (agi_transport_pending(c->transport)) /* the socket will not tell */
+		event_active(&c->rd, EV_READ, 0);
 }
 
 /* --- answers ------------------------------------------------------------------------------------------- */
@@ -143,16 +149,23 @@ static void serve(struct conn *c)
 static void on_readable(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *c = arg;
-	uint8_t *to = agi_buf_reserve(&c->in, 4096);
-	ssize_t n = to ? recv(fd, to, 4096, 0) : -1;
+	uint8_t *to = agi_buf_reserve(&c->in, READ_BYTES);
+	size_t pending = agi_transport_pending(c->transport); /* first, so that it comes to an end */
+	ssize_t n = to ? agi_transport_read(c->transport, to, pending && pending < READ_BYTES ? pending : READ_BYTES)
+	               : -1;
 
+	(void)fd;
 	(void)what;
-	if (n < 0 && to && (errno == EAGAIN || errno == EINTR))
+	if (n < 0 && to && errno == EAGAIN) {
+		if (agi_transport_wants_write(c->transport))
+			event_add(&c->wr, NULL);
 		return;
+	}
 	if (n <= 0) {
 		close_conn(c);
 		return;
 	}
+	want_read(c);
 	if (c->is_lingering)
 		return;
 	if (c->in.n == 0) /* the first byte of a request: its time runs, whatever was pending */
@@ -165,25 +178,32 @@ static void answered(struct conn *c)
 {
 	if (c->is_closing) { /* close() with bytes unread would reset the connection, and the answer be lost */
 		c->is_lingering = true;
-		(void)shutdown(c->fd, SHUT_WR);
+		agi_transport_shutdown(c->transport);
 		set_timer(c, LINGER_S);
-		event_add(&c->rd, NULL);
+		want_read(c);
 		return;
 	}
 	agi_buf_reset(&c->out);
 	c->out_sent = 0;
 	event_del(&c->timer);
-	event_add(&c->rd, NULL);
+	want_read(c);
 	serve(c);
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *c = arg;
-	ssize_t n = c->out.err ? -1 : send(fd, c->out.p + c->out_sent, c->out.n - c->out_sent, MSG_NOSIGNAL);
+	size_t left = c->out.n - c->out_sent;
+	ssize_t n;
 
+	(void)fd;
 	(void)what;
-	if (n < 0 && !c->out.err && (errno == EAGAIN || errno == EINTR)) {
+	if (agi_transport_wants_write(c->transport)) { /* it was reading that waited */
+		event_active(&c->rd, EV_READ, 0);
+		return;
+	}
+	n = c->out.err ? -1 : agi_transport_write(c->transport, c->out.p + c->out_sent, left);
+	if (n < 0 && !c->out.err && errno == EAGAIN) {
 		event_add(&c->wr, NULL);
 		return;
 	}
@@ -234,16 +254,24 @@ void agi_http_free(struct agi_http *h)
 
 void agi_http_accept(struct agi_http *h, int fd, const struct agi_addr *remote)
 {
-	struct conn *c = h->n_conns < AGI_HTTP_CONNS_MAX ? calloc(1, sizeof *c) : NULL;
+	struct agi_transport *t = agi_transport_tcp(fd, remote);
 
-	(void)remote;
+	if (t)
+		agi_http_take(h, t);
+}
+
+void agi_http_take(struct agi_http *h, struct agi_transport *t)
+{
+	struct conn *c = h->n_conns < AGI_HTTP_CONNS_MAX ? calloc(1, sizeof *c) : NULL;
+	int fd = agi_transport_fd(t);
+
 	if (!c) {
-		close(fd);
+		agi_transport_close(t);
 		return;
 	}
 	c->http = h;
-	c->fd = fd;
-	agi_buf_init(&c->in, AGI_HTTP_HEAD_MAX + 4096);
+	c->transport = t;
+	agi_buf_init(&c->in, AGI_HTTP_HEAD_MAX + READ_BYTES);
 	agi_buf_init(&c->out, 0);
 	agi_sock_no_delay(fd);
 	event_assign(&c->rd, h->base, fd, EV_READ | EV_PERSIST, on_readable, c);
@@ -252,6 +280,5 @@ void agi_http_accept(struct agi_http *h, int fd, const struct agi_addr *remote)
 	LIST_INSERT_HEAD(&h->conns, c, link);
 	h->n_conns++;
 	set_timer(c, REQUEST_S);
-	if (event_add(&c->rd, NULL) != 0)
-		close_conn(c);
+	want_read(c);
 }

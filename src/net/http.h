@@ -13,6 +13,7 @@
 
 struct event_base;
 struct agi_http;
+struct agi_transport;
 
 enum { AGI_HTTP_CONNS_MAX = 256 /* above, a new connection is closed at once */ };
 
@@ -25,7 +26,9 @@ AGI_MUST_USE enum agi_err agi_http_new(struct event_base *base, agi_http_fn *fn,
                                        struct agi_http **out);
 /* Closes every connection. NULL is allowed; not from inside fn. */
 void agi_http_free(struct agi_http *h);
-/* Takes a connected, non-blocking socket (nothing consumed). */
+/* Takes a connection (nothing consumed). */
+void agi_http_take(struct agi_http *h, struct agi_transport *t);
+/* The same with a plain, connected, non-blocking TCP socket. */
 void agi_http_accept(struct agi_http *h, int fd, const struct agi_addr *remote);
 
 #endif

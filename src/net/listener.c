@@ -112,6 +112,7 @@ static void hand_over(struct pending *p, enum agi_wire wire)
 {
 	struct agi_listener *l = p->l;
 	struct agi_addr remote = p->remote;
+	struct agi_transport *t;
 	int fd;
 
 	if (wire == AGI_WIRE_COUNT || !l->cfg.on_wire[wire]) {
@@ -119,9 +120,14 @@ static void hand_over(struct pending *p, enum agi_wire wire)
 		return;
 	}
 	fd = pending_remove(p);
-	l->stats.accepted[wire]++;
 	set_low_water(fd, 1);
-	l->cfg.on_wire[wire](l->cfg.ctx, fd, &remote);
+	t = agi_transport_tcp(fd, &remote);
+	if (!t) {
+		l->stats.crowded++;
+		return;
+	}
+	l->stats.accepted[wire]++;
+	l->cfg.on_wire[wire](l->cfg.ctx, t);
 }
 
 static void sniff_cb(evutil_socket_t fd, short what, void *arg)

@@ -5,15 +5,15 @@
 #ifndef AGI_NET_LISTENER_H
 #define AGI_NET_LISTENER_H
 
-#include "base/addr.h"
+#include "net/transport.h"
 
 struct event_base;
 struct agi_listener;
 
 enum agi_wire { AGI_WIRE_GRPC, AGI_WIRE_HTTP, AGI_WIRE_TLS, AGI_WIRE_LINK, AGI_WIRE_COUNT };
 
-/* Takes the fd (non-blocking, nothing consumed). */
-typedef void agi_accept_fn(void *ctx, int fd, const struct agi_addr *remote);
+/* Takes the connection (nothing consumed). */
+typedef void agi_accept_fn(void *ctx, struct agi_transport *t);
 
 struct agi_listener_cfg {
 	struct agi_addr addr;

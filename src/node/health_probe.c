@@ -145,11 +145,12 @@ static void ask_http(struct agi_health_probe *p, int fd)
 		finish(p, false, "out of memory");
 }
 
-static void on_dialled(void *arg, int fd, const struct agi_addr *addr, const struct agi_why *why)
+static void on_dialled(void *arg, struct agi_transport *t, const struct agi_why *why)
 {
 	struct agi_health_probe *p = arg;
+	struct agi_addr remote;
+	int fd = t ? agi_transport_release(t, &remote) : -1;
 
-	(void)addr;
 	p->dial = NULL;
 	if (fd >= 0 && p->config.kind == AGI_HEALTH_HTTP) {
 		ask_http(p, fd);

@@ -61,19 +61,23 @@ struct agi_node {
 };
 
 /* --- connections of the overlay port ------------------------------------------------------------------ */
-static void on_grpc(void *ctx, int fd, const struct agi_addr *remote)
+static void on_grpc(void *ctx, struct agi_transport *t)
 {
-	agi_grpc_server_accept(((struct agi_node *)ctx)->server, fd, remote);
+	agi_grpc_server_take(((struct agi_node *)ctx)->server, t);
 }
 
-static void on_http(void *ctx, int fd, const struct agi_addr *remote)
+static void on_http(void *ctx, struct agi_transport *t)
 {
-	agi_http_accept(((struct agi_node *)ctx)->http, fd, remote);
+	agi_http_take(((struct agi_node *)ctx)->http, t);
 }
 
-static void on_link(void *ctx, int fd, const struct agi_addr *remote)
+static void on_link(void *ctx, struct agi_transport *t)
 {
-	agi_links_accept(((struct agi_node *)ctx)->links, fd, remote);
+	struct agi_addr remote;
+	int fd = agi_transport_release(t, &remote);
+
+	if (fd >= 0)
+		agi_links_accept(((struct agi_node *)ctx)->links, fd, &remote);
 }
 
 /* --- messages of peers --------------------------------------------------------------------------------- */

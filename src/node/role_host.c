@@ -2,7 +2,6 @@
 #include "node/role_host.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 #include "net/listener.h"
 #include "node/svc.h"
@@ -37,24 +36,24 @@ const struct agi_role_def *agi_role_def_of(const char *name)
 	return NULL;
 }
 
-static void on_grpc(void *ctx, int fd, const struct agi_addr *remote)
+static void on_grpc(void *ctx, struct agi_transport *t)
 {
 	struct agi_role_host *h = ctx;
 
 	if (h->server)
-		agi_grpc_server_accept(h->server, fd, remote);
+		agi_grpc_server_take(h->server, t);
 	else
-		close(fd);
+		agi_transport_close(t);
 }
 
-static void on_http(void *ctx, int fd, const struct agi_addr *remote)
+static void on_http(void *ctx, struct agi_transport *t)
 {
 	struct agi_role_host *h = ctx;
 
 	if (h->hooks.http)
-		agi_http_accept(h->hooks.http, fd, remote);
+		agi_http_take(h->hooks.http, t);
 	else
-		close(fd);
+		agi_transport_close(t);
 }
 
 static bool health_of(void *ctx)

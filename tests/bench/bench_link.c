@@ -76,11 +76,13 @@ static void on_down(void *ctx, const struct agi_id *peer, const struct agi_addr 
 	exit(1);
 }
 
-static void on_link(void *ctx, int fd, const struct agi_addr *remote)
+static void on_link(void *ctx, struct agi_transport *t)
 {
 	struct node *n = ctx;
+	struct agi_addr remote;
+	int fd = agi_transport_release(t, &remote);
 
-	agi_links_accept(n->links, fd, remote);
+	agi_links_accept(n->links, fd, &remote);
 }
 
 static void node_start(struct node *n, uint8_t first)

@@ -72,12 +72,14 @@ static void on_down(void *ctx, const struct agi_id *peer, const struct agi_addr 
 	n->down_why = *why;
 }
 
-static void on_link(void *ctx, int fd, const struct agi_addr *remote)
+static void on_link(void *ctx, struct agi_transport *t)
 {
 	struct node *n = ctx;
+	struct agi_addr remote;
+	int fd = agi_transport_release(t, &remote);
 
 	if (n->links)
-		agi_links_accept(n->links, fd, remote);
+		agi_links_accept(n->links, fd, &remote);
 	else
 		close(fd);
 }

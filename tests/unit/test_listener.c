@@ -19,14 +19,13 @@ struct fixture {
 	struct agi_addr last_remote;
 };
 
-static void on_any(void *ctx, int fd, const struct agi_addr *remote)
+static void on_any(void *ctx, struct agi_transport *t)
 {
 	struct fixture *f = ctx;
 
 	if (f->last_fd >= 0)
 		close(f->last_fd);
-	f->last_fd = fd;
-	f->last_remote = *remote;
+	f->last_fd = agi_transport_release(t, &f->last_remote);
 }
 
 static void start(struct fixture *f, uint32_t pending_max, uint32_t timeout_ms)

@@ -40,9 +40,9 @@ struct world {
 };
 
 /* --- two hosts ---------------------------------------------------------------------------------------- */
-static void on_grpc(void *ctx, int fd, const struct agi_addr *remote)
+static void on_grpc(void *ctx, struct agi_transport *t)
 {
-	agi_grpc_server_accept(((struct host *)ctx)->server, fd, remote);
+	agi_grpc_server_take(((struct host *)ctx)->server, t);
 }
 
 static enum agi_err on_send(void *ctx, const struct agi_peer *to, struct agi_str envelope)
