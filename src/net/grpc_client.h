@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Inside the gRPC client: shared by grpc_channel.c (connections) and grpc_client_call.c (one call's life).
+ * Inside the gRPC client: shared by grpc_channel.c (connections) and grpc_client_call.c (one call's
+ * life).
  *
  *   unary ──► WAITING ──connected──► OPEN ──stream closed──► DONE ──callback──► freed
  *                │ ▲                  │
@@ -16,10 +17,10 @@
 enum {
 	AGI_GRPC_CLIENT_CALLS_MAX = 65536, /* open calls of a channel */
 	AGI_GRPC_CONNECT_MS = 5000,
-	AGI_GRPC_BACKOFF_MIN_MS = 100,     /* after a failed attempt; doubles ... */
-	AGI_GRPC_BACKOFF_MAX_MS = 1000,    /* ... up to here: callers have deadlines of seconds */
-	AGI_GRPC_CLIENT_QUIET_MS = 10000,  /* calls are open and nothing comes: PING */
-	AGI_GRPC_CLIENT_PING_MS = 5000     /* its answer; then the connection is given up */
+	AGI_GRPC_BACKOFF_MIN_MS = 100,    /* after a failed attempt; doubles ... */
+	AGI_GRPC_BACKOFF_MAX_MS = 1000,   /* ... up to here: callers have deadlines of seconds */
+	AGI_GRPC_CLIENT_QUIET_MS = 10000, /* calls are open and nothing comes: PING */
+	AGI_GRPC_CLIENT_PING_MS = 5000    /* its answer; then the connection is given up */
 };
 
 struct agi_grpc_client_conn;
@@ -71,29 +72,30 @@ struct agi_grpc_channel {
 	struct agi_grpc_client_conn *current; /* takes new calls; NULL when there is none */
 	LIST_HEAD(, agi_grpc_client_conn) conns;
 	struct agi_dial *dial;
-	uint64_t retry_at_us;  /* no attempt before */
+	uint64_t retry_at_us; /* no attempt before */
 	uint32_t backoff_ms;
-	struct agi_why why;    /* of the last failed attempt */
+	struct agi_why why; /* of the last failed attempt */
 	struct agi_grpc_client_calls waiting, done;
 	uint32_t n_calls;
 	struct event *deliver, *sweep;
-	uint32_t delivering;   /* callbacks under way, one inside the other */
-	bool is_closing;       /* freed as soon as they have returned */
+	uint32_t delivering; /* callbacks under way, one inside the other */
+	bool is_closing;     /* freed as soon as they have returned */
 };
 
-/* --- grpc_client_call.c -------------------------------------------------------------------------------------- */
+/* --- grpc_client_call.c ---------------------------------------------------------------------- */
 /* The call ends with this; its callback runs later in this turn. From any state but DONE. */
-void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status status, const char *fmt, ...)
-    AGI_PRINTF(3, 4);
+void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status status,
+			 const char *fmt, ...) AGI_PRINTF(3, 4);
 /* Opens a stream on the connection for a WAITING call. */
 void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_client_conn *conn);
-void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str name, struct agi_str value);
+void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str name,
+			    struct agi_str value);
 void agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str data);
 void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_code);
 /* Runs the callback of a DONE call (already off its list) and frees it. */
 void agi_grpc_client_deliver(struct agi_grpc_client_call *call);
 
-/* --- grpc_channel.c ------------------------------------------------------------------------------------------- */
+/* --- grpc_channel.c -------------------------------------------------------------------------- */
 /* Sends the WAITING calls, connecting first where needed. */
 void agi_grpc_channel_push(struct agi_grpc_channel *ch);
 

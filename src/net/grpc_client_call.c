@@ -6,7 +6,9 @@
 #include "base/limits.h"
 #include "net/grpc_client.h"
 
-/* --- ends --------------------------------------------------------------------------------------------------- */
+/* --- ends
+ * ---------------------------------------------------------------------------------------------------
+ */
 static void leave_list(struct agi_grpc_client_call *call)
 {
 	struct agi_grpc_channel *ch = call->ch;
@@ -32,14 +34,16 @@ static void settle(struct agi_grpc_client_call *call)
 	event_active(ch->deliver, EV_TIMEOUT, 0);
 }
 
-static void set_result(struct agi_grpc_client_call *call, enum agi_grpc_status status, const char *text)
+static void set_result(struct agi_grpc_client_call *call, enum agi_grpc_status status,
+		       const char *text)
 {
 	call->status = status;
 	agi_buf_reset(&call->message);
 	agi_buf_put_str(&call->message, agi_str_of(text));
 }
 
-void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status status, const char *fmt, ...)
+void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status status,
+			 const char *fmt, ...)
 {
 	char text[512];
 	va_list ap;
@@ -48,11 +52,13 @@ void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	set_result(call, status, text);
-	if (call->state == AGI_UNARY_OPEN) { /* the stream outlives the call only as far as nghttp2 goes */
+	if (call->state ==
+	    AGI_UNARY_OPEN) { /* the stream outlives the call only as far as nghttp2 goes */
 		nghttp2_session *session = call->conn->h2.session;
 
 		(void)nghttp2_session_set_stream_user_data(session, call->stream_id, NULL);
-		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, call->stream_id, NGHTTP2_CANCEL);
+		(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, call->stream_id,
+						NGHTTP2_CANCEL);
 		agi_h2_wake(&call->conn->h2);
 	}
 	settle(call);
@@ -82,11 +88,14 @@ void agi_grpc_client_deliver(struct agi_grpc_client_call *call)
 	free(call);
 }
 
-/* --- request ------------------------------------------------------------------------------------------------ */
-static ssize_t read_out(nghttp2_session *session, int32_t stream_id, uint8_t *to, size_t room, uint32_t *flags,
-                        nghttp2_data_source *source, void *user_data)
+/* --- request
+ * ------------------------------------------------------------------------------------------------
+ */
+static ssize_t read_out(nghttp2_session *session, int32_t stream_id, uint8_t *to, size_t room,
+			uint32_t *flags, nghttp2_data_source *source, void *user_data)
 {
-	struct agi_grpc_client_call *call = nghttp2_session_get_stream_user_data(session, stream_id);
+	struct agi_grpc_client_call *call =
+	    nghttp2_session_get_stream_user_data(session, stream_id);
 	size_t n;
 
 	(void)source;
@@ -105,7 +114,7 @@ static ssize_t read_out(nghttp2_session *session, int32_t stream_id, uint8_t *to
 static nghttp2_nv nv(const char *name, const char *value)
 {
 	return (nghttp2_nv){(uint8_t *)name, (uint8_t *)value, strlen(name), strlen(value),
-	                    NGHTTP2_NV_FLAG_NO_COPY_NAME};
+			    NGHTTP2_NV_FLAG_NO_COPY_NAME};
 }
 
 void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_client_conn *conn)
@@ -124,14 +133,16 @@ void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_cli
 	if (call->deadline_us) {
 		uint64_t now = agi_h2_now_us();
 
-		(void)agi_grpc_timeout_format(timeout, now < call->deadline_us ? call->deadline_us - now : 1);
+		(void)agi_grpc_timeout_format(
+		    timeout, now < call->deadline_us ? call->deadline_us - now : 1);
 		h[n++] = nv("grpc-timeout", timeout);
 	}
 	h[n++] = nv("content-type", "application/grpc");
 	h[n++] = nv("user-agent", "agihpc-node/" AGI_VERSION);
 	id = nghttp2_submit_request(conn->h2.session, NULL, h, n, &body, call);
 	if (id < 0) {
-		agi_grpc_client_end(call, AGI_GRPC_UNAVAILABLE, "cannot open a stream: %s", nghttp2_strerror(id));
+		agi_grpc_client_end(call, AGI_GRPC_UNAVAILABLE, "cannot open a stream: %s",
+				    nghttp2_strerror(id));
 		return;
 	}
 	TAILQ_REMOVE(&call->ch->waiting, call, link);
@@ -142,11 +153,15 @@ void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_cli
 	agi_h2_wake(&conn->h2);
 }
 
-/* --- answer --------------------------------------------------------------------------------------------------- */
-void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str name, struct agi_str value)
+/* --- answer
+ * ---------------------------------------------------------------------------------------------------
+ */
+void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str name,
+			    struct agi_str value)
 {
 	if (agi_str_eq(name, AGI_STR(":status")) && value.n == 3)
-		call->http_status = (value.p[0] - '0') * 100 + (value.p[1] - '0') * 10 + (value.p[2] - '0');
+		call->http_status =
+		    (value.p[0] - '0') * 100 + (value.p[1] - '0') * 10 + (value.p[2] - '0');
 	else if (agi_str_eq(name, AGI_STR("content-type")))
 		call->is_grpc = agi_grpc_is_content_type(value);
 	else if (agi_str_eq(name, AGI_STR("grpc-status"))) {
@@ -165,7 +180,8 @@ void agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str data
 	if (!call->is_grpc || data.n == 0)
 		return; /* an HTML page of some proxy, say */
 	if (call->is_whole) {
-		agi_grpc_client_end(call, AGI_GRPC_UNIMPLEMENTED, "more than one message answers a unary call");
+		agi_grpc_client_end(call, AGI_GRPC_UNIMPLEMENTED,
+				    "more than one message answers a unary call");
 		return;
 	}
 	switch (agi_grpc_reader_feed(&call->reader, &data, max)) {
@@ -175,14 +191,16 @@ void agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str data
 		call->is_whole = true;
 		if (data.n)
 			agi_grpc_client_end(call, AGI_GRPC_UNIMPLEMENTED,
-			                    "more than one message answers a unary call");
+					    "more than one message answers a unary call");
 		return;
 	case AGI_GRPC_READ_TOO_LARGE:
 		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED,
-		                    "Received message larger than max (%u vs. %u)", call->reader.message_bytes, max);
+				    "Received message larger than max (%u vs. %u)",
+				    call->reader.message_bytes, max);
 		return;
 	case AGI_GRPC_READ_COMPRESSED:
-		agi_grpc_client_end(call, AGI_GRPC_INTERNAL, "the answer is compressed, which was not asked for");
+		agi_grpc_client_end(call, AGI_GRPC_INTERNAL,
+				    "the answer is compressed, which was not asked for");
 		return;
 	case AGI_GRPC_READ_NOMEM:
 		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED, "out of memory");
@@ -214,20 +232,24 @@ void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_co
 		if (call->status == AGI_GRPC_OK && !call->is_whole)
 			set_result(call, AGI_GRPC_UNIMPLEMENTED, "no message answers a unary call");
 	} else if (call->http_status && call->http_status != 200) {
-		snprintf(text, sizeof text, "HTTP status %d instead of a gRPC answer", call->http_status);
+		snprintf(text, sizeof text, "HTTP status %d instead of a gRPC answer",
+			 call->http_status);
 		set_result(call, agi_grpc_status_of_http(call->http_status), text);
 	} else if (error_code != NGHTTP2_NO_ERROR) {
 		snprintf(text, sizeof text, "stream reset by the server: %s",
-		         nghttp2_http2_strerror(error_code));
+			 nghttp2_http2_strerror(error_code));
 		set_result(call, agi_grpc_status_of_h2(error_code), text);
 	} else {
-		set_result(call, AGI_GRPC_UNKNOWN, call->is_grpc ? "the answer has no grpc-status"
-		                                                 : "the answer is not application/grpc");
+		set_result(call, AGI_GRPC_UNKNOWN,
+			   call->is_grpc ? "the answer has no grpc-status"
+					 : "the answer is not application/grpc");
 	}
 	settle(call);
 }
 
-/* --- start ---------------------------------------------------------------------------------------------------- */
+/* --- start
+ * ----------------------------------------------------------------------------------------------------
+ */
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;
@@ -244,16 +266,17 @@ static void start_deadline(struct agi_grpc_client_call *call, uint32_t timeout_m
 	call->is_timed = event_add(&call->deadline, &tv) == 0;
 }
 
-enum agi_err agi_grpc_unary(struct agi_grpc_channel *ch, const char *path, const ProtobufCMessage *req,
-                            const ProtobufCMessageDescriptor *res_type, uint32_t timeout_ms,
-                            agi_grpc_done_fn *done, void *arg)
+enum agi_err agi_grpc_unary(struct agi_grpc_channel *ch, const char *path,
+			    const ProtobufCMessage *req, const ProtobufCMessageDescriptor *res_type,
+			    uint32_t timeout_ms, agi_grpc_done_fn *done, void *arg)
 {
 	struct agi_grpc_client_call *call = calloc(1, sizeof *call);
 	bool is_packed;
 
 	if (!call)
 		return AGI_E_NOMEM;
-	*call = (struct agi_grpc_client_call){.ch = ch, .res_type = res_type, .done = done, .arg = arg};
+	*call =
+	    (struct agi_grpc_client_call){.ch = ch, .res_type = res_type, .done = done, .arg = arg};
 	ch->n_calls++;
 	call->path = strdup(path);
 	is_packed = agi_grpc_put_message(&call->out, req);
@@ -261,9 +284,11 @@ enum agi_err agi_grpc_unary(struct agi_grpc_channel *ch, const char *path, const
 	if (timeout_ms)
 		start_deadline(call, timeout_ms);
 	if (!call->path || !is_packed)
-		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED, "the request is too large to send");
+		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED,
+				    "the request is too large to send");
 	else if (ch->n_calls > AGI_GRPC_CLIENT_CALLS_MAX)
-		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED, "too many calls are open on this channel");
+		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED,
+				    "too many calls are open on this channel");
 	else
 		agi_grpc_channel_push(ch);
 	return AGI_OK;

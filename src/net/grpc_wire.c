@@ -6,7 +6,7 @@
 
 #include "base/limits.h"
 
-/* --- timeouts --------------------------------------------------------------------------------------- */
+/* --- timeouts -------------------------------------------------------------------------------- */
 bool agi_grpc_timeout_parse(struct agi_str text, uint64_t *out_us)
 {
 	uint64_t v = 0;
@@ -61,7 +61,7 @@ size_t agi_grpc_timeout_format(char out[AGI_GRPC_TIMEOUT_TEXT], uint64_t us)
 	return (size_t)snprintf(out, AGI_GRPC_TIMEOUT_TEXT, "%u%c", (unsigned)v, units[i].letter);
 }
 
-/* --- grpc-message ------------------------------------------------------------------------------------- */
+/* --- grpc-message ---------------------------------------------------------------------------- */
 static const char hex_digits[] = "0123456789ABCDEF";
 
 void agi_grpc_percent_encode(struct agi_buf *out, struct agi_str text)
@@ -110,7 +110,7 @@ void agi_grpc_percent_decode(struct agi_buf *out, struct agi_str text)
 	}
 }
 
-/* --- statuses ------------------------------------------------------------------------------------------- */
+/* --- statuses -------------------------------------------------------------------------------- */
 enum agi_grpc_status agi_grpc_status_parse(struct agi_str text)
 {
 	unsigned v = 0;
@@ -170,7 +170,7 @@ bool agi_grpc_is_content_type(struct agi_str value)
 	       (value.n == grpc.n || value.p[grpc.n] == '+' || value.p[grpc.n] == ';');
 }
 
-/* --- messages ------------------------------------------------------------------------------------------- */
+/* --- messages -------------------------------------------------------------------------------- */
 bool agi_grpc_put_message(struct agi_buf *out, const ProtobufCMessage *m)
 {
 	size_t n = protobuf_c_message_get_packed_size(m);
@@ -195,11 +195,12 @@ static bool read_prefix(struct agi_grpc_reader *r, struct agi_str *in)
 	if (r->prefix_bytes < AGI_GRPC_PREFIX_BYTES)
 		return false;
 	r->message_bytes = (uint32_t)r->prefix[1] << 24 | (uint32_t)r->prefix[2] << 16 |
-	                   (uint32_t)r->prefix[3] << 8 | r->prefix[4];
+			   (uint32_t)r->prefix[3] << 8 | r->prefix[4];
 	return true;
 }
 
-enum agi_grpc_read agi_grpc_reader_feed(struct agi_grpc_reader *r, struct agi_str *in, uint32_t max_bytes)
+enum agi_grpc_read agi_grpc_reader_feed(struct agi_grpc_reader *r, struct agi_str *in,
+					uint32_t max_bytes)
 {
 	size_t take;
 

@@ -36,7 +36,8 @@ const char *agi_http_reason(int status)
 	}
 }
 
-/* The next line without its end (CRLF, or LF alone, which RFC 9112 2.2 permits). False when it is not whole. */
+/* The next line without its end (CRLF, or LF alone, which RFC 9112 2.2 permits). False when it is
+ * not whole. */
 static bool next_line(struct agi_str in, size_t *at, struct agi_str *line)
 {
 	const char *p = in.p + *at, *end = *at < in.n ? memchr(p, '\n', in.n - *at) : NULL;
@@ -58,14 +59,16 @@ static int hex(char c)
 	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-/* Percent-decodes; false for a malformed escape, a control character or a NUL. out has room for in and a NUL. */
+/* Percent-decodes; false for a malformed escape, a control character or a NUL. out has room for in
+ * and a NUL. */
 static bool decode_path(struct agi_str in, char *out)
 {
 	for (size_t i = 0; i < in.n; i++) {
 		int c = (uint8_t)in.p[i];
 
 		if (c == '%') {
-			int hi = in.n - i > 2 ? hex(in.p[i + 1]) : -1, lo = hi < 0 ? -1 : hex(in.p[i + 2]);
+			int hi = in.n - i > 2 ? hex(in.p[i + 1]) : -1,
+			    lo = hi < 0 ? -1 : hex(in.p[i + 2]);
 
 			if (lo < 0)
 				return false;
@@ -112,7 +115,8 @@ static bool read_target(struct agi_str t, struct agi_http_request *out)
 static bool is_token(struct agi_str s)
 {
 	for (size_t i = 0; i < s.n; i++)
-		if ((uint8_t)s.p[i] <= 0x20 || (uint8_t)s.p[i] >= 0x7f || strchr("\"(),/:;<=>?@[\\]{}", s.p[i]))
+		if ((uint8_t)s.p[i] <= 0x20 || (uint8_t)s.p[i] >= 0x7f ||
+		    strchr("\"(),/:;<=>?@[\\]{}", s.p[i]))
 			return false;
 	return s.n > 0;
 }
@@ -120,7 +124,8 @@ static bool is_token(struct agi_str s)
 /* METHOD SP target SP HTTP/1.x */
 static int read_request_line(struct agi_str line, struct agi_http_request *out)
 {
-	const char *a = memchr(line.p, ' ', line.n), *b = line.n ? memrchr(line.p, ' ', line.n) : NULL;
+	const char *a = memchr(line.p, ' ', line.n),
+		   *b = line.n ? memrchr(line.p, ' ', line.n) : NULL;
 	struct agi_str method, target, version;
 
 	if (!a || a == b || memchr(line.p, '\0', line.n))
@@ -128,7 +133,8 @@ static int read_request_line(struct agi_str line, struct agi_http_request *out)
 	method = (struct agi_str){line.p, (size_t)(a - line.p)};
 	target = (struct agi_str){a + 1, (size_t)(b - a - 1)};
 	version = (struct agi_str){b + 1, (size_t)(line.p + line.n - b - 1)};
-	if (!is_token(method) || memchr(target.p, ' ', target.n) || !agi_str_has_prefix(version, AGI_STR("HTTP/")))
+	if (!is_token(method) || memchr(target.p, ' ', target.n) ||
+	    !agi_str_has_prefix(version, AGI_STR("HTTP/")))
 		return 400;
 	if (version.n != 8 || !agi_str_has_prefix(version, AGI_STR("HTTP/1.")))
 		return 505;
@@ -187,7 +193,8 @@ static int read_header(struct agi_str line, struct agi_http_request *out, int *n
 	return READ_OK;
 }
 
-static int read_headers(struct agi_str in, size_t *at, struct agi_http_request *out, bool needs_host)
+static int read_headers(struct agi_str in, size_t *at, struct agi_http_request *out,
+			bool needs_host)
 {
 	size_t start = *at;
 	int n_hosts = 0, r = READ_OK;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Reading the head of one HTTP/1.x request (RFC 9112) out of a run of bytes. Pure; only what a server of GET and
- * HEAD needs. */
+ * Reading the head of one HTTP/1.x request (RFC 9112) out of a run of bytes. Pure; only what a
+ * server of GET and HEAD needs. */
 #ifndef AGI_NET_HTTP_REQUEST_H
 #define AGI_NET_HTTP_REQUEST_H
 
@@ -14,14 +14,14 @@ enum {
 
 struct agi_http_request {
 	bool is_head;
-	bool is_keep_alive;              /* the connection may go on after the answer */
-	char path[AGI_HTTP_LINE_MAX];    /* decoded, starts with '/', holds no NUL */
-	char query[AGI_HTTP_LINE_MAX];   /* as sent, without '?' */
+	bool is_keep_alive;            /* the connection may go on after the answer */
+	char path[AGI_HTTP_LINE_MAX];  /* decoded, starts with '/', holds no NUL */
+	char query[AGI_HTTP_LINE_MAX]; /* as sent, without '?' */
 };
 
-/* 0: the head is not whole yet, send more. 200: *out is filled and *used says how many bytes it took. Anything else
- * is the status to refuse with (400, 405, 413, 414, 431, 501, 505), after which the connection must close.
- * On any result but 200 *used is unchanged. */
+/* 0: the head is not whole yet, send more. 200: *out is filled and *used says how many bytes it
+ * took. Anything else is the status to refuse with (400, 405, 413, 414, 431, 501, 505), after which
+ * the connection must close. On any result but 200 *used is unchanged. */
 int agi_http_request_read(struct agi_str in, struct agi_http_request *out, size_t *used);
 const char *agi_http_reason(int status); /* "Not Found" */
 

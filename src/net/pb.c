@@ -5,8 +5,7 @@
 #include <stdlib.h>
 
 #include "net/grpc.h"
-
-enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_GROUP = 3, WIRE_GROUP_END = 4, WIRE_32 = 5 };
+#include "net/pb_scan.h"
 
 struct parse {
 	struct agi_pb_pool *pool; /* NULL: everything is malloc'ed */
@@ -14,19 +13,8 @@ struct parse {
 	size_t budget; /* bytes this message may still take */
 };
 
-struct span {
-	const uint8_t *p, *end;
-};
-
-/* One field as it lies on the wire. */
-struct wire_field {
-	uint32_t number;
-	uint8_t wire;
-	uint64_t v;        /* varint, 64 bit, 32 bit; WIRE_BYTES: the length */
-	struct span value; /* everything after the tag; for WIRE_BYTES with the length, for groups with the end */
-};
-
-/* --- errors ------------------------------------------------------------------------------------- */
+/* --- errors -------------------------------------------------------------------------------------
+ */
 static bool malformed(const struct parse *ps, const ProtobufCMessageDescriptor *d, const char *what)
 {
 	(void)!agi_fail(ps->why, AGI_E_MALFORMED, "%s: %s", d->name, what);
@@ -34,13 +22,14 @@ static bool malformed(const struct parse *ps, const ProtobufCMessageDescriptor *
 }
 
 static bool bad_field(const struct parse *ps, const ProtobufCMessageDescriptor *d,
-                      const ProtobufCFieldDescriptor *f, const char *what)
+		      const ProtobufCFieldDescriptor *f, const char *what)
 {
 	(void)!agi_fail(ps->why, AGI_E_MALFORMED, "%s.%s: %s", d->name, f->name, what);
 	return false;
 }
 
-/* --- memory ------------------------------------------------------------------------------------- */
+/* --- memory -------------------------------------------------------------------------------------
+ */
 static void *take(struct parse *ps, size_t n)
 {
 	void *p = NULL;
@@ -50,13 +39,14 @@ static void *take(struct parse *ps, size_t n)
 		p = ps->pool ? agi_pb_pool_alloc(ps->pool, n) : malloc(n ? n : 1);
 	}
 	if (!p)
-		(void)!agi_fail(ps->why, AGI_E_NOMEM, "unpacked message: more than %d bytes or out of memory",
-		                AGI_PB_UNPACKED_MAX);
+		(void)!agi_fail(ps->why, AGI_E_NOMEM,
+				"unpacked message: more than %d bytes or out of memory",
+				AGI_PB_UNPACKED_MAX);
 	return p;
 }
 
-/* Room for one more element in an array that grows by doubling: its capacity is the power of two that holds
- * its count, so nobody has to remember it. */
+/* Room for one more element in an array that grows by doubling: its capacity is the power of two
+ * that holds its count, so nobody has to remember it. */
 static bool grow(struct parse *ps, void **array, size_t count, size_t more, size_t element_bytes)
 {
 	size_t cap = count ? 4 : 0, want = count + more;
@@ -80,7 +70,7 @@ static bool grow(struct parse *ps, void **array, size_t count, size_t more, size
 	return true;
 }
 
-static bool take_bytes(struct parse *ps, struct span s, ProtobufCBinaryData *out)
+static bool take_bytes(struct parse *ps, struct agi_pb_span s, ProtobufCBinaryData *out)
 {
 	size_t n = (size_t)(s.end - s.p);
 	uint8_t *p = NULL;
@@ -124,132 +114,15 @@ size_t agi_pb_element_bytes(const ProtobufCFieldDescriptor *f)
 
 static void *member(void *m, unsigned offset) { return (char *)m + offset; }
 
-/* --- the wire ----------------------------------------------------------------------------------- */
-/* At most ten bytes; bits above the 64th are dropped. NULL when cut short or longer. */
-static const uint8_t *read_varint(struct span s, uint64_t *out)
-{
-	uint64_t v = 0;
-
-	for (unsigned shift = 0; shift < 70 && s.p < s.end; shift += 7) {
-		uint8_t c = *s.p++;
-
-		if (shift < 64)
-			v |= (uint64_t)(c & 0x7f) << shift;
-		if (c < 0x80) {
-			*out = v;
-			return s.p;
-		}
-	}
-	return NULL;
-}
-
-static uint64_t read_le(const uint8_t *p, unsigned bytes)
-{
-	uint64_t v = 0;
-
-	for (unsigned i = bytes; i-- > 0;)
-		v = v << 8 | p[i];
-	return v;
-}
-
-/* A tag: a varint of at most five bytes and 32 bits, field number not 0. NULL + *what otherwise. */
-static const uint8_t *read_tag(struct span s, struct wire_field *f, const char **what)
-{
-	uint64_t tag;
-	const uint8_t *p;
-
-	if (s.p < s.end && *s.p < 0x80) {
-		tag = *s.p;
-		p = s.p + 1;
-	} else {
-		p = read_varint(s, &tag);
-		if (!p || p - s.p > 5 || tag > UINT32_MAX) {
-			*what = "a field's tag is cut short or too long";
-			return NULL;
-		}
-	}
-	f->number = (uint32_t)(tag >> 3);
-	f->wire = tag & 7;
-	if (f->number == 0 || f->wire > WIRE_32) {
-		*what = f->number == 0 ? "field number 0" : "wire type 6 or 7";
-		return NULL;
-	}
-	return p;
-}
-
-static const uint8_t *skip_group(struct span s, uint32_t number, int depth, const char **what);
-
-/* Reads the field's value (its tag has been read). NULL + *what when malformed. */
-static const uint8_t *read_value(struct span s, struct wire_field *f, int depth, const char **what)
-{
-	const uint8_t *p = NULL;
-	size_t left = (size_t)(s.end - s.p);
-
-	*what = "cut short";
-	switch (f->wire) {
-	case WIRE_VARINT:
-		p = read_varint(s, &f->v);
-		break;
-	case WIRE_64:
-	case WIRE_32: {
-		unsigned bytes = f->wire == WIRE_64 ? 8 : 4;
-
-		if (left >= bytes) {
-			f->v = read_le(s.p, bytes);
-			p = s.p + bytes;
-		}
-		break;
-	}
-	case WIRE_BYTES:
-		p = read_varint(s, &f->v);
-		p = p && f->v <= (uint64_t)(s.end - p) ? p + f->v : NULL;
-		break;
-	case WIRE_GROUP:
-		p = skip_group(s, f->number, depth, what);
-		break;
-	default:
-		*what = "a group ends that has not begun";
-	}
-	f->value = (struct span){s.p, p};
-	return p;
-}
-
-/* Reads to the end of a group and past it. */
-static const uint8_t *skip_group(struct span s, uint32_t number, int depth, const char **what)
-{
-	if (depth >= AGI_PB_DEPTH_MAX) {
-		*what = "nested more than 100 deep";
-		return NULL;
-	}
-	while (s.p < s.end) {
-		struct wire_field f;
-		const uint8_t *p = read_tag(s, &f, what);
-
-		if (p && f.wire == WIRE_GROUP_END) {
-			*what = "a group ends with another's number";
-			return f.number == number ? p : NULL;
-		}
-		p = p ? read_value((struct span){p, s.end}, &f, depth + 1, what) : NULL;
-		if (!p)
-			return NULL;
-		s.p = p;
-	}
-	*what = "a group does not end";
-	return NULL;
-}
-
-static struct span payload(const struct wire_field *f) /* of a WIRE_BYTES field, without its length */
-{
-	return (struct span){f->value.end - f->v, f->value.end};
-}
-
-/* --- descriptors -------------------------------------------------------------------------------- */
-static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *d, uint32_t number,
-                                                  unsigned *hint)
+/* --- descriptors --------------------------------------------------------------------------------
+ */
+static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *d,
+						  uint32_t number, unsigned *hint)
 {
 	unsigned lo = 0, hi = d->n_field_ranges;
 
-	for (unsigned i = *hint; i < d->n_fields && i < *hint + 2; i++) /* the same again, or the next */
+	for (unsigned i = *hint; i < d->n_fields && i < *hint + 2;
+	     i++) /* the same again, or the next */
 		if (d->fields[i].id == number) {
 			*hint = i;
 			return &d->fields[i];
@@ -277,21 +150,22 @@ static uint8_t wire_of(ProtobufCType t)
 	case PROTOBUF_C_TYPE_SFIXED32:
 	case PROTOBUF_C_TYPE_FIXED32:
 	case PROTOBUF_C_TYPE_FLOAT:
-		return WIRE_32;
+		return AGI_PB_WIRE_32;
 	case PROTOBUF_C_TYPE_SFIXED64:
 	case PROTOBUF_C_TYPE_FIXED64:
 	case PROTOBUF_C_TYPE_DOUBLE:
-		return WIRE_64;
+		return AGI_PB_WIRE_64;
 	case PROTOBUF_C_TYPE_STRING:
 	case PROTOBUF_C_TYPE_BYTES:
 	case PROTOBUF_C_TYPE_MESSAGE:
-		return WIRE_BYTES;
+		return AGI_PB_WIRE_BYTES;
 	default:
-		return WIRE_VARINT;
+		return AGI_PB_WIRE_VARINT;
 	}
 }
 
-/* --- values ------------------------------------------------------------------------------------- */
+/* --- values -------------------------------------------------------------------------------------
+ */
 static void put_scalar(void *to, ProtobufCType t, uint64_t v)
 {
 	int32_t i32;
@@ -322,7 +196,7 @@ static void put_scalar(void *to, ProtobufCType t, uint64_t v)
 	}
 }
 
-static bool parse_message(struct parse *ps, ProtobufCMessage *m, struct span s, int depth);
+static bool parse_message(struct parse *ps, ProtobufCMessage *m, struct agi_pb_span s, int depth);
 
 static ProtobufCMessage *new_message(struct parse *ps, const ProtobufCMessageDescriptor *d)
 {
@@ -335,8 +209,8 @@ static ProtobufCMessage *new_message(struct parse *ps, const ProtobufCMessageDes
 
 /* Into *slot: a new message, or merged into the one that is there. */
 static bool parse_submessage(struct parse *ps, const ProtobufCMessageDescriptor *owner,
-                             const ProtobufCFieldDescriptor *f, ProtobufCMessage **slot, struct span s,
-                             int depth)
+			     const ProtobufCFieldDescriptor *f, ProtobufCMessage **slot,
+			     struct agi_pb_span s, int depth)
 {
 	if (depth >= AGI_PB_DEPTH_MAX)
 		return bad_field(ps, owner, f, "nested more than 100 deep");
@@ -346,7 +220,7 @@ static bool parse_submessage(struct parse *ps, const ProtobufCMessageDescriptor 
 }
 
 static bool parse_string(struct parse *ps, const ProtobufCMessageDescriptor *owner,
-                         const ProtobufCFieldDescriptor *f, void *to, struct span s)
+			 const ProtobufCFieldDescriptor *f, void *to, struct agi_pb_span s)
 {
 	size_t n = (size_t)(s.end - s.p);
 	char *z;
@@ -370,43 +244,30 @@ static bool parse_string(struct parse *ps, const ProtobufCMessageDescriptor *own
 
 /* One value of the field's own wire type, into zeroed or earlier memory. */
 static bool parse_value(struct parse *ps, const ProtobufCMessageDescriptor *owner,
-                        const ProtobufCFieldDescriptor *f, const struct wire_field *w, void *to, int depth)
+			const ProtobufCFieldDescriptor *f, const struct agi_pb_field *w, void *to,
+			int depth)
 {
 	switch (f->type) {
 	case PROTOBUF_C_TYPE_MESSAGE:
-		return parse_submessage(ps, owner, f, to, payload(w), depth);
+		return parse_submessage(ps, owner, f, to, agi_pb_payload(w), depth);
 	case PROTOBUF_C_TYPE_STRING:
 	case PROTOBUF_C_TYPE_BYTES:
-		return parse_string(ps, owner, f, to, payload(w));
+		return parse_string(ps, owner, f, to, agi_pb_payload(w));
 	default:
 		put_scalar(to, f->type, w->v);
 		return true;
 	}
 }
 
-/* How many values a packed run holds; false when it does not end with one. */
-static bool count_packed(struct span s, uint8_t wire, size_t *out)
-{
-	size_t n = (size_t)(s.end - s.p), each = wire == WIRE_64 ? 8 : 4;
-
-	if (wire != WIRE_VARINT) {
-		*out = n / each;
-		return n % each == 0;
-	}
-	*out = 0;
-	for (const uint8_t *p = s.p; p < s.end; p++)
-		*out += *p < 0x80;
-	return n == 0 || s.end[-1] < 0x80;
-}
-
 static bool parse_packed(struct parse *ps, const ProtobufCMessageDescriptor *owner,
-                         const ProtobufCFieldDescriptor *f, ProtobufCMessage *m, struct span s)
+			 const ProtobufCFieldDescriptor *f, ProtobufCMessage *m,
+			 struct agi_pb_span s)
 {
 	size_t *count = member(m, f->quantifier_offset), more, each = agi_pb_element_bytes(f);
 	void **array = member(m, f->offset);
 	uint8_t wire = wire_of(f->type);
 
-	if (!count_packed(s, wire, &more))
+	if (!agi_pb_count_packed(s, wire, &more))
 		return bad_field(ps, owner, f, "a packed value is cut short");
 	if (more == 0)
 		return true;
@@ -415,13 +276,14 @@ static bool parse_packed(struct parse *ps, const ProtobufCMessageDescriptor *own
 	for (; more > 0; more--) {
 		uint64_t v;
 
-		if (wire == WIRE_VARINT) {
-			s.p = read_varint(s, &v);
+		if (wire == AGI_PB_WIRE_VARINT) {
+			s.p = agi_pb_read_varint(s, &v);
 			if (!s.p)
-				return bad_field(ps, owner, f, "a packed value is longer than ten bytes");
+				return bad_field(ps, owner, f,
+						 "a packed value is longer than ten bytes");
 		} else {
-			v = read_le(s.p, wire == WIRE_64 ? 8 : 4);
-			s.p += wire == WIRE_64 ? 8 : 4;
+			v = agi_pb_read_le(s.p, wire == AGI_PB_WIRE_64 ? 8 : 4);
+			s.p += wire == AGI_PB_WIRE_64 ? 8 : 4;
 		}
 		put_scalar((char *)*array + *count * each, f->type, v);
 		++*count;
@@ -430,7 +292,7 @@ static bool parse_packed(struct parse *ps, const ProtobufCMessageDescriptor *own
 }
 
 static bool parse_repeated(struct parse *ps, const ProtobufCFieldDescriptor *f, ProtobufCMessage *m,
-                           const struct wire_field *w, int depth)
+			   const struct agi_pb_field *w, int depth)
 {
 	size_t *count = member(m, f->quantifier_offset), each = agi_pb_element_bytes(f);
 	void **array = member(m, f->offset), *to;
@@ -460,7 +322,8 @@ static void clear_oneof(struct parse *ps, ProtobufCMessage *m, const ProtobufCFi
 			protobuf_c_message_free_unpacked(*(ProtobufCMessage **)at, NULL);
 		if (!ps->pool && f->type == PROTOBUF_C_TYPE_BYTES)
 			free(((ProtobufCBinaryData *)at)->data);
-		if (!ps->pool && f->type == PROTOBUF_C_TYPE_STRING && *(char **)at != f->default_value)
+		if (!ps->pool && f->type == PROTOBUF_C_TYPE_STRING &&
+		    *(char **)at != f->default_value)
 			free(*(char **)at);
 	}
 	*which = next->id;
@@ -468,19 +331,19 @@ static void clear_oneof(struct parse *ps, ProtobufCMessage *m, const ProtobufCFi
 }
 
 static bool parse_single(struct parse *ps, const ProtobufCFieldDescriptor *f, ProtobufCMessage *m,
-                         const struct wire_field *w, int depth)
+			 const struct agi_pb_field *w, int depth)
 {
 	bool is_oneof = (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0;
 
 	if (is_oneof && *(uint32_t *)member(m, f->quantifier_offset) != f->id)
 		clear_oneof(ps, m, f);
-	else if (!is_oneof && f->label == PROTOBUF_C_LABEL_OPTIONAL && f->type != PROTOBUF_C_TYPE_MESSAGE &&
-	         f->type != PROTOBUF_C_TYPE_STRING)
+	else if (!is_oneof && f->label == PROTOBUF_C_LABEL_OPTIONAL &&
+		 f->type != PROTOBUF_C_TYPE_MESSAGE && f->type != PROTOBUF_C_TYPE_STRING)
 		*(protobuf_c_boolean *)member(m, f->quantifier_offset) = 1;
 	return parse_value(ps, m->descriptor, f, w, member(m, f->offset), depth);
 }
 
-static bool keep_unknown(struct parse *ps, ProtobufCMessage *m, const struct wire_field *w)
+static bool keep_unknown(struct parse *ps, ProtobufCMessage *m, const struct agi_pb_field *w)
 {
 	ProtobufCMessageUnknownField *u;
 	ProtobufCBinaryData data = {0, NULL};
@@ -492,12 +355,14 @@ static bool keep_unknown(struct parse *ps, ProtobufCMessage *m, const struct wir
 	if (!take_bytes(ps, w->value, &data))
 		return false;
 	u = &m->unknown_fields[m->n_unknown_fields++];
-	*u = (ProtobufCMessageUnknownField){.tag = w->number, .wire_type = (ProtobufCWireType)w->wire,
-	                                    .len = data.len, .data = data.data};
+	*u = (ProtobufCMessageUnknownField){.tag = w->number,
+					    .wire_type = (ProtobufCWireType)w->wire,
+					    .len = data.len,
+					    .data = data.data};
 	return true;
 }
 
-/* --- maps: the last entry of a key wins ----------------------------------------------------------- */
+/* --- maps: the last entry of a key wins ------------------------------------------------------ */
 struct map_key {
 	struct agi_str bytes; /* the key's bytes, whatever its type: equal keys have equal bytes */
 	size_t index;
@@ -563,21 +428,21 @@ static bool settle_maps(struct parse *ps, ProtobufCMessage *m)
 	return true;
 }
 
-/* --- messages ------------------------------------------------------------------------------------- */
+/* --- messages -------------------------------------------------------------------------------- */
 static bool parse_field(struct parse *ps, ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
-                        const struct wire_field *w, int depth)
+			const struct agi_pb_field *w, int depth)
 {
 	uint8_t own = f ? wire_of(f->type) : 0;
 
 	if (f && w->wire == own)
 		return f->label == PROTOBUF_C_LABEL_REPEATED ? parse_repeated(ps, f, m, w, depth)
-		                                             : parse_single(ps, f, m, w, depth);
-	if (f && f->label == PROTOBUF_C_LABEL_REPEATED && w->wire == WIRE_BYTES)
-		return parse_packed(ps, m->descriptor, f, m, payload(w));
+							     : parse_single(ps, f, m, w, depth);
+	if (f && f->label == PROTOBUF_C_LABEL_REPEATED && w->wire == AGI_PB_WIRE_BYTES)
+		return parse_packed(ps, m->descriptor, f, m, agi_pb_payload(w));
 	return keep_unknown(ps, m, w);
 }
 
-static bool parse_message(struct parse *ps, ProtobufCMessage *m, struct span s, int depth)
+static bool parse_message(struct parse *ps, ProtobufCMessage *m, struct agi_pb_span s, int depth)
 {
 	const ProtobufCMessageDescriptor *d = m->descriptor;
 	bool has_map = false;
@@ -585,11 +450,11 @@ static bool parse_message(struct parse *ps, ProtobufCMessage *m, struct span s, 
 
 	while (s.p < s.end) {
 		const ProtobufCFieldDescriptor *f;
-		struct wire_field w;
+		struct agi_pb_field w;
 		const char *what;
-		const uint8_t *p = read_tag(s, &w, &what);
+		const uint8_t *p = agi_pb_read_tag(s, &w, &what);
 
-		p = p ? read_value((struct span){p, s.end}, &w, depth, &what) : NULL;
+		p = p ? agi_pb_read_value((struct agi_pb_span){p, s.end}, &w, depth, &what) : NULL;
 		if (!p)
 			return malformed(ps, d, what);
 		f = find_field(d, w.number, &hint);
@@ -602,7 +467,7 @@ static bool parse_message(struct parse *ps, ProtobufCMessage *m, struct span s, 
 }
 
 ProtobufCMessage *agi_pb_unpack_pool(const ProtobufCMessageDescriptor *desc, struct agi_str wire,
-                                     struct agi_pb_pool *pool, struct agi_why *why)
+				     struct agi_pb_pool *pool, struct agi_why *why)
 {
 	struct parse ps = {pool, why, AGI_PB_UNPACKED_MAX};
 	const uint8_t *p = (const uint8_t *)wire.p;
@@ -610,7 +475,7 @@ ProtobufCMessage *agi_pb_unpack_pool(const ProtobufCMessageDescriptor *desc, str
 
 	if (!m)
 		return NULL;
-	if (wire.n == 0 || parse_message(&ps, m, (struct span){p, p + wire.n}, 0))
+	if (wire.n == 0 || parse_message(&ps, m, (struct agi_pb_span){p, p + wire.n}, 0))
 		return m;
 	if (!pool)
 		protobuf_c_message_free_unpacked(m, NULL);
@@ -618,7 +483,7 @@ ProtobufCMessage *agi_pb_unpack_pool(const ProtobufCMessageDescriptor *desc, str
 }
 
 ProtobufCMessage *agi_pb_unpack(const ProtobufCMessageDescriptor *desc, struct agi_str wire,
-                                struct agi_why *why)
+				struct agi_why *why)
 {
 	return agi_pb_unpack_pool(desc, wire, NULL, why);
 }

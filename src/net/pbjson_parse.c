@@ -20,7 +20,9 @@ struct place {
 
 enum { PATH_MAX_BYTES = 128, FOUND_MAX = 48 };
 
-/* --- errors ---------------------------------------------------------------------------------------------------- */
+/* --- errors
+ * ----------------------------------------------------------------------------------------------------
+ */
 static void path_of(const struct place *at, char *out, size_t room)
 {
 	size_t n;
@@ -39,10 +41,10 @@ static void path_of(const struct place *at, char *out, size_t room)
 
 static const char *kind_of(const json_t *v)
 {
-	static const char *const kinds[] = {[JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array",
-	                                    [JSON_STRING] = "a string", [JSON_INTEGER] = "a number",
-	                                    [JSON_REAL] = "a number", [JSON_TRUE] = "true",
-	                                    [JSON_FALSE] = "false", [JSON_NULL] = "null"};
+	static const char *const kinds[] = {
+	    [JSON_OBJECT] = "an object", [JSON_ARRAY] = "an array", [JSON_STRING] = "a string",
+	    [JSON_INTEGER] = "a number", [JSON_REAL] = "a number",  [JSON_TRUE] = "true",
+	    [JSON_FALSE] = "false",      [JSON_NULL] = "null"};
 
 	return kinds[json_typeof(v)];
 }
@@ -60,18 +62,25 @@ static void describe(const json_t *v, char out[FOUND_MAX])
 		snprintf(out, FOUND_MAX, "%s", kind_of(v));
 }
 
-static enum agi_err expected(struct agi_why *why, const struct place *at, const json_t *v, const char *what)
+static enum agi_err expected(struct agi_why *why, const struct place *at, const json_t *v,
+			     const char *what)
 {
 	char path[PATH_MAX_BYTES], found[FOUND_MAX];
 
 	path_of(at, path, sizeof path);
 	describe(v, found);
-	return agi_fail(why, AGI_E_INVALID, "%s%sexpected %s, found %s", path, path[0] ? ": " : "", what, found);
+	return agi_fail(why, AGI_E_INVALID, "%s%sexpected %s, found %s", path, path[0] ? ": " : "",
+			what, found);
 }
 
-static enum agi_err no_memory(struct agi_why *why) { return agi_fail(why, AGI_E_NOMEM, "out of memory"); }
+static enum agi_err no_memory(struct agi_why *why)
+{
+	return agi_fail(why, AGI_E_NOMEM, "out of memory");
+}
 
-/* --- numbers ----------------------------------------------------------------------------------------------------- */
+/* --- numbers
+ * -----------------------------------------------------------------------------------------------------
+ */
 /* Digits with a sign; everything else is refused. */
 static bool text_to_int(const char *z, size_t n, bool *is_negative, uint64_t *magnitude)
 {
@@ -93,7 +102,8 @@ static bool json_to_int(const json_t *v, bool *is_negative, uint64_t *magnitude)
 	double d;
 
 	if (json_is_string(v))
-		return text_to_int(json_string_value(v), json_string_length(v), is_negative, magnitude);
+		return text_to_int(json_string_value(v), json_string_length(v), is_negative,
+				   magnitude);
 	if (json_is_integer(v)) {
 		json_int_t i = json_integer_value(v);
 
@@ -114,16 +124,17 @@ static bool json_to_int(const json_t *v, bool *is_negative, uint64_t *magnitude)
 
 static bool is_signed(ProtobufCType t)
 {
-	return t != PROTOBUF_C_TYPE_UINT32 && t != PROTOBUF_C_TYPE_FIXED32 && t != PROTOBUF_C_TYPE_UINT64 &&
-	       t != PROTOBUF_C_TYPE_FIXED64;
+	return t != PROTOBUF_C_TYPE_UINT32 && t != PROTOBUF_C_TYPE_FIXED32 &&
+	       t != PROTOBUF_C_TYPE_UINT64 && t != PROTOBUF_C_TYPE_FIXED64;
 }
 
 static enum agi_err read_integer(const ProtobufCFieldDescriptor *f, const json_t *v, void *to,
-                                 const struct place *at, struct agi_why *why)
+				 const struct place *at, struct agi_why *why)
 {
-	static const char *const ranges[2][2] = {{"a whole number 0..4294967295", "a whole number -2147483648..2147483647"},
-	                                         {"a whole number 0..18446744073709551615",
-	                                          "a whole number -9223372036854775808..9223372036854775807"}};
+	static const char *const ranges[2][2] = {
+	    {"a whole number 0..4294967295", "a whole number -2147483648..2147483647"},
+	    {"a whole number 0..18446744073709551615",
+	     "a whole number -9223372036854775808..9223372036854775807"}};
 	size_t bytes = agi_pb_element_bytes(f);
 	bool has_sign = is_signed(f->type), is_negative;
 	uint64_t m, max = (bytes == 8 ? UINT64_MAX : UINT32_MAX) >> has_sign;
@@ -161,8 +172,8 @@ static bool json_to_real(const json_t *v, double *out)
 	return z[0] && strspn(z, "0123456789+-.eE") == strlen(z) && !*end && isfinite(*out);
 }
 
-static enum agi_err read_real(const ProtobufCFieldDescriptor *f, const json_t *v, void *to, const struct place *at,
-                              struct agi_why *why)
+static enum agi_err read_real(const ProtobufCFieldDescriptor *f, const json_t *v, void *to,
+			      const struct place *at, struct agi_why *why)
 {
 	bool is_float = f->type == PROTOBUF_C_TYPE_FLOAT;
 	double d;
@@ -181,36 +192,40 @@ static enum agi_err read_real(const ProtobufCFieldDescriptor *f, const json_t *v
 	return AGI_OK;
 }
 
-static enum agi_err unknown_enum(const ProtobufCEnumDescriptor *d, const json_t *v, const struct place *at,
-                                 struct agi_why *why)
+static enum agi_err unknown_enum(const ProtobufCEnumDescriptor *d, const json_t *v,
+				 const struct place *at, struct agi_why *why)
 {
 	char names[200] = "";
 
 	for (unsigned i = 0; i < d->n_value_names; i++) {
 		size_t n = strlen(names);
 
-		snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "one of ", d->values_by_name[i].name);
+		snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "one of ",
+			 d->values_by_name[i].name);
 	}
 	return expected(why, at, v, names);
 }
 
-static enum agi_err read_enum(const ProtobufCFieldDescriptor *f, const json_t *v, void *to, const struct place *at,
-                              struct agi_why *why)
+static enum agi_err read_enum(const ProtobufCFieldDescriptor *f, const json_t *v, void *to,
+			      const struct place *at, struct agi_why *why)
 {
 	const ProtobufCEnumDescriptor *d = f->descriptor;
 	const ProtobufCEnumValue *e;
 
 	if (json_is_integer(v))
 		return read_integer(f, v, to, at, why);
-	e = json_is_string(v) ? protobuf_c_enum_descriptor_get_value_by_name(d, json_string_value(v)) : NULL;
+	e = json_is_string(v)
+		? protobuf_c_enum_descriptor_get_value_by_name(d, json_string_value(v))
+		: NULL;
 	if (!e)
 		return unknown_enum(d, v, at, why);
 	memcpy(to, &e->value, sizeof e->value);
 	return AGI_OK;
 }
 
-/* --- strings and bytes ----------------------------------------------------------------------------------------- */
-static enum agi_err store_bytes(ProtobufCBinaryData *to, const void *p, size_t n, struct agi_why *why)
+/* --- strings and bytes ----------------------------------------------------------------------- */
+static enum agi_err store_bytes(ProtobufCBinaryData *to, const void *p, size_t n,
+				struct agi_why *why)
 {
 	uint8_t *copy = NULL;
 
@@ -235,7 +250,7 @@ static size_t plain_base64(char *z, size_t n)
 }
 
 static enum agi_err read_base64(const json_t *v, ProtobufCBinaryData *to, const struct place *at,
-                                struct agi_why *why)
+				struct agi_why *why)
 {
 	size_t n = json_string_length(v), done = 0;
 	char *z = malloc(n + 1);
@@ -248,7 +263,8 @@ static enum agi_err read_base64(const json_t *v, ProtobufCBinaryData *to, const 
 	}
 	memcpy(z, json_string_value(v), n);
 	n = plain_base64(z, n);
-	if (sodium_base642bin(bytes, n + 1, z, n, NULL, &done, NULL, sodium_base64_VARIANT_ORIGINAL_NO_PADDING))
+	if (sodium_base642bin(bytes, n + 1, z, n, NULL, &done, NULL,
+			      sodium_base64_VARIANT_ORIGINAL_NO_PADDING))
 		e = expected(why, at, v, "base64");
 	else
 		e = store_bytes(to, bytes, done, why);
@@ -258,11 +274,12 @@ out:
 	return e;
 }
 
-static enum agi_err read_text(const ProtobufCFieldDescriptor *f, const json_t *v, void *to, const struct place *at,
-                              struct agi_why *why)
+static enum agi_err read_text(const ProtobufCFieldDescriptor *f, const json_t *v, void *to,
+			      const struct place *at, struct agi_why *why)
 {
 	if (!json_is_string(v))
-		return expected(why, at, v, agi_pb_is_string(f) ? "a string" : "a string of base64");
+		return expected(why, at, v,
+				agi_pb_is_string(f) ? "a string" : "a string of base64");
 	if (f->type == PROTOBUF_C_TYPE_STRING) {
 		char *copy = strdup(json_string_value(v));
 
@@ -274,8 +291,11 @@ static enum agi_err read_text(const ProtobufCFieldDescriptor *f, const json_t *v
 	return read_base64(v, to, at, why);
 }
 
-/* --- messages ----------------------------------------------------------------------------------------------------- */
-static enum agi_err read_message(ProtobufCMessage *m, const json_t *v, const struct place *at, struct agi_why *why);
+/* --- messages
+ * -----------------------------------------------------------------------------------------------------
+ */
+static enum agi_err read_message(ProtobufCMessage *m, const json_t *v, const struct place *at,
+				 struct agi_why *why);
 
 static ProtobufCMessage *new_message(const ProtobufCMessageDescriptor *d)
 {
@@ -287,8 +307,8 @@ static ProtobufCMessage *new_message(const ProtobufCMessageDescriptor *d)
 }
 
 /* One value into zeroed memory. What it allocates is found there and freed with the message. */
-static enum agi_err read_value(const ProtobufCFieldDescriptor *f, const json_t *v, void *to, const struct place *at,
-                               struct agi_why *why)
+static enum agi_err read_value(const ProtobufCFieldDescriptor *f, const json_t *v, void *to,
+			       const struct place *at, struct agi_why *why)
 {
 	switch (f->type) {
 	case PROTOBUF_C_TYPE_FLOAT:
@@ -306,14 +326,15 @@ static enum agi_err read_value(const ProtobufCFieldDescriptor *f, const json_t *
 		return read_text(f, v, to, at, why);
 	case PROTOBUF_C_TYPE_MESSAGE:
 		*(ProtobufCMessage **)to = new_message(f->descriptor);
-		return *(void **)to ? read_message(*(ProtobufCMessage **)to, v, at, why) : no_memory(why);
+		return *(void **)to ? read_message(*(ProtobufCMessage **)to, v, at, why)
+				    : no_memory(why);
 	default:
 		return read_integer(f, v, to, at, why);
 	}
 }
 
-static enum agi_err read_array(const ProtobufCFieldDescriptor *f, const json_t *v, size_t *count, void **array,
-                               const struct place *at, struct agi_why *why)
+static enum agi_err read_array(const ProtobufCFieldDescriptor *f, const json_t *v, size_t *count,
+			       void **array, const struct place *at, struct agi_why *why)
 {
 	size_t n = json_array_size(v), each = agi_pb_element_bytes(f);
 	enum agi_err e = AGI_OK;
@@ -334,14 +355,16 @@ static enum agi_err read_array(const ProtobufCFieldDescriptor *f, const json_t *
 	return e;
 }
 
-static enum agi_err read_key(const ProtobufCFieldDescriptor *f, const char *key, size_t key_bytes, void *to,
-                             const struct place *at, struct agi_why *why)
+static enum agi_err read_key(const ProtobufCFieldDescriptor *f, const char *key, size_t key_bytes,
+			     void *to, const struct place *at, struct agi_why *why)
 {
 	json_t *v;
 	enum agi_err e;
 
 	if (f->type == PROTOBUF_C_TYPE_BOOL)
-		v = !strcmp(key, "true") ? json_true() : !strcmp(key, "false") ? json_false() : json_null();
+		v = !strcmp(key, "true")    ? json_true()
+		    : !strcmp(key, "false") ? json_false()
+					    : json_null();
 	else
 		v = json_stringn(key, key_bytes);
 	if (!v)
@@ -351,8 +374,8 @@ static enum agi_err read_key(const ProtobufCFieldDescriptor *f, const char *key,
 	return e;
 }
 
-static enum agi_err read_entry(ProtobufCMessage *entry, const char *key, size_t key_bytes, const json_t *v,
-                               const struct place *at, struct agi_why *why)
+static enum agi_err read_entry(ProtobufCMessage *entry, const char *key, size_t key_bytes,
+			       const json_t *v, const struct place *at, struct agi_why *why)
 {
 	const ProtobufCFieldDescriptor *f = entry->descriptor->fields;
 	enum agi_err e = read_key(&f[0], key, key_bytes, (char *)entry + f[0].offset, at, why);
@@ -360,8 +383,8 @@ static enum agi_err read_entry(ProtobufCMessage *entry, const char *key, size_t 
 	return e ? e : read_value(&f[1], v, (char *)entry + f[1].offset, at, why);
 }
 
-static enum agi_err read_map(const ProtobufCFieldDescriptor *f, const json_t *v, size_t *count, void **array,
-                             const struct place *at, struct agi_why *why)
+static enum agi_err read_map(const ProtobufCFieldDescriptor *f, const json_t *v, size_t *count,
+			     void **array, const struct place *at, struct agi_why *why)
 {
 	ProtobufCMessage **entry;
 	enum agi_err e = AGI_OK;
@@ -390,8 +413,8 @@ static enum agi_err read_map(const ProtobufCFieldDescriptor *f, const json_t *v,
 	return e;
 }
 
-static enum agi_err read_field(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, const json_t *v,
-                               const struct place *at, struct agi_why *why)
+static enum agi_err read_field(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f,
+			       const json_t *v, const struct place *at, struct agi_why *why)
 {
 	void *to = (char *)m + f->offset, *quantifier = (char *)m + f->quantifier_offset;
 
@@ -405,7 +428,7 @@ static enum agi_err read_field(ProtobufCMessage *m, const ProtobufCFieldDescript
 		*(uint32_t *)quantifier = f->id;
 		memset(to, 0, agi_pb_element_bytes(f));
 	} else if (f->label == PROTOBUF_C_LABEL_OPTIONAL && f->type != PROTOBUF_C_TYPE_MESSAGE &&
-	           f->type != PROTOBUF_C_TYPE_STRING) {
+		   f->type != PROTOBUF_C_TYPE_STRING) {
 		*(protobuf_c_boolean *)quantifier = 1;
 	}
 	return read_value(f, v, to, at, why);
@@ -427,7 +450,8 @@ static bool is_name_of(const char *field, const char *name)
 	return !*f && !*n;
 }
 
-static enum agi_err no_field(const ProtobufCMessageDescriptor *d, const struct place *at, struct agi_why *why)
+static enum agi_err no_field(const ProtobufCMessageDescriptor *d, const struct place *at,
+			     struct agi_why *why)
 {
 	char path[PATH_MAX_BYTES], names[160] = "";
 
@@ -438,10 +462,11 @@ static enum agi_err no_field(const ProtobufCMessageDescriptor *d, const struct p
 	}
 	path_of(at, path, sizeof path);
 	return agi_fail(why, AGI_E_INVALID, "%s: no such field; %s has %s", path, d->short_name,
-	                d->n_fields ? names : "none");
+			d->n_fields ? names : "none");
 }
 
-static const ProtobufCFieldDescriptor *field_of(const ProtobufCMessageDescriptor *d, const char *name)
+static const ProtobufCFieldDescriptor *field_of(const ProtobufCMessageDescriptor *d,
+						const char *name)
 {
 	for (unsigned i = 0; i < d->n_fields; i++)
 		if (is_name_of(d->fields[i].name, name))
@@ -450,13 +475,14 @@ static const ProtobufCFieldDescriptor *field_of(const ProtobufCMessageDescriptor
 }
 
 /* The same field under its other name, too. */
-static bool is_twice(const ProtobufCMessageDescriptor *d, const json_t *v, const ProtobufCFieldDescriptor *f,
-                     const char *name)
+static bool is_twice(const ProtobufCMessageDescriptor *d, const json_t *v,
+		     const ProtobufCFieldDescriptor *f, const char *name)
 {
 	return strcmp(f->name, name) != 0 && json_object_get(v, f->name) && field_of(d, name) == f;
 }
 
-static enum agi_err read_message(ProtobufCMessage *m, const json_t *v, const struct place *at, struct agi_why *why)
+static enum agi_err read_message(ProtobufCMessage *m, const json_t *v, const struct place *at,
+				 struct agi_why *why)
 {
 	const ProtobufCMessageDescriptor *d = m->descriptor;
 	const char *name;
@@ -485,17 +511,18 @@ static enum agi_err read_message(ProtobufCMessage *m, const json_t *v, const str
 	return AGI_OK;
 }
 
-enum agi_err agi_pbjson_parse(const ProtobufCMessageDescriptor *desc, struct agi_str json, ProtobufCMessage **out,
-                              struct agi_why *why)
+enum agi_err agi_pbjson_parse(const ProtobufCMessageDescriptor *desc, struct agi_str json,
+			      ProtobufCMessage **out, struct agi_why *why)
 {
 	json_error_t error;
-	json_t *v = json_loadb(json.p ? json.p : "", json.n, JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY,
-	                       &error);
+	json_t *v = json_loadb(json.p ? json.p : "", json.n,
+			       JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL | JSON_DECODE_ANY, &error);
 	ProtobufCMessage *m;
 	enum agi_err e;
 
 	if (!v)
-		return agi_fail(why, AGI_E_INVALID, "line %d, column %d: %s", error.line, error.column, error.text);
+		return agi_fail(why, AGI_E_INVALID, "line %d, column %d: %s", error.line,
+				error.column, error.text);
 	m = new_message(desc);
 	e = m ? read_message(m, v, NULL, why) : no_memory(why);
 	json_decref(v);

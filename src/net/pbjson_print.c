@@ -17,7 +17,7 @@ struct print {
 
 static void print_message(struct print *p, const ProtobufCMessage *m);
 
-/* --- text -------------------------------------------------------------------------------------------- */
+/* --- text ------------------------------------------------------------------------------------ */
 static void put(struct print *p, const char *z) { agi_buf_put_str(p->out, agi_str_of(z)); }
 
 static void newline(struct print *p)
@@ -53,8 +53,9 @@ static void close_bracket(struct print *p, char c, size_t n)
 
 static void print_char(struct print *p, uint8_t c, bool is_utf8)
 {
-	static const char *const named[] = {['\b'] = "\\b", ['\f'] = "\\f", ['\n'] = "\\n", ['\r'] = "\\r",
-	                                    ['\t'] = "\\t", ['"'] = "\\\"", ['\\'] = "\\\\"};
+	static const char *const named[] = {
+	    ['\b'] = "\\b", ['\f'] = "\\f", ['\n'] = "\\n", ['\r'] = "\\r",
+	    ['\t'] = "\\t", ['"'] = "\\\"", ['\\'] = "\\\\"};
 
 	if (c < sizeof named / sizeof *named && named[c])
 		put(p, named[c]);
@@ -78,7 +79,8 @@ static void print_string(struct print *p, struct agi_str s)
 
 static void print_base64(struct print *p, ProtobufCBinaryData d)
 {
-	size_t n = sodium_base64_encoded_len(d.len, sodium_base64_VARIANT_ORIGINAL); /* with terminator */
+	size_t n =
+	    sodium_base64_encoded_len(d.len, sodium_base64_VARIANT_ORIGINAL); /* with terminator */
 	uint8_t *to;
 
 	agi_buf_u8(p->out, '"');
@@ -94,7 +96,8 @@ static void print_name(struct print *p, const char *name)
 {
 	agi_buf_u8(p->out, '"');
 	for (; *name; name++) {
-		if ((p->style & AGI_PBJSON_CAMEL) && *name == '_' && name[1] >= 'a' && name[1] <= 'z')
+		if ((p->style & AGI_PBJSON_CAMEL) && *name == '_' && name[1] >= 'a' &&
+		    name[1] <= 'z')
 			agi_buf_u8(p->out, (uint8_t)(*++name - 'a' + 'A'));
 		else
 			agi_buf_u8(p->out, (uint8_t)*name);
@@ -102,7 +105,7 @@ static void print_name(struct print *p, const char *name)
 	put(p, p->style & AGI_PBJSON_PRETTY ? "\": " : "\":");
 }
 
-/* --- numbers ------------------------------------------------------------------------------------------- */
+/* --- numbers --------------------------------------------------------------------------------- */
 /* The fewest digits that read back as the same value. */
 static void print_real(struct print *p, double v, bool is_float)
 {
@@ -130,7 +133,7 @@ static void print_enum(struct print *p, const ProtobufCEnumDescriptor *d, int32_
 		agi_buf_printf(p->out, "%" PRId32, v);
 }
 
-/* --- values ---------------------------------------------------------------------------------------------- */
+/* --- values ---------------------------------------------------------------------------------- */
 static void print_integer(struct print *p, ProtobufCType t, const void *at)
 {
 	switch (t) {
@@ -186,7 +189,10 @@ static void print_value(struct print *p, const ProtobufCFieldDescriptor *f, cons
 	}
 }
 
-static const void *member(const ProtobufCMessage *m, unsigned offset) { return (const char *)m + offset; }
+static const void *member(const ProtobufCMessage *m, unsigned offset)
+{
+	return (const char *)m + offset;
+}
 
 /* A map's key is a string in JSON, whatever its type. */
 static void print_key(struct print *p, const ProtobufCFieldDescriptor *f, const void *at)
@@ -209,7 +215,8 @@ static void print_map(struct print *p, ProtobufCMessage *const *entry, size_t n)
 
 		separate(p, i);
 		print_key(p, &f[0], member(entry[i], f[0].offset));
-		if (f[1].type == PROTOBUF_C_TYPE_MESSAGE && !*(void *const *)member(entry[i], f[1].offset))
+		if (f[1].type == PROTOBUF_C_TYPE_MESSAGE &&
+		    !*(void *const *)member(entry[i], f[1].offset))
 			put(p, "{}");
 		else
 			print_value(p, &f[1], member(entry[i], f[1].offset));
@@ -217,7 +224,8 @@ static void print_map(struct print *p, ProtobufCMessage *const *entry, size_t n)
 	close_bracket(p, '}', n);
 }
 
-static void print_repeated(struct print *p, const ProtobufCFieldDescriptor *f, const char *array, size_t n)
+static void print_repeated(struct print *p, const ProtobufCFieldDescriptor *f, const char *array,
+			   size_t n)
 {
 	size_t each = agi_pb_element_bytes(f);
 
@@ -233,7 +241,9 @@ static void print_repeated(struct print *p, const ProtobufCFieldDescriptor *f, c
 	close_bracket(p, ']', n);
 }
 
-/* --- fields ------------------------------------------------------------------------------------------------ */
+/* --- fields
+ * ------------------------------------------------------------------------------------------------
+ */
 static bool is_zero(const ProtobufCFieldDescriptor *f, const void *at)
 {
 	static const uint8_t zero[8];
@@ -245,12 +255,14 @@ static bool is_zero(const ProtobufCFieldDescriptor *f, const void *at)
 	return memcmp(at, zero, agi_pb_element_bytes(f)) == 0;
 }
 
-static bool is_present(const struct print *p, const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
+static bool is_present(const struct print *p, const ProtobufCMessage *m,
+		       const ProtobufCFieldDescriptor *f)
 {
 	const void *at = member(m, f->offset);
 
 	if (f->label == PROTOBUF_C_LABEL_REPEATED)
-		return (p->style & AGI_PBJSON_DEFAULTS) || *(const size_t *)member(m, f->quantifier_offset) > 0;
+		return (p->style & AGI_PBJSON_DEFAULTS) ||
+		       *(const size_t *)member(m, f->quantifier_offset) > 0;
 	if (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF)
 		return *(const uint32_t *)member(m, f->quantifier_offset) == f->id;
 	if (f->type == PROTOBUF_C_TYPE_MESSAGE)
@@ -276,7 +288,7 @@ static void print_message(struct print *p, const ProtobufCMessage *m)
 		print_name(p, f->name);
 		if (f->label == PROTOBUF_C_LABEL_REPEATED)
 			print_repeated(p, f, *(const char *const *)at,
-			               *(const size_t *)member(m, f->quantifier_offset));
+				       *(const size_t *)member(m, f->quantifier_offset));
 		else
 			print_value(p, f, at);
 	}

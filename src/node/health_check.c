@@ -9,8 +9,9 @@
 #include "node/health_probe.h"
 
 enum {
-	RECHECK_PART = 4, /* after a failure the next look comes after this part of the interval ... */
-	RECHECKS = 8      /* ... so many times; then the usual interval again */
+	RECHECK_PART =
+	    4,       /* after a failure the next look comes after this part of the interval ... */
+	RECHECKS = 8 /* ... so many times; then the usual interval again */
 };
 
 struct check {
@@ -19,10 +20,10 @@ struct check {
 	struct agi_health_config config;
 	struct agi_health_probe *probe;
 	struct event *due;
-	uint64_t began_us;       /* the look on its way */
-	uint32_t failures;       /* in a row */
+	uint64_t began_us; /* the look on its way */
+	uint32_t failures; /* in a row */
 	bool has_verdict, is_healthy;
-	bool is_told;            /* fn knows the verdict */
+	bool is_told; /* fn knows the verdict */
 	char detail[sizeof(struct agi_why)];
 	LIST_ENTRY(check) link;
 };
@@ -43,7 +44,9 @@ static uint64_t now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* --- verdicts ------------------------------------------------------------------------------------------------ */
+/* --- verdicts
+ * ------------------------------------------------------------------------------------------------
+ */
 /* Last of all: fn may remove the check. */
 static void tell(struct check *c)
 {
@@ -51,7 +54,8 @@ static void tell(struct check *c)
 	struct check copy = *c;
 
 	c->is_told = true;
-	h->fn(h->ctx, agi_str_of(copy.service), agi_str_of(copy.address), copy.is_healthy, copy.detail);
+	h->fn(h->ctx, agi_str_of(copy.service), agi_str_of(copy.address), copy.is_healthy,
+	      copy.detail);
 }
 
 static void schedule(struct check *c, uint64_t delay_us)
@@ -98,14 +102,16 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 		tell(c);
 }
 
-/* --- the set of checks ------------------------------------------------------------------------------------------ */
-static struct check *find(const struct agi_health_checks *h, struct agi_str service, struct agi_str address)
+/* --- the set of checks ----------------------------------------------------------------------- */
+static struct check *find(const struct agi_health_checks *h, struct agi_str service,
+			  struct agi_str address)
 {
 	struct check *c;
 
 	LIST_FOREACH(c, &h->checks, link)
-		if (agi_str_eq(service, agi_str_of(c->service)) && agi_str_eq(address, agi_str_of(c->address)))
-			return c;
+	if (agi_str_eq(service, agi_str_of(c->service)) &&
+	    agi_str_eq(address, agi_str_of(c->address)))
+		return c;
 	return NULL;
 }
 
@@ -118,16 +124,17 @@ static void free_check(struct check *c)
 }
 
 static enum agi_err add(struct agi_health_checks *h, struct agi_str service, struct agi_str address,
-                        struct check **out, struct agi_why *why)
+			struct check **out, struct agi_why *why)
 {
 	struct check *c;
 	enum agi_err e;
 
 	if (h->n >= AGI_LOCAL_SERVICES_MAX)
 		return agi_fail(why, AGI_E_FULL, "at most %d services are registered on one host",
-		                AGI_LOCAL_SERVICES_MAX);
+				AGI_LOCAL_SERVICES_MAX);
 	if (service.n > AGI_SERVICE_NAME_MAX)
-		return agi_fail(why, AGI_E_INVALID, "service: at most %d bytes", AGI_SERVICE_NAME_MAX);
+		return agi_fail(why, AGI_E_INVALID, "service: at most %d bytes",
+				AGI_SERVICE_NAME_MAX);
 	c = calloc(1, sizeof *c);
 	if (!c)
 		return agi_fail(why, AGI_E_NOMEM, "out of memory");
@@ -150,8 +157,9 @@ fail:
 	return e;
 }
 
-enum agi_err agi_health_checks_set(struct agi_health_checks *h, struct agi_str service, struct agi_str address,
-                                   struct agi_str config, struct agi_why *why)
+enum agi_err agi_health_checks_set(struct agi_health_checks *h, struct agi_str service,
+				   struct agi_str address, struct agi_str config,
+				   struct agi_why *why)
 {
 	struct check *c = find(h, service, address);
 	struct agi_health_config parsed;
@@ -168,7 +176,8 @@ enum agi_err agi_health_checks_set(struct agi_health_checks *h, struct agi_str s
 	return AGI_OK;
 }
 
-void agi_health_checks_remove(struct agi_health_checks *h, struct agi_str service, struct agi_str address)
+void agi_health_checks_remove(struct agi_health_checks *h, struct agi_str service,
+			      struct agi_str address)
 {
 	struct check *c = find(h, service, address);
 
@@ -180,7 +189,7 @@ void agi_health_checks_remove(struct agi_health_checks *h, struct agi_str servic
 }
 
 enum agi_err agi_health_checks_new(struct event_base *base, agi_health_verdict_fn *fn, void *ctx,
-                                   struct agi_health_checks **out)
+				   struct agi_health_checks **out)
 {
 	struct agi_health_checks *h = calloc(1, sizeof *h);
 

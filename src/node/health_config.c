@@ -5,12 +5,17 @@
 #include "net/grpc.h"
 #include "node/health_check.h"
 
-static struct agi_str text_of(ProtobufCBinaryData d) { return (struct agi_str){(const char *)d.data, d.len}; }
+static struct agi_str text_of(ProtobufCBinaryData d)
+{
+	return (struct agi_str){(const char *)d.data, d.len};
+}
 
 static enum agi_err read_kind(enum agi_health_kind *out, struct agi_str kind, struct agi_why *why)
 {
-	static const char *const names[] = {[AGI_HEALTH_TCP] = "tcp", [AGI_HEALTH_HTTP] = "http",
-	                                    [AGI_HEALTH_GRPC] = "grpc", [AGI_HEALTH_NONE] = "none"};
+	static const char *const names[] = {[AGI_HEALTH_TCP] = "tcp",
+					    [AGI_HEALTH_HTTP] = "http",
+					    [AGI_HEALTH_GRPC] = "grpc",
+					    [AGI_HEALTH_NONE] = "none"};
 
 	*out = AGI_HEALTH_TCP;
 	if (kind.n == 0)
@@ -20,23 +25,28 @@ static enum agi_err read_kind(enum agi_health_kind *out, struct agi_str kind, st
 			*out = (enum agi_health_kind)i;
 			return AGI_OK;
 		}
-	return agi_fail(why, AGI_E_INVALID,
-	                "health_check.kind \"%.*s\": expected \"tcp\", \"http\", \"grpc\" or \"none\"",
-	                (int)(kind.n < 40 ? kind.n : 40), kind.p);
+	return agi_fail(
+	    why, AGI_E_INVALID,
+	    "health_check.kind \"%.*s\": expected \"tcp\", \"http\", \"grpc\" or \"none\"",
+	    (int)(kind.n < 40 ? kind.n : 40), kind.p);
 }
 
-static enum agi_err read_times(struct agi_health_config *c, uint32_t interval, uint32_t timeout, struct agi_why *why)
+static enum agi_err read_times(struct agi_health_config *c, uint32_t interval, uint32_t timeout,
+			       struct agi_why *why)
 {
 	c->interval_ms = interval ? interval : AGI_HEALTH_INTERVAL_DEFAULT_MS;
-	if (c->interval_ms < AGI_HEALTH_INTERVAL_MIN_MS || c->interval_ms > AGI_HEALTH_INTERVAL_MAX_MS)
-		return agi_fail(why, AGI_E_INVALID, "health_check.interval_ms %u: expected %d..%d", c->interval_ms,
-		                AGI_HEALTH_INTERVAL_MIN_MS, AGI_HEALTH_INTERVAL_MAX_MS);
+	if (c->interval_ms < AGI_HEALTH_INTERVAL_MIN_MS ||
+	    c->interval_ms > AGI_HEALTH_INTERVAL_MAX_MS)
+		return agi_fail(why, AGI_E_INVALID, "health_check.interval_ms %u: expected %d..%d",
+				c->interval_ms, AGI_HEALTH_INTERVAL_MIN_MS,
+				AGI_HEALTH_INTERVAL_MAX_MS);
 	c->timeout_ms = timeout ? timeout : AGI_HEALTH_TIMEOUT_DEFAULT_MS;
 	if (!timeout && c->timeout_ms > c->interval_ms)
 		c->timeout_ms = c->interval_ms;
 	if (c->timeout_ms > c->interval_ms)
-		return agi_fail(why, AGI_E_INVALID, "health_check.timeout_ms %u: expected at most the interval, %u ms",
-		                c->timeout_ms, c->interval_ms);
+		return agi_fail(why, AGI_E_INVALID,
+				"health_check.timeout_ms %u: expected at most the interval, %u ms",
+				c->timeout_ms, c->interval_ms);
 	return AGI_OK;
 }
 
@@ -52,28 +62,33 @@ static bool is_http_path(struct agi_str path)
 static enum agi_err read_path(struct agi_health_config *c, struct agi_str path, struct agi_why *why)
 {
 	if (path.n > AGI_HEALTH_PATH_MAX || (path.n && memchr(path.p, '\0', path.n)))
-		return agi_fail(why, AGI_E_INVALID, "health_check.path: expected at most %d bytes without NUL",
-		                AGI_HEALTH_PATH_MAX);
+		return agi_fail(why, AGI_E_INVALID,
+				"health_check.path: expected at most %d bytes without NUL",
+				AGI_HEALTH_PATH_MAX);
 	if (c->kind == AGI_HEALTH_HTTP && path.n == 0)
 		path = AGI_STR("/");
 	if (c->kind == AGI_HEALTH_HTTP && !is_http_path(path))
 		return agi_fail(why, AGI_E_INVALID,
-		                "health_check.path \"%.*s\": expected an absolute path of printable characters, as in "
-		                "/healthz", AGI_STR_ARG(path));
+				"health_check.path \"%.*s\": expected an absolute path of "
+				"printable characters, as in "
+				"/healthz",
+				AGI_STR_ARG(path));
 	memset(c->path, 0, sizeof c->path);
 	if (path.n)
 		memcpy(c->path, path.p, path.n);
 	return AGI_OK;
 }
 
-enum agi_err agi_health_config_read(struct agi_health_config *out, struct agi_str wire, struct agi_why *why)
+enum agi_err agi_health_config_read(struct agi_health_config *out, struct agi_str wire,
+				    struct agi_why *why)
 {
 	Agihpc__V1__HealthCheck *m;
 	struct agi_health_config c;
 	struct agi_why detail;
 	enum agi_err e;
 
-	m = (Agihpc__V1__HealthCheck *)agi_pb_unpack(&agihpc__v1__health_check__descriptor, wire, &detail);
+	m = (Agihpc__V1__HealthCheck *)agi_pb_unpack(&agihpc__v1__health_check__descriptor, wire,
+						     &detail);
 	if (!m)
 		return agi_fail(why, AGI_E_INVALID, "health_check: %.200s", detail.text);
 	e = read_kind(&c.kind, text_of(m->kind), why);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The configuration of a health check: agihpc.v1.HealthCheck, checked and with its defaults filled in. */
+ * The configuration of a health check: agihpc.v1.HealthCheck, checked and with its defaults filled
+ * in. */
 #ifndef AGI_NODE_HEALTH_CONFIG_H
 #define AGI_NODE_HEALTH_CONFIG_H
 
@@ -13,7 +14,7 @@ enum {
 	AGI_HEALTH_TIMEOUT_DEFAULT_MS = 1000, /* or the interval when that is shorter */
 	AGI_HEALTH_INTERVAL_MIN_MS = 100,
 	AGI_HEALTH_INTERVAL_MAX_MS = 3600000,
-	AGI_HEALTH_PATH_MAX = 255             /* bytes of an HTTP path or a gRPC service name */
+	AGI_HEALTH_PATH_MAX = 255 /* bytes of an HTTP path or a gRPC service name */
 };
 
 enum agi_health_kind { AGI_HEALTH_TCP, AGI_HEALTH_HTTP, AGI_HEALTH_GRPC, AGI_HEALTH_NONE };
@@ -24,9 +25,9 @@ struct agi_health_config {
 	char path[AGI_HEALTH_PATH_MAX + 1];
 };
 
-/* From the wire form; empty = the defaults. INVALID + why as agi_health_config_check promises; *out is written on
- * success only. */
+/* From the wire form; empty = the defaults. INVALID + why as agi_health_config_check promises; *out
+ * is written on success only. */
 AGI_MUST_USE enum agi_err agi_health_config_read(struct agi_health_config *out, struct agi_str wire,
-                                                 struct agi_why *why);
+						 struct agi_why *why);
 
 #endif

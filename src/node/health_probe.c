@@ -21,7 +21,7 @@ struct agi_health_probe {
 	void *arg;
 	struct agi_health_config config; /* of the look on its way */
 	bool is_looking;
-	bool is_ok;                      /* the verdict that `later` brings */
+	bool is_ok; /* the verdict that `later` brings */
 	char detail[sizeof(struct agi_why)];
 	struct event *limit, *later;
 	struct agi_dial *dial;
@@ -33,7 +33,7 @@ struct agi_health_probe {
 	size_t line_bytes;
 };
 
-/* --- the end of a look ---------------------------------------------------------------------------------- */
+/* --- the end of a look ----------------------------------------------------------------------- */
 static void put_away(struct agi_health_probe *p)
 {
 	p->is_looking = false;
@@ -97,7 +97,9 @@ static void on_limit(evutil_socket_t fd, short what, void *arg)
 	finish(p, false, text);
 }
 
-/* --- http --------------------------------------------------------------------------------------------------- */
+/* --- http
+ * ---------------------------------------------------------------------------------------------------
+ */
 /* "HTTP/1.x 2nn": what the server said instead when it is anything else. */
 static void judge_line(struct agi_health_probe *p)
 {
@@ -108,7 +110,8 @@ static void judge_line(struct agi_health_probe *p)
 		snprintf(text, sizeof text, "not an HTTP answer");
 	else
 		snprintf(text, sizeof text, "%s answered %.40s", p->config.path, p->line + 9);
-	finish(p, strncmp(p->line, "HTTP/1.", 7) == 0 && p->line_bytes >= 12 && p->line[9] == '2', text);
+	finish(p, strncmp(p->line, "HTTP/1.", 7) == 0 && p->line_bytes >= 12 && p->line[9] == '2',
+	       text);
 }
 
 static void on_answer(evutil_socket_t fd, short what, void *arg)
@@ -131,9 +134,10 @@ static void on_answer(evutil_socket_t fd, short what, void *arg)
 static void ask_http(struct agi_health_probe *p, int fd)
 {
 	char request[AGI_HEALTH_PATH_MAX + AGI_ADDRESS_MAX + 96];
-	int n = snprintf(request, sizeof request,
-	                 "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: agihpc-node\r\nConnection: close\r\n\r\n",
-	                 p->config.path, p->address);
+	int n = snprintf(
+	    request, sizeof request,
+	    "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: agihpc-node\r\nConnection: close\r\n\r\n",
+	    p->config.path, p->address);
 
 	p->fd = fd;
 	p->line_bytes = 0;
@@ -161,7 +165,9 @@ static void on_dialled(void *arg, struct agi_transport *t, const struct agi_why 
 	finish(p, fd >= 0, why->text);
 }
 
-/* --- grpc --------------------------------------------------------------------------------------------------- */
+/* --- grpc
+ * ---------------------------------------------------------------------------------------------------
+ */
 static void on_checked(void *arg, const struct agi_grpc_result *r)
 {
 	struct agi_health_probe *p = arg;
@@ -172,14 +178,16 @@ static void on_checked(void *arg, const struct agi_grpc_result *r)
 	if (!p->is_looking)
 		return;
 	if (!res) {
-		snprintf(text, sizeof text, "%s: %.*s", agi_grpc_status_name(r->status), AGI_STR_ARG(r->message));
+		snprintf(text, sizeof text, "%s: %.*s", agi_grpc_status_name(r->status),
+			 AGI_STR_ARG(r->message));
 		finish(p, false, text);
 		return;
 	}
 	v = protobuf_c_enum_descriptor_get_value(
 	    &grpc__health__v1__health_check_response__serving_status__descriptor, (int)res->status);
 	snprintf(text, sizeof text, "grpc.health.v1 says %s", v ? v->name : "an unknown status");
-	finish(p, res->status == GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING, text);
+	finish(p, res->status == GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING,
+	       text);
 }
 
 static void ask_grpc(struct agi_health_probe *p)
@@ -191,15 +199,16 @@ static void ask_grpc(struct agi_health_probe *p)
 	if (!p->channel && agi_grpc_channel_new(p->base, p->address, &p->channel, &why))
 		finish_later(p, false, why.text);
 	else if (agi_grpc_unary(p->channel, "/grpc.health.v1.Health/Check", &req.base,
-	                        &grpc__health__v1__health_check_response__descriptor, p->config.timeout_ms,
-	                        on_checked, p))
+				&grpc__health__v1__health_check_response__descriptor,
+				p->config.timeout_ms, on_checked, p))
 		finish_later(p, false, "out of memory");
 }
 
-/* --- what the owner does ---------------------------------------------------------------------------------------- */
+/* --- what the owner does --------------------------------------------------------------------- */
 void agi_health_probe_look(struct agi_health_probe *p, const struct agi_health_config *config)
 {
-	struct timeval limit = {config->timeout_ms / 1000, (suseconds_t)(config->timeout_ms % 1000) * 1000};
+	struct timeval limit = {config->timeout_ms / 1000,
+				(suseconds_t)(config->timeout_ms % 1000) * 1000};
 	struct agi_why why;
 
 	agi_health_probe_cancel(p);
@@ -215,7 +224,8 @@ void agi_health_probe_look(struct agi_health_probe *p, const struct agi_health_c
 		break;
 	case AGI_HEALTH_TCP:
 	case AGI_HEALTH_HTTP:
-		if (agi_dial_start(p->base, agi_str_of(p->address), config->timeout_ms, on_dialled, p, &p->dial, &why))
+		if (agi_dial_start(p->base, agi_str_of(p->address), config->timeout_ms, on_dialled,
+				   p, &p->dial, &why))
 			finish_later(p, false, why.text);
 	}
 }
@@ -227,14 +237,17 @@ void agi_health_probe_cancel(struct agi_health_probe *p)
 	put_away(p);
 }
 
-enum agi_err agi_health_probe_new(struct event_base *base, struct agi_str address, agi_health_probed_fn *fn,
-                                  void *arg, struct agi_health_probe **out, struct agi_why *why)
+enum agi_err agi_health_probe_new(struct event_base *base, struct agi_str address,
+				  agi_health_probed_fn *fn, void *arg,
+				  struct agi_health_probe **out, struct agi_why *why)
 {
 	enum agi_err e = agi_dial_check(address, why);
 	struct agi_health_probe *p;
 
 	if (e || address.n > AGI_ADDRESS_MAX)
-		return e ? e : agi_fail(why, AGI_E_INVALID, "address: at most %d bytes", AGI_ADDRESS_MAX);
+		return e ? e
+			 : agi_fail(why, AGI_E_INVALID, "address: at most %d bytes",
+				    AGI_ADDRESS_MAX);
 	p = calloc(1, sizeof *p);
 	if (!p)
 		return agi_fail(why, AGI_E_NOMEM, "out of memory");

@@ -39,9 +39,10 @@ _Static_assert(AGI_PANEL_CAUSES + AGI_CHECK_CAUSES <= VALUES_MAX, "a cause has n
 
 /* As go-grpc-prometheus writes them, which dashboards expect. */
 static const char *const codes[STATUSES] = {
-    "OK",         "Canceled",          "Unknown",            "InvalidArgument", "DeadlineExceeded", "NotFound",
-    "AlreadyExists", "PermissionDenied", "ResourceExhausted", "FailedPrecondition", "Aborted",       "OutOfRange",
-    "Unimplemented", "Internal",         "Unavailable",       "DataLoss",        "Unauthenticated"};
+    "OK",       "Canceled",       "Unknown",          "InvalidArgument",   "DeadlineExceeded",
+    "NotFound", "AlreadyExists",  "PermissionDenied", "ResourceExhausted", "FailedPrecondition",
+    "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
+    "DataLoss", "Unauthenticated"};
 
 /* A bucket's bound, as text and in microseconds. */
 struct bucket {
@@ -49,12 +50,13 @@ struct bucket {
 	uint64_t us;
 };
 static const struct bucket no_buckets[] = {{NULL, 0}};
-/* From a reflex check to several times the slowest deadline: a quantile above the last bound cannot be told. */
+/* From a reflex check to several times the slowest deadline: a quantile above the last bound cannot
+ * be told. */
 static const struct bucket fine_buckets[] = {
-    {"0.0001", 100},    {"0.00025", 250},   {"0.0005", 500},  {"0.001", 1000},   {"0.0025", 2500},
-    {"0.005", 5000},    {"0.01", 10000},    {"0.025", 25000}, {"0.05", 50000},   {"0.1", 100000},
-    {"0.25", 250000},   {"0.5", 500000},    {"1", 1000000},   {"2.5", 2500000},  {"10", 10000000},
-    {NULL, UINT64_MAX}};
+    {"0.0001", 100},  {"0.00025", 250}, {"0.0005", 500},  {"0.001", 1000},
+    {"0.0025", 2500}, {"0.005", 5000},  {"0.01", 10000},  {"0.025", 25000},
+    {"0.05", 50000},  {"0.1", 100000},  {"0.25", 250000}, {"0.5", 500000},
+    {"1", 1000000},   {"2.5", 2500000}, {"10", 10000000}, {NULL, UINT64_MAX}};
 
 static const struct desc {
 	enum type type;
@@ -99,7 +101,7 @@ enum agi_err agi_metrics_new(struct agi_metrics **out)
 
 void agi_metrics_free(struct agi_metrics *m) { free(m); }
 
-/* --- events ------------------------------------------------------------------------------------------------ */
+/* --- events ---------------------------------------------------------------------------------- */
 static void count(struct agi_metrics *m, enum metric id, size_t value)
 {
 	assert(value < VALUES_MAX);
@@ -122,7 +124,8 @@ static struct method *method_of(struct agi_metrics *m, const char *service, cons
 		if (m->methods[i].service == service && m->methods[i].name == name)
 			return &m->methods[i];
 	for (size_t i = 0; i < m->n_methods; i++) /* the same text at another place */
-		if (strcmp(m->methods[i].service, service) == 0 && strcmp(m->methods[i].name, name) == 0)
+		if (strcmp(m->methods[i].service, service) == 0 &&
+		    strcmp(m->methods[i].name, name) == 0)
 			return &m->methods[i];
 	if (m->n_methods == AGI_METRICS_METHODS_MAX)
 		return &m->methods[AGI_METRICS_METHODS_MAX - 1];
@@ -132,8 +135,8 @@ static struct method *method_of(struct agi_metrics *m, const char *service, cons
 	return &m->methods[m->n_methods++];
 }
 
-void agi_metrics_on_grpc(void *ctx, const char *service, const char *method, enum agi_grpc_status status,
-                         uint64_t micros)
+void agi_metrics_on_grpc(void *ctx, const char *service, const char *method,
+			 enum agi_grpc_status status, uint64_t micros)
 {
 	struct method *e = method_of(ctx, service, method);
 
@@ -150,12 +153,14 @@ static void on_checked(struct agi_metrics *m, const struct agi_safety_event *e)
 		return;
 	count(m, M_SAFETY_FAILURES, 0);
 	count(m, M_SAFETY_FAILURE_CAUSES,
-	      e->cause != AGI_PANEL_VOTED ? (size_t)e->cause : AGI_PANEL_CAUSES + (size_t)e->check_cause);
+	      e->cause != AGI_PANEL_VOTED ? (size_t)e->cause
+					  : AGI_PANEL_CAUSES + (size_t)e->check_cause);
 }
 
 static bool is_uncomputable(const struct agi_safety_event *e)
 {
-	return e->check_cause == AGI_CHECK_ERISML_UNAVAILABLE || e->check_cause == AGI_CHECK_ERISML_TIMEOUT ||
+	return e->check_cause == AGI_CHECK_ERISML_UNAVAILABLE ||
+	       e->check_cause == AGI_CHECK_ERISML_TIMEOUT ||
 	       e->check_cause == AGI_CHECK_ERISML_MALFORMED;
 }
 
@@ -172,27 +177,31 @@ void agi_metrics_on_safety(struct agi_metrics *m, const struct agi_safety_event 
 	if (e->kind == AGI_SAFETY_VOTED)
 		count(m, M_SAFETY_VOTES, e->decision);
 	else
-		record(&m->histograms[M_ERISML_DURATION], table[M_ERISML_DURATION].buckets, e->took_us);
+		record(&m->histograms[M_ERISML_DURATION], table[M_ERISML_DURATION].buckets,
+		       e->took_us);
 }
 
-/* --- text ------------------------------------------------------------------------------------------------------ */
+/* --- text ------------------------------------------------------------------------------------ */
 static void put_head(struct agi_buf *b, const struct desc *d)
 {
-	static const char *const types[] = {"counter", "gauge", "histogram", "counter", "histogram"};
+	static const char *const types[] = {"counter", "gauge", "histogram", "counter",
+					    "histogram"};
 
-	agi_buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", d->name, d->help, d->name, types[d->type]);
+	agi_buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n", d->name, d->help, d->name,
+		       types[d->type]);
 }
 
 /* labels: what stands before le, with a comma at its end, or "". */
-static void put_histogram(struct agi_buf *b, const struct desc *d, const struct histogram *h, const char *labels)
+static void put_histogram(struct agi_buf *b, const struct desc *d, const struct histogram *h,
+			  const char *labels)
 {
 	uint64_t n = 0;
 	int inner = (int)strlen(labels);
 
 	for (size_t i = 0; d->buckets[i].text; i++) {
 		n += h->counts[i];
-		agi_buf_printf(b, "%s_bucket{%sle=\"%s\"} %llu\n", d->name, labels, d->buckets[i].text,
-		               (unsigned long long)n);
+		agi_buf_printf(b, "%s_bucket{%sle=\"%s\"} %llu\n", d->name, labels,
+			       d->buckets[i].text, (unsigned long long)n);
 	}
 	for (size_t i = 0; i < BUCKETS_MAX; i++)
 		if (!d->buckets[i].text) {
@@ -200,11 +209,13 @@ static void put_histogram(struct agi_buf *b, const struct desc *d, const struct 
 			break;
 		}
 	inner -= inner > 0; /* without the comma */
-	agi_buf_printf(b, "%s_bucket{%sle=\"+Inf\"} %llu\n", d->name, labels, (unsigned long long)n);
-	agi_buf_printf(b, "%s_sum%s%.*s%s %llu.%06llu\n", d->name, inner ? "{" : "", inner, labels, inner ? "}" : "",
-	               (unsigned long long)(h->sum_us / 1000000), (unsigned long long)(h->sum_us % 1000000));
-	agi_buf_printf(b, "%s_count%s%.*s%s %llu\n", d->name, inner ? "{" : "", inner, labels, inner ? "}" : "",
-	               (unsigned long long)n);
+	agi_buf_printf(b, "%s_bucket{%sle=\"+Inf\"} %llu\n", d->name, labels,
+		       (unsigned long long)n);
+	agi_buf_printf(b, "%s_sum%s%.*s%s %llu.%06llu\n", d->name, inner ? "{" : "", inner, labels,
+		       inner ? "}" : "", (unsigned long long)(h->sum_us / 1000000),
+		       (unsigned long long)(h->sum_us % 1000000));
+	agi_buf_printf(b, "%s_count%s%.*s%s %llu\n", d->name, inner ? "{" : "", inner, labels,
+		       inner ? "}" : "", (unsigned long long)n);
 }
 
 static void put_counter(struct agi_buf *b, const struct desc *d, const uint64_t *values)
@@ -216,7 +227,7 @@ static void put_counter(struct agi_buf *b, const struct desc *d, const uint64_t 
 	for (size_t i = 0; d->value(i); i++)
 		if (d->value(i)[0])
 			agi_buf_printf(b, "%s{%s=\"%s\"} %llu\n", d->name, d->label, d->value(i),
-			               (unsigned long long)values[i]);
+				       (unsigned long long)values[i]);
 }
 
 /* Protobuf names need no escaping. */
@@ -224,16 +235,20 @@ static void put_grpc_counter(struct agi_buf *b, const struct desc *d, const stru
 {
 	for (int s = 0; s < STATUSES; s++)
 		if (e->handled[s])
-			agi_buf_printf(b, "%s{grpc_type=\"unary\",grpc_service=\"%s\",grpc_method=\"%s\",grpc_code=\"%s\"} %llu\n",
-			               d->name, e->service, e->name, codes[s], (unsigned long long)e->handled[s]);
+			agi_buf_printf(b,
+				       "%s{grpc_type=\"unary\",grpc_service=\"%s\",grpc_method=\"%"
+				       "s\",grpc_code=\"%s\"} %llu\n",
+				       d->name, e->service, e->name, codes[s],
+				       (unsigned long long)e->handled[s]);
 }
 
 static void put_grpc_histogram(struct agi_buf *b, const struct desc *d, const struct method *e)
 {
 	char labels[512];
 
-	snprintf(labels, sizeof labels, "grpc_type=\"unary\",grpc_service=\"%.120s\",grpc_method=\"%.120s\",",
-	         e->service, e->name);
+	snprintf(labels, sizeof labels,
+		 "grpc_type=\"unary\",grpc_service=\"%.120s\",grpc_method=\"%.120s\",", e->service,
+		 e->name);
 	put_histogram(b, d, &e->handling, labels);
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The process_… metrics that Prometheus' own client libraries agree on (prometheus.io, "Writing client
- * libraries", process metrics), from proc(5). */
+ * The process_… metrics that Prometheus' own client libraries agree on (prometheus.io, "Writing
+ * client libraries", process metrics), from proc(5). */
 #include <dirent.h>
 #include <stdio.h>
 #include <string.h>
@@ -28,7 +28,8 @@ static bool read_file(const char *path, char *to, size_t room)
 	return n > 0;
 }
 
-/* Fields 14, 15, 20, 22, 23, 24 of /proc/self/stat; the second, the name, may hold blanks and parentheses. */
+/* Fields 14, 15, 20, 22, 23, 24 of /proc/self/stat; the second, the name, may hold blanks and
+ * parentheses. */
 static bool read_stat(struct stat_line *s)
 {
 	char text[1024];
@@ -37,9 +38,11 @@ static bool read_stat(struct stat_line *s)
 	if (!read_file("/proc/self/stat", text, sizeof text))
 		return false;
 	p = strrchr(text, ')');
-	return p && sscanf(p + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d %ld %*d %llu %lu %ld",
-	                   &s->user_ticks, &s->system_ticks, &s->threads, &s->start_ticks, &s->virtual_bytes,
-	                   &s->resident_pages) == 6;
+	return p && sscanf(p + 1,
+			   " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu %*d %*d %*d %*d "
+			   "%ld %*d %llu %lu %ld",
+			   &s->user_ticks, &s->system_ticks, &s->threads, &s->start_ticks,
+			   &s->virtual_bytes, &s->resident_pages) == 6;
 }
 
 /* Unix time of the boot, seconds. */
@@ -56,7 +59,8 @@ static bool read_boot(unsigned long long *out)
 
 static void put(struct agi_buf *b, const char *name, const char *type, const char *help, double v)
 {
-	agi_buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n%s %.15g\n", name, help, name, type, name, v);
+	agi_buf_printf(b, "# HELP %s %s\n# TYPE %s %s\n%s %.15g\n", name, help, name, type, name,
+		       v);
 }
 
 static void put_descriptors(struct agi_buf *b)
@@ -89,7 +93,8 @@ void agi_metrics_write_process(struct agi_buf *out)
 	    (double)(s.user_ticks + s.system_ticks) / hz);
 	put(out, "process_resident_memory_bytes", "gauge", "Resident memory.",
 	    (double)s.resident_pages * (double)sysconf(_SC_PAGESIZE));
-	put(out, "process_virtual_memory_bytes", "gauge", "Virtual memory.", (double)s.virtual_bytes);
+	put(out, "process_virtual_memory_bytes", "gauge", "Virtual memory.",
+	    (double)s.virtual_bytes);
 	put(out, "process_threads", "gauge", "Threads.", (double)s.threads);
 	if (read_boot(&boot))
 		put(out, "process_start_time_seconds", "gauge", "Start of the process, Unix time.",

@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0
- * CPU time of the gRPC server per unary call: 200 bytes in, 100 bytes out, many streams on a few connections. The
- * server runs in a child process whose CPU time (user and system) is read from the kernel; the load
- * generator, closed loop on our own client, is not counted.
+ * CPU time of the gRPC server per unary call: 200 bytes in, 100 bytes out, many streams on a few
+ * connections. The server runs in a child process whose CPU time (user and system) is read from the
+ * kernel; the load generator, closed loop on our own client, is not counted.
  *
  *   bench_grpc [seconds per line, default 2]
  *
- * The last line is JSON: {"bench":"grpc","server_us_per_call":{"c<connections>_s<streams>":...},"calls_per_s":{...}}.
- * server_us_per_call: microseconds of one core that the server spends on a call; calls_per_s: with the
- * generator on the other core. */
+ * The last line is JSON:
+ * {"bench":"grpc","server_us_per_call":{"c<connections>_s<streams>":...},"calls_per_s":{...}}.
+ * server_us_per_call: microseconds of one core that the server spends on a call; calls_per_s: with
+ * the generator on the other core. */
 #include <event2/event.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,7 +32,7 @@ struct lane {
 	struct agi_grpc_channel *ch;
 };
 
-/* --- server process ------------------------------------------------------------------------------------------ */
+/* --- server process -------------------------------------------------------------------------- */
 static void answer(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
 {
 	static uint8_t bytes[ANSWER_BYTES];
@@ -72,13 +73,14 @@ static uint64_t cpu_us(pid_t pid)
 		return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
 	f = fopen(path, "r");
-	if (!f || fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &ticks[0], &ticks[1]) != 2)
+	if (!f || fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			 &ticks[0], &ticks[1]) != 2)
 		exit(1);
 	fclose(f);
 	return (ticks[0] + ticks[1]) * 1000000 / (unsigned long)sysconf(_SC_CLK_TCK);
 }
 
-/* --- load ------------------------------------------------------------------------------------------------------ */
+/* --- load ------------------------------------------------------------------------------------ */
 static void on_done(void *arg, const struct agi_grpc_result *r);
 
 static void call(struct lane *lane)
@@ -88,8 +90,8 @@ static void call(struct lane *lane)
 
 	req.key = (ProtobufCBinaryData){4, (uint8_t *)"name"};
 	req.value = (ProtobufCBinaryData){sizeof bytes, bytes};
-	if (agi_grpc_unary(lane->ch, "/agihpc.v1.KvService/Put", &req.base, &agihpc__v1__get_response__descriptor, 0,
-	                   on_done, lane))
+	if (agi_grpc_unary(lane->ch, "/agihpc.v1.KvService/Put", &req.base,
+			   &agihpc__v1__get_response__descriptor, 0, on_done, lane))
 		exit(1);
 }
 
@@ -105,7 +107,8 @@ static void on_done(void *arg, const struct agi_grpc_result *r)
 
 static void run_for(struct load *l, double seconds)
 {
-	const struct timeval tv = {(time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
+	const struct timeval tv = {(time_t)seconds,
+				   (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
 
 	event_base_loopexit(l->base, &tv);
 	event_base_dispatch(l->base);
@@ -115,7 +118,8 @@ struct figure {
 	double us_per_call, calls_per_s;
 };
 
-static struct figure measure(pid_t server, uint16_t port, int connections, int streams, double seconds)
+static struct figure measure(pid_t server, uint16_t port, int connections, int streams,
+			     double seconds)
 {
 	struct load l = {.base = event_base_new()};
 	struct lane *lanes = calloc((size_t)(connections * streams), sizeof *lanes);
@@ -170,17 +174,19 @@ int main(int argc, char **argv)
 	printf("connections  streams each   server CPU-us a call      calls/s\n");
 	for (int i = 0; i < N; i++) {
 		f[i] = measure(server, port, shapes[i].connections, shapes[i].streams, seconds);
-		printf("%11d %13d %22.2f %12.0f\n", shapes[i].connections, shapes[i].streams, f[i].us_per_call,
-		       f[i].calls_per_s);
+		printf("%11d %13d %22.2f %12.0f\n", shapes[i].connections, shapes[i].streams,
+		       f[i].us_per_call, f[i].calls_per_s);
 	}
 	kill(server, SIGKILL);
 	waitpid(server, NULL, 0);
 	printf("{\"bench\":\"grpc\",\"server_us_per_call\":{");
 	for (int i = 0; i < N; i++)
-		printf("%s\"c%d_s%d\":%.3f", i ? "," : "", shapes[i].connections, shapes[i].streams, f[i].us_per_call);
+		printf("%s\"c%d_s%d\":%.3f", i ? "," : "", shapes[i].connections, shapes[i].streams,
+		       f[i].us_per_call);
 	printf("},\"calls_per_s\":{");
 	for (int i = 0; i < N; i++)
-		printf("%s\"c%d_s%d\":%.0f", i ? "," : "", shapes[i].connections, shapes[i].streams, f[i].calls_per_s);
+		printf("%s\"c%d_s%d\":%.0f", i ? "," : "", shapes[i].connections, shapes[i].streams,
+		       f[i].calls_per_s);
 	printf("}}\n");
 	return 0;
 }

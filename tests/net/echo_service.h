@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A service for tests of the gRPC server, under the name and messages of agihpc.v1.KvService:
  *   Put     answers version = number of value bytes, acks = 1; the header "x-echo" comes back
- *   Get     by namespace: "" answers value = key; "status" fails with status = level and text = key;
- *           "hang" never answers; "later" answers after the loop's next turn; "large" answers key-many bytes;
- *           "left" answers version = milliseconds left; "counts" answers version = cancelled, acks = hanging calls
- *   Delete  has no handler. Owners fails with the agi_err STALE_EPOCH and the text "why" */
+ *   Get     by namespace: "" answers value = key; "status" fails with status = level and text =
+ * key; "hang" never answers; "later" answers after the loop's next turn; "large" answers key-many
+ * bytes; "left" answers version = milliseconds left; "counts" answers version = cancelled, acks =
+ * hanging calls Delete  has no handler. Owners fails with the agi_err STALE_EPOCH and the text
+ * "why" */
 #ifndef AGI_TESTS_ECHO_SERVICE_H
 #define AGI_TESTS_ECHO_SERVICE_H
 
@@ -113,7 +114,8 @@ static inline void echo_get(struct agi_grpc_call *call, const ProtobufCMessage *
 	if (echo_is(r->namespace_, "hang") || echo_is(r->namespace_, "later")) {
 		echo_wait(call, ctx, echo_is(r->namespace_, "later"));
 	} else if (echo_is(r->namespace_, "status") && (int)r->level != 0) {
-		agi_grpc_fail(call, (enum agi_grpc_status)r->level, "%.*s", (int)r->key.len, (char *)r->key.data);
+		agi_grpc_fail(call, (enum agi_grpc_status)r->level, "%.*s", (int)r->key.len,
+			      (char *)r->key.data);
 	} else if (echo_is(r->namespace_, "large")) {
 		echo_large(call, r->key);
 	} else {
@@ -147,13 +149,14 @@ static inline void echo_accept(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Listens on 127.0.0.1; port 0 = any. Aborts when it cannot: it is a test. */
-static inline void echo_start(struct echo *e, struct event_base *base, const struct agi_grpc_server_cfg *cfg,
-                              uint16_t port)
+static inline void echo_start(struct echo *e, struct event_base *base,
+			      const struct agi_grpc_server_cfg *cfg, uint16_t port)
 {
 	static const struct agi_grpc_method methods[] = {
 	    {"Put", echo_put}, {"Get", echo_get}, {"Owners", echo_owners}};
-	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_port = htons(port),
-	                         .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	struct sockaddr_in sa = {.sin_family = AF_INET,
+				 .sin_port = htons(port),
+				 .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 	socklen_t n = sizeof sa;
 	int on = 1;
 
@@ -162,7 +165,8 @@ static inline void echo_start(struct echo *e, struct event_base *base, const str
 	(void)setsockopt(e->fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
 	if (e->fd < 0 || bind(e->fd, (struct sockaddr *)&sa, n) || listen(e->fd, 128) ||
 	    getsockname(e->fd, (struct sockaddr *)&sa, &n) ||
-	    agi_addr_of_sock(&e->addr, (struct sockaddr *)&sa) || agi_grpc_server_new(base, cfg, &e->server) ||
+	    agi_addr_of_sock(&e->addr, (struct sockaddr *)&sa) ||
+	    agi_grpc_server_new(base, cfg, &e->server) ||
 	    agi_grpc_server_add(e->server, &agihpc__v1__kv_service__descriptor, methods, 3, e))
 		abort();
 	e->accept = event_new(base, e->fd, EV_READ | EV_PERSIST, echo_accept, e);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The echo service as a process, for tests/net/test_grpcio.py: prints its port, serves until its standard
- * input ends. */
+ * The echo service as a process, for tests/net/test_grpcio.py: prints its port, serves until its
+ * standard input ends. */
 #include "tests/net/echo_service.h"
 
 static void on_stdin(evutil_socket_t fd, short what, void *arg)

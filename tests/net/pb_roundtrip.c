@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * For test_pb_reference.py. Standard input: type (0..2), le32 length, bytes; repeated. Standard output for each: le32
- * length and bytes of the message packed again, or the length ffffffff when it was refused. */
+ * For test_pb_reference.py. Standard input: type (0..2), le32 length, bytes; repeated. Standard
+ * output for each: le32 length and bytes of the message packed again, or the length ffffffff when
+ * it was refused. */
 #include <stdio.h>
 
 #include "net/grpc.h"
@@ -11,7 +12,8 @@
 int main(void)
 {
 	static const ProtobufCMessageDescriptor *const types[] = {
-	    &agi__plan__v1__plan_graph_proto__descriptor, &agi__erisml__v1__moral_tensor_proto__descriptor,
+	    &agi__plan__v1__plan_graph_proto__descriptor,
+	    &agi__erisml__v1__moral_tensor_proto__descriptor,
 	    &agihpc__overlay__v1__envelope__descriptor};
 	static char in[1 << 16];
 	static uint8_t out[1 << 17];
@@ -21,7 +23,8 @@ int main(void)
 		uint32_t n, packed = UINT32_MAX;
 		ProtobufCMessage *m;
 
-		if (type > 2 || fread(&n, sizeof n, 1, stdin) != 1 || n > sizeof in || fread(in, 1, n, stdin) != n)
+		if (type > 2 || fread(&n, sizeof n, 1, stdin) != 1 || n > sizeof in ||
+		    fread(in, 1, n, stdin) != n)
 			return 1;
 		m = agi_pb_unpack(types[type], (struct agi_str){in, n}, NULL);
 		if (m) {

@@ -30,8 +30,8 @@ struct world {
 	enum agi_grpc_status observed_status;
 };
 
-static void on_observed(void *ctx, const char *service, const char *method, enum agi_grpc_status status,
-                        uint64_t micros)
+static void on_observed(void *ctx, const char *service, const char *method,
+			enum agi_grpc_status status, uint64_t micros)
 {
 	struct world *w = ctx;
 
@@ -96,15 +96,18 @@ static void run_until(struct world *w, const int *counter, int n)
 	assert_int_equal(*counter, n);
 }
 
-static void call_get(struct world *w, const char *ns, const char *key, int level, uint32_t timeout_ms)
+static void call_get(struct world *w, const char *ns, const char *key, int level,
+		     uint32_t timeout_ms)
 {
 	Agihpc__V1__GetRequest req = AGIHPC__V1__GET_REQUEST__INIT;
 
 	req.namespace_ = (ProtobufCBinaryData){strlen(ns), (uint8_t *)ns};
 	req.key = (ProtobufCBinaryData){strlen(key), (uint8_t *)key};
 	req.level = (Agihpc__V1__Level)level;
-	assert_int_equal(agi_grpc_unary(w->ch, GET, &req.base, &agihpc__v1__get_response__descriptor, timeout_ms,
-	                                on_done, w), AGI_OK);
+	assert_int_equal(agi_grpc_unary(w->ch, GET, &req.base,
+					&agihpc__v1__get_response__descriptor, timeout_ms, on_done,
+					w),
+			 AGI_OK);
 }
 
 static void get(struct world *w, const char *ns, const char *key, int level, uint32_t timeout_ms)
@@ -122,8 +125,9 @@ static void put(struct world *w, const char *path, size_t value_bytes)
 	int before = w->n_done;
 
 	req.value = (ProtobufCBinaryData){value_bytes, calloc(1, value_bytes + 1)};
-	assert_int_equal(agi_grpc_unary(w->ch, path, &req.base, &agihpc__v1__put_response__descriptor, 5000, on_done,
-	                                w), AGI_OK);
+	assert_int_equal(agi_grpc_unary(w->ch, path, &req.base,
+					&agihpc__v1__put_response__descriptor, 5000, on_done, w),
+			 AGI_OK);
 	free(req.value.data);
 	run_until(w, &w->n_done, before + 1);
 }
@@ -206,7 +210,8 @@ static void a_large_request_is_refused_and_the_connection_goes_on(void **state)
 	put(&w, PUT, 99990);
 	assert_answer(&w, AGI_GRPC_OK, "");
 	put(&w, PUT, 5000000);
-	assert_answer(&w, AGI_GRPC_RESOURCE_EXHAUSTED, "Received message larger than max (5000005 vs. 100000)");
+	assert_answer(&w, AGI_GRPC_RESOURCE_EXHAUSTED,
+		      "Received message larger than max (5000005 vs. 100000)");
 	put(&w, PUT, 10);
 	assert_answer(&w, AGI_GRPC_OK, "");
 	stop(&w);
@@ -225,7 +230,8 @@ static void large_messages_pass_both_ways(void **state)
 	assert_answer(&w, AGI_GRPC_OK, "");
 	assert_int_equal(w.value_bytes, 4000000);
 	get(&w, "large", "5000000", 0, 5000);
-	assert_answer(&w, AGI_GRPC_RESOURCE_EXHAUSTED, "Received message larger than max (5000005 vs. 4194304)");
+	assert_answer(&w, AGI_GRPC_RESOURCE_EXHAUSTED,
+		      "Received message larger than max (5000005 vs. 4194304)");
 	agi_grpc_channel_set_recv_max(w.ch, 10 << 20);
 	get(&w, "large", "5000000", 0, 5000);
 	assert_answer(&w, AGI_GRPC_OK, "");
@@ -297,8 +303,9 @@ static void a_callback_may_close_the_channel(void **state)
 	(void)state;
 	start(&w, &(struct agi_grpc_server_cfg){0});
 	call_get(&w, "hang", "", 0, 0);
-	assert_int_equal(agi_grpc_unary(w.ch, PUT, &req.base, &agihpc__v1__put_response__descriptor, 0,
-	                                free_in_callback, &w), AGI_OK);
+	assert_int_equal(agi_grpc_unary(w.ch, PUT, &req.base, &agihpc__v1__put_response__descriptor,
+					0, free_in_callback, &w),
+			 AGI_OK);
 	run_until(&w, &w.n_done, 2);
 	assert_int_equal(w.n_by_status[AGI_GRPC_OK], 1);
 	assert_int_equal(w.n_by_status[AGI_GRPC_CANCELLED], 1);
@@ -374,7 +381,8 @@ static void names_are_resolved(void **state)
 
 static void a_bad_target_is_refused_with_an_example(void **state)
 {
-	static const char *const bad[] = {"", "host", ":1", "host:", "host:0", "host:65536", "a b:1", "host:1x", "h@x:1"};
+	static const char *const bad[] = {"",           "host",  ":1",      "host:", "host:0",
+					  "host:65536", "a b:1", "host:1x", "h@x:1"};
 	struct event_base *base = event_base_new();
 	struct agi_grpc_channel *ch;
 	struct agi_why why;

@@ -40,9 +40,11 @@ struct peer {
 };
 static struct peer p;
 
-/* --- the peer ------------------------------------------------------------------------------------------------ */
-static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *name, size_t nn, const uint8_t *value,
-                     size_t vn, uint8_t flags, void *arg)
+/* --- the peer
+ * ------------------------------------------------------------------------------------------------
+ */
+static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *name, size_t nn,
+		     const uint8_t *value, size_t vn, uint8_t flags, void *arg)
 {
 	struct stream *st = &p.stream[f->hd.stream_id];
 	struct agi_str n = {(const char *)name, nn};
@@ -59,7 +61,8 @@ static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *
 	return 0;
 }
 
-static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *arg)
+static int on_data(nghttp2_session *s, uint8_t flags, int32_t id, const uint8_t *data, size_t n,
+		   void *arg)
 {
 	(void)s, (void)flags, (void)data, (void)arg;
 	p.stream[id].data_bytes += n;
@@ -156,7 +159,7 @@ static void settle(void)
 }
 
 static ssize_t read_body(nghttp2_session *s, int32_t id, uint8_t *to, size_t room, uint32_t *flags,
-                         nghttp2_data_source *source, void *arg)
+			 nghttp2_data_source *source, void *arg)
 {
 	size_t n = p.body.n < room ? p.body.n : room;
 
@@ -215,7 +218,8 @@ static struct stream *ask(struct request r)
 
 #define EMPTY AGI_STR("\0\0\0\0\0")
 
-static void assert_answer(const struct stream *s, int http_status, const char *status, const char *message)
+static void assert_answer(const struct stream *s, int http_status, const char *status,
+			  const char *message)
 {
 	assert_int_equal(s->http_status, http_status);
 	assert_string_equal(s->message, message);
@@ -224,17 +228,18 @@ static void assert_answer(const struct stream *s, int http_status, const char *s
 	assert_int_equal(s->error_code, NGHTTP2_NO_ERROR);
 }
 
-/* --- the promises --------------------------------------------------------------------------------------------- */
+/* --- the promises ---------------------------------------------------------------------------- */
 static void what_is_not_grpc_is_refused_with_an_http_status(void **state)
 {
 	(void)state;
 	start(&(struct agi_grpc_server_cfg){0});
 	assert_answer(ask((struct request){.type = "application/json", .body = EMPTY}), 415, "13",
-	              "content-type must be application/grpc");
+		      "content-type must be application/grpc");
 	assert_answer(ask((struct request){.method = "PUT", .body = EMPTY}), 405, "13",
-	              "gRPC requests use the method POST");
+		      "gRPC requests use the method POST");
 	assert_string_equal(p.stream[3].accept, "POST");
-	assert_answer(ask((struct request){.type = "application/grpc+proto", .body = EMPTY}), 200, "0", "");
+	assert_answer(ask((struct request){.type = "application/grpc+proto", .body = EMPTY}), 200,
+		      "0", "");
 	stop();
 }
 
@@ -242,10 +247,12 @@ static void a_malformed_timeout_is_refused(void **state)
 {
 	(void)state;
 	start(&(struct agi_grpc_server_cfg){0});
-	assert_answer(ask((struct request){.extra_name = "grpc-timeout", .extra_value = "1s", .body = EMPTY}), 200,
-	              "13", "malformed grpc-timeout: expected 1 to 8 digits and a unit");
-	assert_answer(ask((struct request){.extra_name = "grpc-timeout", .extra_value = "10S", .body = EMPTY}), 200,
-	              "0", "");
+	assert_answer(
+	    ask((struct request){.extra_name = "grpc-timeout", .extra_value = "1s", .body = EMPTY}),
+	    200, "13", "malformed grpc-timeout: expected 1 to 8 digits and a unit");
+	assert_answer(ask((struct request){
+			  .extra_name = "grpc-timeout", .extra_value = "10S", .body = EMPTY}),
+		      200, "0", "");
 	stop();
 }
 
@@ -255,13 +262,15 @@ static void encodings_are_refused_unless_identity(void **state)
 
 	(void)state;
 	start(&(struct agi_grpc_server_cfg){0});
-	s = ask((struct request){.extra_name = "grpc-encoding", .extra_value = "zstd", .body = EMPTY});
+	s = ask(
+	    (struct request){.extra_name = "grpc-encoding", .extra_value = "zstd", .body = EMPTY});
 	assert_answer(s, 200, "12", "grpc-encoding \"zstd\" is not supported; send \"identity\"");
 	assert_string_equal(s->accept, "identity");
-	assert_answer(ask((struct request){.extra_name = "grpc-encoding", .extra_value = "identity", .body = EMPTY}),
-	              200, "0", "");
+	assert_answer(ask((struct request){
+			  .extra_name = "grpc-encoding", .extra_value = "identity", .body = EMPTY}),
+		      200, "0", "");
 	assert_answer(ask((struct request){.body = AGI_STR("\1\0\0\0\1x")}), 200, "13",
-	              "Compressed-Flag is set but there is no grpc-encoding");
+		      "Compressed-Flag is set but there is no grpc-encoding");
 	stop();
 }
 
@@ -270,13 +279,13 @@ static void a_call_has_exactly_one_whole_message(void **state)
 	(void)state;
 	start(&(struct agi_grpc_server_cfg){0});
 	assert_answer(ask((struct request){.body = AGI_STR("")}), 200, "12",
-	              "a unary call has one request message");
+		      "a unary call has one request message");
 	assert_answer(ask((struct request){.body = AGI_STR("\0\0\0\0\0\0\0\0\0\0")}), 200, "12",
-	              "a unary call has one request message");
+		      "a unary call has one request message");
 	assert_answer(ask((struct request){.body = AGI_STR("\0\0\0\0\5ab")}), 200, "13",
-	              "the request ends inside a message");
+		      "the request ends inside a message");
 	assert_answer(ask((struct request){.body = AGI_STR("\0\0")}), 200, "13",
-	              "the request ends inside a message");
+		      "the request ends inside a message");
 	stop();
 }
 
@@ -284,8 +293,9 @@ static void a_large_message_is_refused_before_it_has_come(void **state)
 {
 	(void)state;
 	start(&(struct agi_grpc_server_cfg){0});
-	assert_answer(ask((struct request){.body = AGI_STR("\0\0\x40\0\1x"), .is_open_ended = true}), 200, "8",
-	              "Received message larger than max (4194305 vs. 4194304)");
+	assert_answer(
+	    ask((struct request){.body = AGI_STR("\0\0\x40\0\1x"), .is_open_ended = true}), 200,
+	    "8", "Received message larger than max (4194305 vs. 4194304)");
 	assert_int_equal(p.server->request_bytes, 0);
 	assert_int_equal(p.server->n_calls, 0);
 	stop();
@@ -298,8 +308,8 @@ static void large_headers_are_refused(void **state)
 	(void)state;
 	memset(big, 'x', sizeof big - 1);
 	start(&(struct agi_grpc_server_cfg){0});
-	assert_answer(ask((struct request){.extra_name = "x", .extra_value = big, .body = EMPTY}), 200, "8",
-	              "request headers larger than the limit");
+	assert_answer(ask((struct request){.extra_name = "x", .extra_value = big, .body = EMPTY}),
+		      200, "8", "request headers larger than the limit");
 	assert_answer(ask((struct request){.body = EMPTY}), 200, "0", "");
 	stop();
 }
@@ -328,7 +338,8 @@ static void cancelled_calls_are_forgotten(void **state)
 	(void)state;
 	start(&(struct agi_grpc_server_cfg){0});
 	for (int i = 0; i < 200; i++) {
-		struct stream *s = ask_only((struct request){.path = "/agihpc.v1.KvService/Get", .body = hang});
+		struct stream *s =
+		    ask_only((struct request){.path = "/agihpc.v1.KvService/Get", .body = hang});
 
 		(void)turn();
 		nghttp2_submit_rst_stream(p.session, 0, (int32_t)(s - p.stream), NGHTTP2_CANCEL);
@@ -345,7 +356,8 @@ static void a_flood_of_resets_ends_the_connection(void **state)
 	(void)state;
 	start(&(struct agi_grpc_server_cfg){0});
 	for (int i = 0; i < STREAMS - 1 && !p.n_goaway; i++) {
-		struct stream *s = ask_only((struct request){.body = AGI_STR("\0"), .is_open_ended = true});
+		struct stream *s =
+		    ask_only((struct request){.body = AGI_STR("\0"), .is_open_ended = true});
 
 		(void)turn();
 		nghttp2_submit_rst_stream(p.session, 0, (int32_t)(s - p.stream), NGHTTP2_CANCEL);
@@ -379,7 +391,8 @@ static void a_flood_of_pings_ends_the_connection(void **state)
 
 static void a_peer_that_does_not_read_is_not_read(void **state)
 {
-	const struct agi_str large = AGI_STR("\0\0\0\0\x10\x0a\5large\x12\7" "4000000");
+	const struct agi_str large = AGI_STR("\0\0\0\0\x10\x0a\5large\x12\7"
+					     "4000000");
 
 	(void)state;
 	start(&(struct agi_grpc_server_cfg){0});
@@ -408,8 +421,9 @@ static void a_peer_that_does_not_read_is_not_read(void **state)
 
 static void garbage_closes_the_connection(void **state)
 {
-	static const char *const garbage[] = {"GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nxxxxxxxxxxxxxxxxxxxx",
-	                                      "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"};
+	static const char *const garbage[] = {
+	    "GET / HTTP/1.1\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nxxxxxxxxxxxxxxxxxxxx",
+	    "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof garbage / sizeof *garbage; i++) {

@@ -32,7 +32,8 @@ static void every_unit_of_a_timeout_is_known(void **state)
 
 static void other_timeouts_are_malformed(void **state)
 {
-	static const char *const bad[] = {"", "m", "1", "1s", "1 m", "-1m", "+1m", "123456789m", "1.5S", "1mm", "0x1m"};
+	static const char *const bad[] = {"",    "m",          "1",    "1s",  "1 m", "-1m",
+					  "+1m", "123456789m", "1.5S", "1mm", "0x1m"};
 	uint64_t us;
 
 	(void)state;
@@ -50,7 +51,8 @@ static void a_formatted_timeout_is_read_back_not_shorter(void **state)
 		assert_true(agi_grpc_timeout_format(text, us) <= 9);
 		assert_true(agi_grpc_timeout_parse(agi_str_of(text), &back));
 		if (us <= 99999999 * 3600000000ull)
-			assert_true(back >= us && back - us <= us / 99999); /* five digits at least */
+			assert_true(back >= us &&
+				    back - us <= us / 99999); /* five digits at least */
 	}
 }
 
@@ -124,7 +126,7 @@ static void content_types_of_grpc_are_known(void **state)
 static void messages_survive_every_cut(void **state)
 {
 	static const char wire[] = "\0\0\0\0\x03"
-	                           "abc\0\0\0\0\0\0\0\0\0\x01z";
+				   "abc\0\0\0\0\0\0\0\0\0\x01z";
 	static const char *const want[] = {"abc", "", "z"};
 
 	(void)state;
@@ -136,8 +138,10 @@ static void messages_survive_every_cut(void **state)
 			size_t left = sizeof wire - 1 - at;
 			struct agi_str in = {wire + at, cut < left ? cut : left};
 
-			while (in.n && agi_grpc_reader_feed(&r, &in, 100) == AGI_GRPC_READ_MESSAGE) {
-				assert_true(agi_str_eq(agi_buf_str(&r.message), agi_str_of(want[n++])));
+			while (in.n &&
+			       agi_grpc_reader_feed(&r, &in, 100) == AGI_GRPC_READ_MESSAGE) {
+				assert_true(
+				    agi_str_eq(agi_buf_str(&r.message), agi_str_of(want[n++])));
 				agi_grpc_reader_next(&r);
 			}
 		}
@@ -153,7 +157,8 @@ static void a_large_message_is_refused_by_its_prefix(void **state)
 	struct agi_str in = AGI_STR("\0\0\x40\0\x01");
 
 	(void)state;
-	assert_int_equal(agi_grpc_reader_feed(&r, &in, AGI_GRPC_RECV_DEFAULT), AGI_GRPC_READ_TOO_LARGE);
+	assert_int_equal(agi_grpc_reader_feed(&r, &in, AGI_GRPC_RECV_DEFAULT),
+			 AGI_GRPC_READ_TOO_LARGE);
 	assert_int_equal(r.message_bytes, AGI_GRPC_RECV_DEFAULT + 1);
 	assert_int_equal(r.message.cap, 0);
 }

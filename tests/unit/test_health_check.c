@@ -34,7 +34,8 @@ struct world {
 	int n_looks;
 };
 
-static void on_verdict(void *ctx, struct agi_str service, struct agi_str address, bool is_healthy, const char *detail)
+static void on_verdict(void *ctx, struct agi_str service, struct agi_str address, bool is_healthy,
+		       const char *detail)
 {
 	struct world *w = ctx;
 
@@ -49,8 +50,9 @@ static void on_verdict(void *ctx, struct agi_str service, struct agi_str address
 	assert_true(agi_str_eq(service, AGI_STR("svc"))); /* still there */
 }
 
-/* --- a service that can be made to do anything ------------------------------------------------------------------ */
-static int on_get(void *ctx, const char *path, const char *query, struct agi_buf *body, const char **type)
+/* --- a service that can be made to do anything ----------------------------------------------- */
+static int on_get(void *ctx, const char *path, const char *query, struct agi_buf *body,
+		  const char **type)
 {
 	struct world *w = ctx;
 
@@ -123,14 +125,20 @@ static void start(struct world *w)
 	assert_int_equal(agi_health_checks_new(w->base, on_verdict, w, &w->checks), AGI_OK);
 }
 
-static void serve_http(struct world *w) { assert_int_equal(agi_http_new(w->base, on_get, w, &w->http), AGI_OK); }
+static void serve_http(struct world *w)
+{
+	assert_int_equal(agi_http_new(w->base, on_get, w, &w->http), AGI_OK);
+}
 
 static void serve_grpc(struct world *w)
 {
 	static const struct agi_grpc_method methods[] = {{"Check", on_health}};
 
-	assert_int_equal(agi_grpc_server_new(w->base, &(struct agi_grpc_server_cfg){0}, &w->grpc), AGI_OK);
-	assert_int_equal(agi_grpc_server_add(w->grpc, &grpc__health__v1__health__descriptor, methods, 1, w), AGI_OK);
+	assert_int_equal(agi_grpc_server_new(w->base, &(struct agi_grpc_server_cfg){0}, &w->grpc),
+			 AGI_OK);
+	assert_int_equal(
+	    agi_grpc_server_add(w->grpc, &grpc__health__v1__health__descriptor, methods, 1, w),
+	    AGI_OK);
 }
 
 static void stop(struct world *w)
@@ -143,7 +151,8 @@ static void stop(struct world *w)
 	event_base_free(w->base);
 }
 
-static struct agi_str config(const char *kind, uint32_t interval_ms, uint32_t timeout_ms, const char *path)
+static struct agi_str config(const char *kind, uint32_t interval_ms, uint32_t timeout_ms,
+			     const char *path)
 {
 	static uint8_t wire[1024];
 	Agihpc__V1__HealthCheck c = AGIHPC__V1__HEALTH_CHECK__INIT;
@@ -160,7 +169,9 @@ static void set(struct world *w, struct agi_str cfg)
 	char address[300];
 
 	snprintf(address, sizeof address, "%s", w->address);
-	assert_int_equal(agi_health_checks_set(w->checks, AGI_STR("svc"), agi_str_of(address), cfg, NULL), AGI_OK);
+	assert_int_equal(
+	    agi_health_checks_set(w->checks, AGI_STR("svc"), agi_str_of(address), cfg, NULL),
+	    AGI_OK);
 }
 
 static bool has_come(void *arg)
@@ -180,7 +191,9 @@ static void expect(struct world *w, int n, bool is_healthy, const char *detail)
 		fail_msg("\"%s\" does not say \"%s\"", w->detail, detail);
 }
 
-/* --- promises ------------------------------------------------------------------------------------------------ */
+/* --- promises
+ * ------------------------------------------------------------------------------------------------
+ */
 static void a_service_that_comes_and_goes_is_seen(void **state)
 {
 	struct world w;
@@ -294,7 +307,9 @@ static void names_are_resolved(void **state)
 	(void)state;
 	start(&w);
 	snprintf(name, sizeof name, "localhost%s", strchr(w.address, ':'));
-	assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), agi_str_of(name), AGI_STR(""), NULL), AGI_OK);
+	assert_int_equal(
+	    agi_health_checks_set(w.checks, AGI_STR("svc"), agi_str_of(name), AGI_STR(""), NULL),
+	    AGI_OK);
 	expect(&w, 1, true, "");
 	assert_string_equal(w.address, name);
 	stop(&w);
@@ -319,10 +334,12 @@ static void a_config_that_cannot_be_run_is_refused(void **state)
 	assert_int_equal(agi_health_config_check(AGI_STR(""), NULL), AGI_OK);
 	assert_int_equal(agi_health_config_check(config("tcp", 300, 0, ""), NULL), AGI_OK);
 	assert_refused(AGI_STR("\x0a\x05tcp"), "cut short");
-	assert_refused(config("ping", 0, 0, ""), "kind \"ping\": expected \"tcp\", \"http\", \"grpc\" or \"none\"");
+	assert_refused(config("ping", 0, 0, ""),
+		       "kind \"ping\": expected \"tcp\", \"http\", \"grpc\" or \"none\"");
 	assert_refused(config("tcp", 50, 0, ""), "interval_ms 50: expected 100..3600000");
 	assert_refused(config("tcp", 3600001, 0, ""), "interval_ms");
-	assert_refused(config("tcp", 500, 501, ""), "timeout_ms 501: expected at most the interval, 500 ms");
+	assert_refused(config("tcp", 500, 501, ""),
+		       "timeout_ms 501: expected at most the interval, 500 ms");
 	assert_refused(config("http", 500, 0, "healthz"), "as in /healthz");
 	assert_refused(config("http", 500, 0, "/a b"), "printable");
 	assert_refused(config("http", 500, 0, "/a\r\nX: y"), "printable");
@@ -339,16 +356,21 @@ static void the_number_of_checks_is_bounded(void **state)
 	start(&w);
 	for (int i = 0; i < AGI_LOCAL_SERVICES_MAX; i++) {
 		snprintf(address, sizeof address, "127.0.0.1:%d", i + 1);
-		assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), agi_str_of(address),
-		                                       config("none", 0, 0, ""), NULL), AGI_OK);
+		assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"),
+						       agi_str_of(address),
+						       config("none", 0, 0, ""), NULL),
+				 AGI_OK);
 	}
-	assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), AGI_STR("127.0.0.1:9999"), AGI_STR(""), &why),
-	                 AGI_E_FULL);
-	assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), AGI_STR("nonsense"), AGI_STR(""), &why),
-	                 AGI_E_FULL);
+	assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), AGI_STR("127.0.0.1:9999"),
+					       AGI_STR(""), &why),
+			 AGI_E_FULL);
+	assert_int_equal(
+	    agi_health_checks_set(w.checks, AGI_STR("svc"), AGI_STR("nonsense"), AGI_STR(""), &why),
+	    AGI_E_FULL);
 	agi_health_checks_remove(w.checks, AGI_STR("svc"), AGI_STR("127.0.0.1:1"));
-	assert_int_equal(agi_health_checks_set(w.checks, AGI_STR("svc"), AGI_STR("nonsense"), AGI_STR(""), &why),
-	                 AGI_E_INVALID);
+	assert_int_equal(
+	    agi_health_checks_set(w.checks, AGI_STR("svc"), AGI_STR("nonsense"), AGI_STR(""), &why),
+	    AGI_E_INVALID);
 	assert_non_null(strstr(why.text, "node1:5000"));
 	stop(&w);
 }

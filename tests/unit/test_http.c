@@ -15,7 +15,7 @@
 #include "net/http.h"
 #include "net/http_request.h"
 
-/* --- the request parser --------------------------------------------------------------------------------- */
+/* --- the request parser ---------------------------------------------------------------------- */
 static struct agi_http_request req;
 
 static int read_request(const char *text)
@@ -30,14 +30,19 @@ static int read_request(const char *text)
 static void a_request_is_read(void **state)
 {
 	(void)state;
-	assert_int_equal(read_request("GET /v1/services/a%20b?x=1&y=%32 HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n"), 200);
+	assert_int_equal(
+	    read_request(
+		"GET /v1/services/a%20b?x=1&y=%32 HTTP/1.1\r\nHost: h\r\nAccept: */*\r\n\r\n"),
+	    200);
 	assert_string_equal(req.path, "/v1/services/a b");
 	assert_string_equal(req.query, "x=1&y=%32");
 	assert_true(req.is_keep_alive && !req.is_head);
 	assert_int_equal(read_request("\r\nHEAD / HTTP/1.0\n\n"), 200);
 	assert_true(!req.is_keep_alive && req.is_head);
 	assert_string_equal(req.query, "");
-	assert_int_equal(read_request("GET http://h:1/m?q HTTP/1.1\r\nhost:h\r\nconnection: Close\r\n\r\n"), 200);
+	assert_int_equal(
+	    read_request("GET http://h:1/m?q HTTP/1.1\r\nhost:h\r\nconnection: Close\r\n\r\n"),
+	    200);
 	assert_string_equal(req.path, "/m");
 	assert_false(req.is_keep_alive);
 }
@@ -58,16 +63,24 @@ static void bad_requests_have_their_status(void **state)
 	static const struct {
 		int status;
 		const char *text;
-	} bad[] = {{400, "GET\r\n\r\n"}, {400, "GET /\r\n\r\n"}, {400, "GET  / HTTP/1.1\r\nHost: h\r\n\r\n"},
-	           {400, "GET / HTTP/1.1\r\n\r\n"}, {400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"},
-	           {400, "GET a HTTP/1.1\r\nHost: h\r\n\r\n"}, {400, "GET /%00 HTTP/1.1\r\nHost: h\r\n\r\n"},
-	           {400, "GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n"}, {400, "GET / HTTP/1.1\r\nHost: h\r\n folded\r\n\r\n"},
-	           {400, "GET / HTTP/1.1\r\nHost : h\r\n\r\n"}, {400, "GET / HTTP/1.1\r\nHost h\r\n\r\n"},
-	           {400, "GET / FTP/1.1\r\nHost: h\r\n\r\n"}, {400, "G(T / HTTP/1.1\r\nHost: h\r\n\r\n"},
-	           {405, "POST / HTTP/1.1\r\nHost: h\r\n\r\n"}, {405, "get / HTTP/1.1\r\nHost: h\r\n\r\n"},
-	           {413, "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"},
-	           {501, "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"},
-	           {505, "GET / HTTP/2.0\r\nHost: h\r\n\r\n"}};
+	} bad[] = {{400, "GET\r\n\r\n"},
+		   {400, "GET /\r\n\r\n"},
+		   {400, "GET  / HTTP/1.1\r\nHost: h\r\n\r\n"},
+		   {400, "GET / HTTP/1.1\r\n\r\n"},
+		   {400, "GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"},
+		   {400, "GET a HTTP/1.1\r\nHost: h\r\n\r\n"},
+		   {400, "GET /%00 HTTP/1.1\r\nHost: h\r\n\r\n"},
+		   {400, "GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n"},
+		   {400, "GET / HTTP/1.1\r\nHost: h\r\n folded\r\n\r\n"},
+		   {400, "GET / HTTP/1.1\r\nHost : h\r\n\r\n"},
+		   {400, "GET / HTTP/1.1\r\nHost h\r\n\r\n"},
+		   {400, "GET / FTP/1.1\r\nHost: h\r\n\r\n"},
+		   {400, "G(T / HTTP/1.1\r\nHost: h\r\n\r\n"},
+		   {405, "POST / HTTP/1.1\r\nHost: h\r\n\r\n"},
+		   {405, "get / HTTP/1.1\r\nHost: h\r\n\r\n"},
+		   {413, "GET / HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n"},
+		   {501, "GET / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"},
+		   {505, "GET / HTTP/2.0\r\nHost: h\r\n\r\n"}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++)
@@ -83,11 +96,16 @@ static void long_requests_are_cut_off(void **state)
 	(void)state;
 	memset(text, 'a', 64 << 10);
 	memcpy(text, "GET /", 5);
-	assert_int_equal(agi_http_request_read((struct agi_str){text, AGI_HTTP_LINE_MAX - 1}, &req, &used), 0);
-	assert_int_equal(agi_http_request_read((struct agi_str){text, AGI_HTTP_LINE_MAX}, &req, &used), 414);
+	assert_int_equal(
+	    agi_http_request_read((struct agi_str){text, AGI_HTTP_LINE_MAX - 1}, &req, &used), 0);
+	assert_int_equal(
+	    agi_http_request_read((struct agi_str){text, AGI_HTTP_LINE_MAX}, &req, &used), 414);
 	memcpy(text, "GET / HTTP/1.1\r\nA: ", 19);
-	assert_int_equal(agi_http_request_read((struct agi_str){text, AGI_HTTP_HEADERS_MAX}, &req, &used), 0);
-	assert_int_equal(agi_http_request_read((struct agi_str){text, AGI_HTTP_HEADERS_MAX + 17}, &req, &used), 431);
+	assert_int_equal(
+	    agi_http_request_read((struct agi_str){text, AGI_HTTP_HEADERS_MAX}, &req, &used), 0);
+	assert_int_equal(
+	    agi_http_request_read((struct agi_str){text, AGI_HTTP_HEADERS_MAX + 17}, &req, &used),
+	    431);
 	free(text);
 }
 
@@ -106,13 +124,16 @@ static void mutated_requests_are_read_or_refused(void **state)
 		memcpy(text, seed, sizeof seed - 1);
 		for (uint64_t k = agi_prng_below(&r, 3); k > 0; k--)
 			text[agi_prng_below(&r, sizeof seed - 1)] = (char)agi_prng_u64(&r);
-		n_ok += agi_http_request_read((struct agi_str){text, sizeof seed - 1}, &req, &used) == 200;
+		n_ok += agi_http_request_read((struct agi_str){text, sizeof seed - 1}, &req,
+					      &used) == 200;
 		free(text);
 	}
 	assert_in_range(n_ok, 1000, 19000);
 }
 
-/* --- the server ------------------------------------------------------------------------------------------------- */
+/* --- the server
+ * -------------------------------------------------------------------------------------------------
+ */
 struct world {
 	struct event_base *base;
 	struct agi_http *http;
@@ -121,7 +142,8 @@ struct world {
 	size_t n;
 };
 
-static int serve(void *ctx, const char *path, const char *query, struct agi_buf *body, const char **content_type)
+static int serve(void *ctx, const char *path, const char *query, struct agi_buf *body,
+		 const char **content_type)
 {
 	(void)ctx;
 	if (!strcmp(path, "/big")) {
@@ -163,7 +185,8 @@ static void say(struct world *w, const char *text)
 	assert_int_equal(write(w->fd, text, strlen(text)), (ssize_t)strlen(text));
 }
 
-/* Lets the server work until it has nothing to do, and reads what it says. False when it has closed. */
+/* Lets the server work until it has nothing to do, and reads what it says. False when it has
+ * closed. */
 static bool hear(struct world *w)
 {
 	ssize_t n = 0;
@@ -195,7 +218,8 @@ static void answers_follow_each_other_on_one_connection(void **state)
 
 	(void)state;
 	start(&w);
-	say(&w, "GET /ok?a HTTP/1.1\r\nHost: h\r\n\r\nGET /no HTTP/1.1\r\nHost: h\r\n\r\nHEAD /ok HTTP/1.1\r\nHo");
+	say(&w, "GET /ok?a HTTP/1.1\r\nHost: h\r\n\r\nGET /no HTTP/1.1\r\nHost: h\r\n\r\nHEAD /ok "
+		"HTTP/1.1\r\nHo");
 	assert_true(hear(&w));
 	assert_non_null(strstr(w.got, "HTTP/1.1 200 OK\r\n"));
 	assert_non_null(strstr(w.got, "Content-Type: application/json\r\nContent-Length: 9\r\n"));
@@ -231,7 +255,8 @@ static void a_refused_request_is_told_why_and_ends_the_connection(void **state)
 
 	(void)state;
 	start(&w);
-	say(&w, "POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET /ok HTTP/1.1\r\nHost: h\r\n\r\n");
+	say(&w, "POST /ok HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\n\r\nabcGET /ok "
+		"HTTP/1.1\r\nHost: h\r\n\r\n");
 	assert_false(hear(&w));
 	assert_int_equal(count(w.got, "HTTP/1.1 "), 1);
 	assert_non_null(strstr(w.got, "405 Method Not Allowed"));

@@ -13,11 +13,11 @@
 
 #include "node/metrics.h"
 
-/* --- a strict reader of the text format 0.0.4 ---------------------------------------------------------------------- */
+/* --- a strict reader of the text format 0.0.4 ------------------------------------------------ */
 struct text {
-	char *all;                 /* every line, terminated */
-	char name[128], type[16];  /* of the family at hand */
-	double last_bound;         /* of a histogram's series: bounds and counts must not fall */
+	char *all;                /* every line, terminated */
+	char name[128], type[16]; /* of the family at hand */
+	double last_bound;        /* of a histogram's series: bounds and counts must not fall */
 	double last_count;
 	char last_labels[512];
 };
@@ -137,7 +137,9 @@ static void check_text(const char *whole)
 	free(copy);
 }
 
-/* --- promises ------------------------------------------------------------------------------------------------ */
+/* --- promises
+ * ------------------------------------------------------------------------------------------------
+ */
 static struct agi_buf out;
 
 static const char *text_of(struct agi_metrics *m)
@@ -157,10 +159,15 @@ static void assert_has(const char *text, const char *line)
 		fail_msg("missing: %s", line);
 }
 
-static void checked(struct agi_metrics *m, enum agi_decision d, enum agi_panel_cause c, enum agi_check_cause cc)
+static void checked(struct agi_metrics *m, enum agi_decision d, enum agi_panel_cause c,
+		    enum agi_check_cause cc)
 {
-	agi_metrics_on_safety(m, &(struct agi_safety_event){.kind = AGI_SAFETY_CHECKED, .decision = d, .cause = c,
-	                                                    .check_cause = cc, .bond_index = 0.5, .took_us = 3000});
+	agi_metrics_on_safety(m, &(struct agi_safety_event){.kind = AGI_SAFETY_CHECKED,
+							    .decision = d,
+							    .cause = c,
+							    .check_cause = cc,
+							    .bond_index = 0.5,
+							    .took_us = 3000});
 }
 
 static void alert_series_exist_before_anything_happens(void **state)
@@ -211,7 +218,8 @@ static void checks_are_counted_by_decision_and_failures_by_cause(void **state)
 
 static void the_bond_index_is_one_when_it_cannot_be_computed(void **state)
 {
-	struct agi_safety_event e = {.kind = AGI_SAFETY_VOTED, .decision = AGI_DECISION_ALLOW, .bond_index = 0.125};
+	struct agi_safety_event e = {
+	    .kind = AGI_SAFETY_VOTED, .decision = AGI_DECISION_ALLOW, .bond_index = 0.125};
 	struct agi_metrics *m;
 
 	(void)state;
@@ -226,8 +234,9 @@ static void the_bond_index_is_one_when_it_cannot_be_computed(void **state)
 	agi_metrics_on_safety(m, &e);
 	assert_has(text_of(m), "agi_hpc_bond_index_value 1\n");
 	assert_has(text_of(m), "agihpc_safety_votes_total{decision=\"ALLOW\"} 2\n");
-	agi_metrics_on_safety(m, &(struct agi_safety_event){.kind = AGI_SAFETY_EVALUATED, .bond_index = 0.25,
-	                                                    .took_us = 60000000});
+	agi_metrics_on_safety(m, &(struct agi_safety_event){.kind = AGI_SAFETY_EVALUATED,
+							    .bond_index = 0.25,
+							    .took_us = 60000000});
 	check_text(text_of(m));
 	assert_has(text_of(m), "agi_hpc_bond_index_value 0.25\n");
 	assert_has(text_of(m), "erisml_evaluation_duration_seconds_bucket{le=\"10\"} 0\n");
@@ -250,12 +259,18 @@ static void grpc_calls_are_counted_by_method_and_code(void **state)
 	agi_metrics_on_grpc(m, "a.B", "D", AGI_GRPC_UNAUTHENTICATED, 0);
 	text = text_of(m);
 	check_text(text);
-	assert_has(text, "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"a.B\",grpc_method=\"C\",grpc_code=\"OK\"} 2\n");
-	assert_has(text, "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"a.B\",grpc_method=\"C\",grpc_code=\"DeadlineExceeded\"} 1\n");
-	assert_has(text, "grpc_server_handling_seconds_bucket{grpc_type=\"unary\",grpc_service=\"a.B\",grpc_method=\"C\",le=\"0.0001\"} 1\n");
-	assert_has(text, "grpc_server_handling_seconds_bucket{grpc_type=\"unary\",grpc_service=\"a.B\",grpc_method=\"C\",le=\"10\"} 2\n");
-	assert_has(text, "grpc_server_handling_seconds_bucket{grpc_type=\"unary\",grpc_service=\"a.B\",grpc_method=\"C\",le=\"+Inf\"} 3\n");
-	assert_has(text, "grpc_server_handling_seconds_sum{grpc_type=\"unary\",grpc_service=\"a.B\",grpc_method=\"C\"} 20.000201\n");
+	assert_has(text, "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"a.B\",grpc_"
+			 "method=\"C\",grpc_code=\"OK\"} 2\n");
+	assert_has(text, "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"a.B\",grpc_"
+			 "method=\"C\",grpc_code=\"DeadlineExceeded\"} 1\n");
+	assert_has(text, "grpc_server_handling_seconds_bucket{grpc_type=\"unary\",grpc_service=\"a."
+			 "B\",grpc_method=\"C\",le=\"0.0001\"} 1\n");
+	assert_has(text, "grpc_server_handling_seconds_bucket{grpc_type=\"unary\",grpc_service=\"a."
+			 "B\",grpc_method=\"C\",le=\"10\"} 2\n");
+	assert_has(text, "grpc_server_handling_seconds_bucket{grpc_type=\"unary\",grpc_service=\"a."
+			 "B\",grpc_method=\"C\",le=\"+Inf\"} 3\n");
+	assert_has(text, "grpc_server_handling_seconds_sum{grpc_type=\"unary\",grpc_service=\"a."
+			 "B\",grpc_method=\"C\"} 20.000201\n");
 	agi_metrics_free(m);
 }
 
@@ -271,7 +286,8 @@ static void the_number_of_series_is_bounded(void **state)
 		agi_metrics_on_grpc(m, "s", names[i], AGI_GRPC_OK, 1);
 	}
 	check_text(text_of(m));
-	assert_has(text_of(m), "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"other\",grpc_method=\"other\",grpc_code=\"OK\"} 873\n");
+	assert_has(text_of(m), "grpc_server_handled_total{grpc_type=\"unary\",grpc_service="
+			       "\"other\",grpc_method=\"other\",grpc_code=\"OK\"} 873\n");
 	agi_metrics_free(m);
 }
 
@@ -295,7 +311,8 @@ static void the_process_is_described(void **state)
 	assert_int_equal(agi_metrics_new(&m), AGI_OK);
 	text = text_of(m);
 	assert_true(value_of(text, "process_resident_memory_bytes") > 500e3);
-	assert_true(value_of(text, "process_virtual_memory_bytes") > value_of(text, "process_resident_memory_bytes"));
+	assert_true(value_of(text, "process_virtual_memory_bytes") >
+		    value_of(text, "process_resident_memory_bytes"));
 	assert_in_range((int)value_of(text, "process_open_fds"), 3, 1000);
 	assert_true(value_of(text, "process_max_fds") >= value_of(text, "process_open_fds"));
 	assert_true(value_of(text, "process_cpu_seconds_total") >= 0);

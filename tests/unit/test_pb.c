@@ -15,11 +15,11 @@
 #include "plan.pb-c.h"
 #include "rh.pb-c.h"
 
-#define STR_OF(array) ((struct agi_str){array, sizeof(array) - 1})
+#define STR_OF(array)            ((struct agi_str){array, sizeof(array) - 1})
 #define UNPACK(type, bytes, why) ((type *)agi_pb_unpack(&type##_desc, AGI_STR(bytes), why))
 typedef Agi__Plan__V1__PlanStep step;
 typedef Agi__Plan__V1__PlanRequest request;
-#define step_desc agi__plan__v1__plan_step__descriptor
+#define step_desc    agi__plan__v1__plan_step__descriptor
 #define request_desc agi__plan__v1__plan_request__descriptor
 
 static void drop(void *m) { protobuf_c_message_free_unpacked(m, NULL); }
@@ -40,7 +40,8 @@ static void assert_packs_to(const void *m, struct agi_str want)
 	assert_memory_equal(out, want.p, want.n);
 }
 
-static void assert_malformed(const ProtobufCMessageDescriptor *d, struct agi_str wire, const char *expect)
+static void assert_malformed(const ProtobufCMessageDescriptor *d, struct agi_str wire,
+			     const char *expect)
 {
 	struct agi_why why = {""};
 	struct agi_pb_pool pool = {0};
@@ -68,8 +69,10 @@ static void fields_arrive(void **state)
 
 static void strings_may_hold_nul(void **state)
 {
-	step *s = UNPACK(step, "\x0a\x03"
-	                       "a\0b", NULL);
+	step *s = UNPACK(step,
+			 "\x0a\x03"
+			 "a\0b",
+			 NULL);
 
 	(void)state;
 	assert_int_equal(s->step_id.len, 3);
@@ -97,12 +100,15 @@ static void every_string_of_the_proto_is_marked(void **state)
 	const ProtobufCMessageDescriptor *d = &agi__rh__v1__perception_state__descriptor;
 
 	(void)state;
-	assert_true(agi_pb_is_string(protobuf_c_message_descriptor_get_field_by_name(d, "state_id")));
-	assert_false(agi_pb_is_string(protobuf_c_message_descriptor_get_field_by_name(d, "embedding")));
+	assert_true(
+	    agi_pb_is_string(protobuf_c_message_descriptor_get_field_by_name(d, "state_id")));
+	assert_false(
+	    agi_pb_is_string(protobuf_c_message_descriptor_get_field_by_name(d, "embedding")));
 	assert_true(agi_pb_is_map(protobuf_c_message_descriptor_get_field_by_name(d, "metadata")));
 	assert_false(agi_pb_is_map(protobuf_c_message_descriptor_get_field_by_name(d, "objects")));
 	d = &agihpc__overlay__v1__item__descriptor;
-	assert_true(agi_pb_is_string(protobuf_c_message_descriptor_get_field_by_name(d, "namespace")));
+	assert_true(
+	    agi_pb_is_string(protobuf_c_message_descriptor_get_field_by_name(d, "namespace")));
 	assert_false(agi_pb_is_string(protobuf_c_message_descriptor_get_field_by_name(d, "key")));
 	for (unsigned i = 0; i < d->n_fields; i++)
 		if (d->fields[i].type == PROTOBUF_C_TYPE_BYTES)
@@ -117,33 +123,39 @@ static void malformed_is_refused_and_named(void **state)
 	assert_malformed(d, AGI_STR("\x02\x01"), "field number 0");
 	assert_malformed(d, AGI_STR("\x0e"), "wire type 6 or 7");
 	assert_malformed(d, AGI_STR("\x0f"), "wire type 6 or 7");
-	assert_malformed(d, AGI_STR("\x0a\x05"
-	                            "ab"), "cut short");
+	assert_malformed(d,
+			 AGI_STR("\x0a\x05"
+				 "ab"),
+			 "cut short");
 	assert_malformed(d, AGI_STR("\x0a"), "cut short");
 	assert_malformed(d, AGI_STR("\x10\xff"), "cut short");
-	assert_malformed(d, AGI_STR("\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), "cut short");
+	assert_malformed(d, AGI_STR("\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"),
+			 "cut short");
 	assert_malformed(d, AGI_STR("\x8a\x80\x80\x80\x80\x01\x00"), "tag");
 	assert_malformed(d, AGI_STR("\x0c"), "a group ends");
 	assert_malformed(d, AGI_STR("\x7b\x08\x01"), "does not end");
 	assert_malformed(d, AGI_STR("\x7b\x84\x01"), "another's number");
 	assert_malformed(d, AGI_STR("\x0a\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01"), "cut short");
-	assert_malformed(&agi__erisml__v1__moral_tensor_proto__descriptor, AGI_STR("\x1a\x03\x00\x00\x00"), "packed");
-	assert_malformed(&agi__erisml__v1__moral_tensor_proto__descriptor, AGI_STR("\x0a\x02\x01\x80"), "packed");
+	assert_malformed(&agi__erisml__v1__moral_tensor_proto__descriptor,
+			 AGI_STR("\x1a\x03\x00\x00\x00"), "packed");
+	assert_malformed(&agi__erisml__v1__moral_tensor_proto__descriptor,
+			 AGI_STR("\x0a\x02\x01\x80"), "packed");
 }
 
 static void wrong_wire_types_and_groups_become_unknown_fields_in_order(void **state)
 {
-	/* step_id as varint, index as bytes, an unknown group with a nested one, a fixed32, step_id rightly */
+	/* step_id as varint, index as bytes, an unknown group with a nested one, a fixed32, step_id
+	 * rightly */
 	static const char wire[] = "\x08\x07"
-	                           "\x12\x01z"
-	                           "\x7b\x0b\x08\x01\x0c\x7c"
-	                           "\x8d\x01\x01\x02\x03\x04"
-	                           "\x0a\x02ok";
+				   "\x12\x01z"
+				   "\x7b\x0b\x08\x01\x0c\x7c"
+				   "\x8d\x01\x01\x02\x03\x04"
+				   "\x0a\x02ok";
 	static const char packed[] = "\x0a\x02ok"
-	                             "\x08\x07"
-	                             "\x12\x01z"
-	                             "\x7b\x0b\x08\x01\x0c\x7c"
-	                             "\x8d\x01\x01\x02\x03\x04";
+				     "\x08\x07"
+				     "\x12\x01z"
+				     "\x7b\x0b\x08\x01\x0c\x7c"
+				     "\x8d\x01\x01\x02\x03\x04";
 	step *s = (step *)agi_pb_unpack(&step_desc, STR_OF(wire), NULL);
 
 	(void)state;
@@ -157,10 +169,11 @@ static void wrong_wire_types_and_groups_become_unknown_fields_in_order(void **st
 
 static void packed_and_unpacked_are_both_taken(void **state)
 {
-	Agi__Erisml__V1__MoralTensorProto *t = (void *)agi_pb_unpack(
-	    &agi__erisml__v1__moral_tensor_proto__descriptor,
-	    AGI_STR("\x08\x05\x0a\x03\x01\xac\x02\x08\x07\x1d\x00\x00\x80\x3f\x1a\x08\x00\x00\x00\x40\x00\x00\x40\x40\x0a\x00"),
-	    NULL);
+	Agi__Erisml__V1__MoralTensorProto *t =
+	    (void *)agi_pb_unpack(&agi__erisml__v1__moral_tensor_proto__descriptor,
+				  AGI_STR("\x08\x05\x0a\x03\x01\xac\x02\x08\x07\x1d\x00\x00\x80\x3f"
+					  "\x1a\x08\x00\x00\x00\x40\x00\x00\x40\x40\x0a\x00"),
+				  NULL);
 
 	(void)state;
 	assert_non_null(t);
@@ -175,12 +188,15 @@ static void packed_and_unpacked_are_both_taken(void **state)
 
 static void scalars_follow_the_reference(void **state)
 {
-	step *s = UNPACK(step, "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" /* index = -1 in ten bytes */
-	                       "\x18\xff\xff\xff\xff\xff\x01"                   /* level: low 32 bits */
-	                       "\x38\x80\x02"                                   /* bool 256 */
-	                       "\x0a\x01"
-	                       "a\x0a\x01"
-	                       "b", NULL);
+	step *s =
+	    UNPACK(step,
+		   "\x10\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01" /* index = -1 in ten bytes */
+		   "\x18\xff\xff\xff\xff\xff\x01"                 /* level: low 32 bits */
+		   "\x38\x80\x02"                                 /* bool 256 */
+		   "\x0a\x01"
+		   "a\x0a\x01"
+		   "b",
+		   NULL);
 
 	(void)state;
 	assert_int_equal(s->index, -1);
@@ -193,11 +209,13 @@ static void scalars_follow_the_reference(void **state)
 static void a_submessage_that_comes_twice_is_merged(void **state)
 {
 	/* task {goal "g", params {a: 1}}, then task {type "t", params {b: 2}} */
-	request *r = UNPACK(request, "\x0a\x0b\x0a\x01g\x22\x06\x0a\x01"
-	                             "a\x12\x01"
-	                             "1\x0a\x0b\x1a\x01t\x22\x06\x0a\x01"
-	                             "b\x12\x01"
-	                             "2", NULL);
+	request *r = UNPACK(request,
+			    "\x0a\x0b\x0a\x01g\x22\x06\x0a\x01"
+			    "a\x12\x01"
+			    "1\x0a\x0b\x1a\x01t\x22\x06\x0a\x01"
+			    "b\x12\x01"
+			    "2",
+			    NULL);
 
 	(void)state;
 	assert_bytes(r->task->goal_id, "g");
@@ -208,10 +226,12 @@ static void a_submessage_that_comes_twice_is_merged(void **state)
 
 static void the_last_entry_of_a_map_wins(void **state)
 {
-	request *r = UNPACK(request, "\x1a\x06\x0a\x01k\x12\x01"
-	                             "1\x1a\x06\x0a\x01j\x12\x01"
-	                             "2\x1a\x06\x0a\x01k\x12\x01"
-	                             "3\x1a\x03\x0a\x01k", NULL);
+	request *r = UNPACK(request,
+			    "\x1a\x06\x0a\x01k\x12\x01"
+			    "1\x1a\x06\x0a\x01j\x12\x01"
+			    "2\x1a\x06\x0a\x01k\x12\x01"
+			    "3\x1a\x03\x0a\x01k",
+			    NULL);
 
 	(void)state;
 	assert_int_equal(r->n_metadata, 2);
@@ -226,8 +246,11 @@ static void the_last_member_of_a_oneof_wins(void **state)
 	typedef Agihpc__Overlay__V1__Envelope envelope;
 	const ProtobufCMessageDescriptor *d = &agihpc__overlay__v1__envelope__descriptor;
 	/* vote_request {rpc_id 1}, vote_reply {rpc_id 2}, vote_reply {error "e"} */
-	envelope *e = (void *)agi_pb_unpack(d, AGI_STR("\x22\x02\x08\x01\x2a\x02\x08\x02\x2a\x03\x2a\x01"
-	                                               "e"), NULL);
+	envelope *e =
+	    (void *)agi_pb_unpack(d,
+				  AGI_STR("\x22\x02\x08\x01\x2a\x02\x08\x02\x2a\x03\x2a\x01"
+					  "e"),
+				  NULL);
 
 	(void)state;
 	assert_int_equal(e->body_case, AGIHPC__OVERLAY__V1__ENVELOPE__BODY_VOTE_REPLY);
@@ -268,18 +291,20 @@ static void memory_is_bounded(void **state)
 	assert_non_null(wire);
 	for (size_t i = 0; i < BYTES; i += 2)
 		memcpy(wire + i, "\x1a\x00", 2);
-	assert_null(agi_pb_unpack(&agi__plan__v1__plan_graph_proto__descriptor, (struct agi_str){wire, BYTES}, &why));
+	assert_null(agi_pb_unpack(&agi__plan__v1__plan_graph_proto__descriptor,
+				  (struct agi_str){wire, BYTES}, &why));
 	assert_non_null(strstr(why.text, "more than"));
 	free(wire);
 }
 
-/* Property: on what protobuf-c takes and packs itself, both ways of unpacking agree with it byte for byte; on
- * mutated bytes nothing crashes and the two ways agree with each other. */
+/* Property: on what protobuf-c takes and packs itself, both ways of unpacking agree with it byte
+ * for byte; on mutated bytes nothing crashes and the two ways agree with each other. */
 static void mutated_messages_never_disagree(void **state)
 {
-	static const char seed[] = "\x0a\x02p1\x12\x04goal\x1a\x1f\x0a\x02s1\x10\x03\x22\x04tool\x42\x01x\x52\x06\x0a\x01"
-	                           "a\x12\x01z\x52\x06\x0a\x01"
-	                           "b\x12\x01y\x22\x06\x0a\x01m\x12\x01n\x28\x02";
+	static const char seed[] =
+	    "\x0a\x02p1\x12\x04goal\x1a\x1f\x0a\x02s1\x10\x03\x22\x04tool\x42\x01x\x52\x06\x0a\x01"
+	    "a\x12\x01z\x52\x06\x0a\x01"
+	    "b\x12\x01y\x22\x06\x0a\x01m\x12\x01n\x28\x02";
 	const ProtobufCMessageDescriptor *d = &agi__plan__v1__plan_graph_proto__descriptor;
 	struct agi_pb_pool pool = {0};
 	struct agi_prng r;
