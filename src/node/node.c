@@ -14,6 +14,7 @@
 #include "node/http_api.h"
 #include "node/identity.h"
 #include "node/log.h"
+#include "node/metrics.h"
 #include "node/msg_codec.h"
 #include "node/netif.h"
 #include "node/notify.h"
@@ -22,6 +23,8 @@
 
 enum {
 	TICK_MS = 100,        /* readiness, health of roles, lateness of the loop */
+	LOOK_MS = 10000,      /* how long after its start a node looks hard for gateways */
+	LOOK_EVERY_MS = 200,
 	ROLES_MAX = 16,
 	OVERLAY_SERVICES = 4
 };
@@ -54,7 +57,9 @@ struct agi_node {
 	struct agi_role_host *roles[ROLES_MAX];
 	size_t n_roles;
 
+	struct agi_metrics *metrics;
 	struct event *tick;
+	uint64_t next_look_us;
 	uint64_t tick_due_us;
 	uint64_t next_second_us, next_resolve_us;
 	bool was_ready, was_read_only;
@@ -132,9 +137,20 @@ static size_t safety_instances(void *ctx, struct agi_str service, struct agi_ins
 	return agi_dht_known_instances(agi_dht_host_core(n->host), service, out, max);
 }
 
+static void safety_observe(void *ctx, const struct agi_safety_event *e)
+{
+	struct agi_node *n = ctx;
+
+	agi_metrics_on_safety(n->metrics, e);
+	if (e->kind == AGI_SAFETY_CHECKED && e->cause != AGI_PANEL_VOTED)
+		AGI_LOG(n->log, AGI_LOG_WARN, "safety_check_failed",
+		        agi_kv_z("cause", agi_panel_cause_name(e->cause)));
+}
+
 static enum agi_err open_safety(struct agi_node *n, struct agi_why *why)
 {
-	const struct agi_safety_hooks hooks = {.send = safety_send, .instances = safety_instances};
+	const struct agi_safety_hooks hooks = {
+	    .send = safety_send, .instances = safety_instances, .observe = safety_observe};
 	enum agi_err e = agi_safety_plane_new(n->base, n->config, &n->identity.id, &hooks, n,
 	                                      &n->safety, why);
 
@@ -277,6 +293,32 @@ static void on_resolved(evutil_socket_t fd, short what, void *arg)
 	                           agi_bootstrap_is_first(&r, &n->advertise));
 }
 
+/* The core asks for followed services every AGI_PROVIDER_REFRESH_MS. Just after a start that is long: hosts
+ * advertise one by one, and until enough gateways are known every check is blocked. */
+static void on_looked(void *arg, const struct agi_result *res)
+{
+	(void)arg;
+	(void)res; /* what was found is in the core's cache now */
+}
+
+static void look_for_roles(struct agi_node *n, uint64_t now_us)
+{
+	struct agi_instance found[AGI_PANEL_MAX];
+
+	if (now_us < n->next_look_us || now_us - n->svc.started_us > (uint64_t)LOOK_MS * 1000 ||
+	    n->svc.is_stopping)
+		return;
+	n->next_look_us = now_us + LOOK_EVERY_MS * 1000;
+	for (size_t i = 0; agi_role_def_at(i); i++) {
+		struct agi_call op = {.kind = AGI_CALL_DISCOVER,
+		                      .service = agi_str_of(agi_role_def_at(i)->name),
+		                      .timeout_ms = LOOK_EVERY_MS};
+
+		if (safety_instances(n, op.service, found, AGI_PANEL_MAX) < n->config->safety.quorum)
+			agi_dht_host_call(n->host, &op, on_looked, NULL);
+	}
+}
+
 static void every_second(struct agi_node *n)
 {
 	agi_log_flush_repeats(n->log);
@@ -297,6 +339,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	tell_ready(n);
 	tell_roles(n);
 	resolve_again(n, now_us);
+	look_for_roles(n, now_us);
 	if (now_us >= n->next_second_us) {
 		n->next_second_us = now_us + 1000000;
 		every_second(n);
@@ -509,6 +552,11 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 	enum agi_err e;
 
 	fill_svc(n);
+	e = agi_metrics_new(&n->metrics);
+	if (e)
+		return agi_fail(why, e, "out of memory");
+	n->http_api.more_metrics = agi_metrics_write;
+	n->http_api.ctx = n->metrics;
 	e = agi_http_new(n->base, agi_http_api_get, &n->http_api, &n->http);
 	if (!e)
 		e = agi_grpc_server_new(n->base, &cfg, &n->server);
@@ -520,13 +568,21 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 		e = agi_svc_node_add(n->server, &n->svc);
 	if (!e)
 		e = agi_svc_health_add(n->server, &n->health);
-	return e ? agi_fail(why, e, "gRPC services: %s", agi_err_text(e)) : AGI_OK;
+	if (e)
+		return agi_fail(why, e, "gRPC services: %s", agi_err_text(e));
+	agi_grpc_server_observe(n->server, agi_metrics_on_grpc, n->metrics);
+	return AGI_OK;
 }
 
 static enum agi_err open_roles(struct agi_node *n, struct agi_why *why)
 {
 	const struct agi_role_hooks hooks = {
-	    .add = add_role, .is_serving = role_serves, .ctx = n, .http = n->http};
+	    .add = add_role,
+	    .is_serving = role_serves,
+	    .ctx = n,
+	    .http = n->http,
+	    .observe = agi_metrics_on_grpc,
+	    .observe_ctx = n->metrics};
 	enum agi_err e = AGI_OK;
 
 	for (size_t i = 0; i < n->n_roles && !e; i++)
@@ -614,6 +670,7 @@ void agi_node_free(struct agi_node *n)
 	agi_grpc_server_free(n->server);
 	agi_http_free(n->http);
 	agi_safety_plane_free(n->safety);
+	agi_metrics_free(n->metrics);
 	agi_adverts_free(n->adverts);
 	agi_health_checks_free(n->checks);
 	agi_links_free(n->links);

@@ -261,7 +261,9 @@ class Node:
         return Rpc(self.channel(port), name, methods)
 
     def status(self):
-        return self.rpc("node_service").Status(pb.agihpc.StatusRequest(), timeout=5 * SLOWNESS)
+        # Waiting keeps the client working on its connection; polling alone never connects to a restarted node.
+        return self.rpc("node_service").Status(pb.agihpc.StatusRequest(), timeout=5 * SLOWNESS,
+                                               wait_for_ready=True)
 
     def is_ready(self):
         return self.status().ready

@@ -102,7 +102,7 @@ def test_command_lines(tap, net):
             assert result.status == 1 and name in result.err, result
     with tap.case("agihpc-node: an address in use ends the second daemon with that address"):
         result = start_once(net, "--listen", node.addr)
-        assert result.status == 1 and node.addr in result.err, result
+        assert result.status == 3 and node.addr in result.err, result
     with tap.case("agihpc-node: a data directory in use is refused"):
         result = start_once(net, "--data-dir", node.data)
         assert result.status == 1 and result.err.strip(), result
