@@ -228,7 +228,8 @@ def test_safety(tap, net):
     plans = examples()
     asker = net.nodes[4]
     harmless = os.path.join(EXAMPLES, "harmless.json")
-    wait_until("three gateways are known", lambda: len(asker.discover("safety-gateway")) == 3)
+    wait_until("three gateways are known to both nodes that are asked",
+               lambda: all(len(n.discover("safety-gateway")) == 3 for n in (asker, net.nodes[0])))
     for decision, files in plans.items():
         with tap.case(f"safety check answers {decision} for the examples that say so"):
             assert files, f"no example for {decision} in {EXAMPLES}"
