@@ -81,9 +81,10 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	return AGI_OK;
 }
 
-static void no_send(void *ctx, const struct agi_peer *to, enum agi_traffic t, const struct agi_msg *m)
+static enum agi_err no_send(void *ctx, const struct agi_peer *to, enum agi_traffic t, const struct agi_msg *m)
 {
 	(void)ctx, (void)to, (void)t, (void)m;
+	return AGI_E_CLOSED;
 }
 static void no_store(void *ctx, uint64_t id, const struct agi_storage_req *r)
 {
@@ -165,7 +166,7 @@ void agi_dht_stop(struct agi_dht *d, struct agi_now now)
 		struct agi_msg m = {.kind = AGI_MSG_GOODBYE};
 
 		if (h->state != AGI_MEMBER_DOWN)
-			d->fx.send(d->ctx, &to, AGI_TRAFFIC_CONTROL, &m);
+			(void)d->fx.send(d->ctx, &to, AGI_TRAFFIC_CONTROL, &m);
 	}
 }
 
@@ -243,10 +244,10 @@ void agi_dht_on_message(struct agi_dht *d, struct agi_now now, const struct agi_
 }
 
 void agi_dht_on_unreachable(struct agi_dht *d, struct agi_now now, const struct agi_peer *peer,
-                            enum agi_err err)
+                            enum agi_traffic traffic, enum agi_err err)
 {
 	d->now = now;
-	agi_rpc_unreachable(d, peer, err);
+	agi_rpc_unreachable(d, peer, traffic, err);
 }
 
 void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct agi_addr *addrs, size_t n,

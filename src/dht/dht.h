@@ -63,8 +63,10 @@ struct agi_note {
 
 struct agi_result;
 struct agi_dht_effects {
-	void (*send)(void *ctx, const struct agi_peer *to, enum agi_traffic traffic,
-	             const struct agi_msg *msg);
+	/* An error when the message cannot even be queued (FULL, UNREACHABLE, TOO_LARGE, NOMEM): then this
+	 * one request fails, and others to the same peer are not disturbed. */
+	enum agi_err (*send)(void *ctx, const struct agi_peer *to, enum agi_traffic traffic,
+	                     const struct agi_msg *msg);
 	/* The completion comes back as agi_dht_on_stored with the same job id. */
 	void (*store)(void *ctx, uint64_t job_id, const struct agi_storage_req *req);
 	/* Ends a client call; exactly once per agi_dht_call that was not cancelled. */
@@ -141,9 +143,10 @@ void agi_dht_stop(struct agi_dht *d, struct agi_now now);
 /* from: authenticated id and the address the message came from (for answers over the same link). */
 void agi_dht_on_message(struct agi_dht *d, struct agi_now now, const struct agi_peer *from,
                         const struct agi_msg *msg);
-/* A send to this peer failed or its link broke: requests to it that await answers fail at once. */
+/* A link to this peer could not be made or broke: requests of that traffic that await its answers fail at
+ * once. */
 void agi_dht_on_unreachable(struct agi_dht *d, struct agi_now now, const struct agi_peer *peer,
-                            enum agi_err err);
+                            enum agi_traffic traffic, enum agi_err err);
 void agi_dht_on_stored(struct agi_dht *d, struct agi_now now, uint64_t job_id,
                        const struct agi_storage_done *done);
 /* Runs what is due. */

@@ -56,6 +56,7 @@ uint64_t agi_rpc_ask(struct agi_dht *d, const struct agi_peer *to, enum agi_traf
 {
 	struct agi_rpc *r = new_rpc(d, to);
 	bool is_full = d->rpcs.n > AGI_RPCS_MAX;
+	enum agi_err err;
 
 	if (!r)
 		return 0;
@@ -65,15 +66,19 @@ uint64_t agi_rpc_ask(struct agi_dht *d, const struct agi_peer *to, enum agi_traf
 	r->timeout.fn = on_timeout;
 	r->timeout.arg = r;
 	r->fail_with = AGI_E_TIMEOUT;
-	if (is_full || d->is_stopped) {
-		r->fail_with = is_full ? AGI_E_FULL : AGI_E_CLOSED;
+	r->traffic = traffic;
+	m->rpc_id = r->id;
+	if (is_full)
+		err = AGI_E_FULL;
+	else if (d->is_stopped)
+		err = AGI_E_CLOSED;
+	else
+		err = d->fx.send(d->ctx, to, traffic, m);
+	if (err != AGI_OK) { /* told from the loop, like every other failure */
+		r->fail_with = err;
 		timeout_ms = 0;
 	}
 	agi_timer_set(&d->timers, &r->timeout, agi_after_ms(d, timeout_ms));
-	if (timeout_ms > 0) {
-		m->rpc_id = r->id;
-		d->fx.send(d->ctx, to, traffic, m);
-	}
 	return r->id;
 }
 
@@ -117,13 +122,14 @@ static bool is_to(const struct agi_rpc *r, const struct agi_peer *peer)
 	return agi_id_is_zero(&peer->id) && peer->addr.port && agi_addr_eq(&r->to.addr, &peer->addr);
 }
 
-void agi_rpc_unreachable(struct agi_dht *d, const struct agi_peer *peer, enum agi_err err)
+void agi_rpc_unreachable(struct agi_dht *d, const struct agi_peer *peer, enum agi_traffic traffic,
+                         enum agi_err err)
 {
 	struct agi_rpc *r, *tmp;
 
 	/* through their timers, so that a callback which asks again cannot disturb this walk */
 	HASH_ITER(hh, d->rpcs.by_id, r, tmp) {
-		if (!is_to(r, peer))
+		if (r->traffic != traffic || !is_to(r, peer))
 			continue;
 		r->fail_with = err == AGI_OK ? AGI_E_UNREACHABLE : err;
 		agi_timer_set(&d->timers, &r->timeout, d->now.mono_us);
@@ -145,7 +151,7 @@ void agi_answer_on(struct agi_dht *d, enum agi_traffic traffic, const struct agi
 {
 	assert(agi_msg_is_answer(answer->kind));
 	answer->rpc_id = rpc_id;
-	d->fx.send(d->ctx, to, traffic, answer);
+	(void)d->fx.send(d->ctx, to, traffic, answer); /* unsent: the asker's deadline tells it */
 }
 
 /* The channel a request came by, so that the answer finds its link. */

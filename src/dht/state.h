@@ -35,6 +35,7 @@ typedef void agi_rpc_fn(struct agi_dht *d, void *arg, uint32_t which, enum agi_e
 struct agi_rpc {
 	uint64_t id;
 	struct agi_peer to;
+	enum agi_traffic traffic;
 	agi_rpc_fn *fn;
 	void *arg;
 	uint32_t which;
@@ -54,7 +55,8 @@ uint64_t agi_rpc_ask(struct agi_dht *d, const struct agi_peer *to, enum agi_traf
 void agi_rpc_cancel(struct agi_dht *d, uint64_t id);
 /* Delivers an answer; false when nobody waits for it. */
 bool agi_rpc_answer(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
-void agi_rpc_unreachable(struct agi_dht *d, const struct agi_peer *peer, enum agi_err err);
+void agi_rpc_unreachable(struct agi_dht *d, const struct agi_peer *peer, enum agi_traffic traffic,
+                         enum agi_err err);
 void agi_rpcs_free(struct agi_dht *d);
 /* Answers a request over the link it came by. */
 void agi_answer(struct agi_dht *d, const struct agi_peer *to, const struct agi_msg *request,

@@ -25,6 +25,7 @@ struct todo {
 	enum todo_kind kind;
 	struct agi_msg *msg;   /* MESSAGE: owned */
 	struct agi_peer peer;  /* UNREACHABLE */
+	enum agi_traffic traffic; /* UNREACHABLE */
 	enum agi_err err;      /* UNREACHABLE, STORED */
 	uint64_t id;           /* STORED: job; CANCEL: call */
 };
@@ -96,7 +97,7 @@ static void deliver(struct agi_dht_host *h, struct todo *t)
 		agi_dht_on_message(h->dht, now, &self, t->msg);
 		return;
 	case TODO_UNREACHABLE:
-		agi_dht_on_unreachable(h->dht, now, &t->peer, t->err);
+		agi_dht_on_unreachable(h->dht, now, &t->peer, t->traffic, t->err);
 		return;
 	case TODO_STORED:
 		agi_fail(&done.why, t->err, "the storage queue is full");
@@ -185,17 +186,17 @@ static bool is_self(const struct agi_dht_host *h, const struct agi_peer *to)
 	                               : agi_id_eq(&to->id, &h->self.id);
 }
 
-static void send_to_self(struct agi_dht_host *h, const struct agi_peer *to, const struct agi_msg *msg)
+static enum agi_err send_to_self(struct agi_dht_host *h, const struct agi_msg *msg)
 {
 	struct todo t = {.kind = TODO_MESSAGE, .msg = agi_msg_clone(msg)};
-	struct todo lost = {.kind = TODO_UNREACHABLE, .peer = *to, .err = AGI_E_FULL};
 
 	h->stats.to_self++;
-	if (t.msg && queue(h, &t))
-		return;
+	if (!t.msg)
+		return AGI_E_NOMEM;
+	if (queue(h, &t))
+		return AGI_OK;
 	free(t.msg);
-	h->stats.send_errors++;
-	queue(h, &lost);
+	return AGI_E_FULL;
 }
 
 static enum agi_err send_on(struct agi_dht_host *h, const struct agi_peer *to, enum agi_chan chan,
@@ -208,25 +209,24 @@ static enum agi_err send_on(struct agi_dht_host *h, const struct agi_peer *to, e
 	return agi_links_send(h->links, &to->id, &to->addr, chan, agi_buf_str(&h->out));
 }
 
-static void fx_send(void *ctx, const struct agi_peer *to, enum agi_traffic traffic,
-                    const struct agi_msg *msg)
+static enum agi_err fx_send(void *ctx, const struct agi_peer *to, enum agi_traffic traffic,
+                            const struct agi_msg *msg)
 {
 	struct agi_dht_host *h = ctx;
-	struct todo lost = {.kind = TODO_UNREACHABLE, .peer = *to};
+	enum agi_err e;
 
 	h->stats.messages_out[msg->kind]++;
-	if (is_self(h, to)) {
-		send_to_self(h, to, msg);
-		return;
-	}
-	lost.err = send_on(h, to, traffic == AGI_TRAFFIC_BULK ? AGI_CHAN_BULK : AGI_CHAN_CONTROL, msg);
-	if (!lost.err)
-		return;
+	if (is_self(h, to))
+		e = send_to_self(h, msg);
+	else
+		e = send_on(h, to, traffic == AGI_TRAFFIC_BULK ? AGI_CHAN_BULK : AGI_CHAN_CONTROL, msg);
+	if (!e)
+		return AGI_OK;
 	h->stats.send_errors++;
 	AGI_LOG(h->log, AGI_LOG_DEBUG, "send_failed", agi_kv_id("node", &to->id),
 	        agi_kv_addr("addr", &to->addr), agi_kv_z("kind", agi_msg_kind_name(msg->kind)),
-	        agi_kv_z("err", agi_err_name(lost.err)));
-	queue(h, &lost);
+	        agi_kv_z("err", agi_err_name(e)));
+	return e;
 }
 
 static void fx_store(void *ctx, uint64_t job_id, const struct agi_storage_req *req)
@@ -529,9 +529,9 @@ void agi_dht_host_on_message(struct agi_dht_host *h, const struct agi_id *peer,
 }
 
 void agi_dht_host_on_down(struct agi_dht_host *h, const struct agi_id *peer,
-                          const struct agi_addr *dialled, enum agi_err err)
+                          const struct agi_addr *dialled, enum agi_traffic traffic, enum agi_err err)
 {
-	struct todo t = {.kind = TODO_UNREACHABLE, .peer = {*peer, *dialled}, .err = err};
+	struct todo t = {.kind = TODO_UNREACHABLE, .peer = {*peer, *dialled}, .traffic = traffic, .err = err};
 
 	queue(h, &t);
 	if (h->is_inside)

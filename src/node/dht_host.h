@@ -59,7 +59,7 @@ void agi_dht_host_on_message(struct agi_dht_host *h, const struct agi_id *peer,
                              const struct agi_addr *remote, enum agi_chan chan, struct agi_str body);
 /* A link broke or could not be made (agi_links_handlers.on_down). */
 void agi_dht_host_on_down(struct agi_dht_host *h, const struct agi_id *peer,
-                          const struct agi_addr *dialled, enum agi_err err);
+                          const struct agi_addr *dialled, enum agi_traffic traffic, enum agi_err err);
 
 /* --- client operations ------------------------------------------------------------------------------ */
 /* May be called before agi_dht_host_call returns. res is borrowed. It must not start another call. */

@@ -119,7 +119,8 @@ static void on_down(void *ctx, const struct agi_id *peer, const struct agi_addr 
 	if (chan == AGI_CHAN_SAFETY)
 		agi_safety_plane_on_unreachable(n->safety, peer);
 	else
-		agi_dht_host_on_down(n->host, peer, dialled, err);
+		agi_dht_host_on_down(n->host, peer, dialled,
+		                     chan == AGI_CHAN_BULK ? AGI_TRAFFIC_BULK : AGI_TRAFFIC_CONTROL, err);
 }
 
 /* --- the safety plane's hooks ---------------------------------------------------------------------------- */

@@ -18,6 +18,7 @@ struct sim_event {
 	uint64_t life;
 	struct agi_peer from;    /* MESSAGE: sender; UNREACHABLE: the peer */
 	struct agi_msg *msg;
+	enum agi_traffic traffic; /* UNREACHABLE */
 };
 
 struct sim_call {
@@ -161,23 +162,33 @@ static void deliver(struct sim_world *w, struct sim_node *from, struct sim_node 
 	w->stats.messages++;
 }
 
-static void fx_send(void *ctx, const struct agi_peer *to, enum agi_traffic traffic, const struct agi_msg *m)
+static void unreachable(struct sim_node *n, const struct agi_peer *to, enum agi_traffic traffic)
+{
+	struct sim_event *e = push(n->w, n->w->now_us + between(n->w, 50, 400), EV_UNREACHABLE, n->index);
+
+	e->from = *to;
+	e->traffic = traffic;
+}
+
+static enum agi_err fx_send(void *ctx, const struct agi_peer *to, enum agi_traffic traffic, const struct agi_msg *m)
 {
 	struct sim_node *n = ctx, *peer = node_at(n->w, to);
 	struct sim_world *w = n->w;
 
-	(void)traffic;
 	trace(w, (uint64_t)m->kind << 32 | n->index);
 	if (!peer || !peer->dht) {
 		if (!peer || !w->is_cut[n->index][peer->index])
-			push(w, w->now_us + between(w, 50, 400), EV_UNREACHABLE, n->index)->from = *to;
-		return;
+			unreachable(n, to, traffic);
+		return AGI_OK;
 	}
+	if (n->w->refuse_sends && chance(w, n->w->refuse_sends))
+		return AGI_E_FULL;
 	if (m->kind == AGI_MSG_SLOT_PULL)
 		w->stats.transfers++;
 	deliver(w, n, peer, m);
 	if (chance(w, w->duplicate))
 		deliver(w, n, peer, m);
+	return AGI_OK;
 }
 
 static void fx_store(void *ctx, uint64_t job_id, const struct agi_storage_req *req)
@@ -461,6 +472,7 @@ static void fault_step(struct sim_world *w)
 	case 5:
 		w->drop = chance(w, 0.5) ? agi_prng_unit(&w->prng) * 0.2 : 0;
 		w->slow_us = chance(w, 0.5) ? between(w, 1000, 1500000) : 0;
+		w->refuse_sends = chance(w, 0.3) ? 0.05 : 0;
 		break;
 	case 6:
 		w->node[victim].skew_ms = (int64_t)between(w, 0, 4000) - 2000;
@@ -518,7 +530,7 @@ static void happen(struct sim_world *w, struct sim_event *e)
 		break;
 	case EV_UNREACHABLE:
 		if (is_alive)
-			agi_dht_on_unreachable(n->dht, sim_now(n), &e->from, AGI_E_UNREACHABLE);
+			agi_dht_on_unreachable(n->dht, sim_now(n), &e->from, e->traffic, AGI_E_UNREACHABLE);
 		break;
 	case EV_DISK:
 		if (is_alive)
@@ -714,7 +726,7 @@ int sim_run(struct sim_world *w, const struct sim_cfg *cfg)
 	sim_run_until(w, end_us);
 	/* heal: everything that was broken works again, and nothing new breaks */
 	heal(w);
-	w->drop = w->duplicate = 0;
+	w->drop = w->duplicate = w->refuse_sends = 0;
 	w->slow_us = 0;
 	for (uint32_t i = 0; i < cfg->nodes; i++) {
 		w->node[i].skew_ms = 0;

@@ -53,7 +53,7 @@ struct sim_world {
 	size_t n_heap, cap_heap;
 	struct sim_node node[SIM_NODES_MAX];
 	bool is_cut[SIM_NODES_MAX][SIM_NODES_MAX]; /* from → to */
-	double drop, duplicate;
+	double drop, duplicate, refuse_sends;
 	uint64_t slow_us;        /* added to a message's delay at most */
 	struct sim_key key[SIM_KEYS];
 	uint64_t next_value, next_call;
