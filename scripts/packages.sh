@@ -16,6 +16,7 @@ libprotobuf-dev          : google/protobuf/descriptor.proto, which protobuf-c's 
 protobuf-compiler        : protoc, checks the .proto files and makes the Python test stubs
 librocksdb-dev           : the store
 libnghttp2-dev           : HTTP/2 under gRPC
+zlib1g-dev               : gzip-compressed gRPC messages
 libyaml-dev              : configuration files
 libjansson-dev           : JSON
 libcmocka-dev            : unit tests

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "base/limits.h"
 #include "net/grpc_server.h"
 
 /* --- making and freeing ---------------------------------------------------------------------- */
@@ -20,6 +21,8 @@ static struct agi_grpc_call *from_pool(struct agi_grpc_server *s)
 	*call = (struct agi_grpc_call){.headers = kept.headers,
 				       .message = kept.message,
 				       .extra = kept.extra,
+				       .trailers = kept.trailers,
+				       .in = kept.in,
 				       .out = kept.out,
 				       .pool = kept.pool};
 	call->reader.message = kept.reader.message;
@@ -37,6 +40,7 @@ struct agi_grpc_call *agi_grpc_call_new(struct agi_grpc_conn *c, int32_t stream_
 	call->stream_id = stream_id;
 	call->remote = c->remote;
 	call->start_us = agi_h2_now_us();
+	call->window = AGI_H2_STREAM_WINDOW;
 	LIST_INSERT_HEAD(&c->calls, call, link);
 	c->n_calls++;
 	c->server->n_calls++;
@@ -48,8 +52,10 @@ static void free_buffers(struct agi_grpc_call *call)
 	agi_buf_free(&call->headers);
 	agi_buf_free(&call->message);
 	agi_buf_free(&call->extra);
+	agi_buf_free(&call->trailers);
+	agi_buf_free(&call->in);
 	agi_buf_free(&call->out);
-	agi_buf_free(&call->reader.message);
+	agi_grpc_reader_free(&call->reader);
 	agi_pb_pool_free(&call->pool);
 }
 
@@ -61,28 +67,26 @@ static void empty(struct agi_buf *b)
 		agi_buf_reset(b);
 }
 
-void agi_grpc_call_drop_request(struct agi_grpc_call *call)
-{
-	if (call->server)
-		call->server->request_bytes -= call->charged_bytes;
-	call->charged_bytes = 0;
-	call->req = NULL;
-	agi_pb_pool_reset(&call->pool);
-	empty(&call->reader.message);
-}
-
-void agi_grpc_call_stop_deadline(struct agi_grpc_call *call)
+static void stop_deadline(struct agi_grpc_call *call)
 {
 	if (call->is_timed)
 		event_del(&call->deadline);
 	call->is_timed = false;
 }
 
+static void dequeue(struct agi_grpc_call *call)
+{
+	if (call->is_queued)
+		TAILQ_REMOVE(&call->server->ready, call, ready_link);
+	call->is_queued = false;
+}
+
 void agi_grpc_call_destroy(struct agi_grpc_call *call)
 {
 	struct agi_grpc_server *s = call->server;
 
-	agi_grpc_call_stop_deadline(call);
+	stop_deadline(call);
+	dequeue(call);
 	agi_grpc_call_drop_request(call);
 	if (!s || s->n_pool >= AGI_GRPC_POOLED_CALLS) {
 		free_buffers(call);
@@ -91,6 +95,7 @@ void agi_grpc_call_destroy(struct agi_grpc_call *call)
 		empty(&call->headers);
 		empty(&call->message);
 		empty(&call->extra);
+		empty(&call->trailers);
 		empty(&call->out);
 		TAILQ_INSERT_HEAD(&s->pool, call, ready_link);
 		s->n_pool++;
@@ -113,19 +118,13 @@ void agi_grpc_call_observe(struct agi_grpc_call *call, enum agi_grpc_status stat
 			   status, agi_h2_now_us() - call->start_us);
 }
 
-/* Refused before a handler saw it: what is still coming is dropped. */
-static void refuse_early(struct agi_grpc_call *call, enum agi_grpc_status status, const char *text)
-{
-	call->state = AGI_CALL_ENDED;
-	agi_grpc_call_refuse(call, status, text);
-	agi_grpc_call_drop_request(call);
-}
-
 /* --- request: headers ------------------------------------------------------------------------ */
 static void take_encoding(struct agi_grpc_call *call, struct agi_str value)
 {
-	if (agi_str_eq(value, AGI_STR("identity")))
+	call->reader.encoding = agi_grpc_encoding_parse(value);
+	if (call->reader.encoding != AGI_GRPC_ENCODINGS)
 		return;
+	call->reader.encoding = AGI_GRPC_IDENTITY;
 	snprintf(call->encoding, sizeof call->encoding, "%.*s", AGI_STR_ARG(value));
 	if (!call->encoding[0])
 		call->encoding[0] = '?';
@@ -169,7 +168,10 @@ enum agi_err agi_grpc_call_header(struct agi_grpc_call *call, struct agi_str nam
 		take_timeout(call, value);
 	else if (agi_str_eq(name, AGI_STR("grpc-encoding")))
 		take_encoding(call, value);
-	agi_pairs_put(&call->headers, name, value);
+	else if (agi_str_eq(name, AGI_STR("grpc-accept-encoding")))
+		call->accepts_gzip = agi_grpc_accepts(value, AGI_GRPC_GZIP);
+	if (agi_meta_take(&call->headers, name, value) == AGI_E_MALFORMED)
+		call->is_bad_metadata = true;
 	return call->headers.err;
 }
 
@@ -186,122 +188,122 @@ static void refuse_encoding(struct agi_grpc_call *call)
 {
 	char text[96];
 
-	agi_pairs_put(&call->extra, AGI_STR("grpc-accept-encoding"), AGI_STR("identity"));
-	snprintf(text, sizeof text, "grpc-encoding \"%s\" is not supported; send \"identity\"",
+	agi_pairs_put(&call->extra, AGI_STR("grpc-accept-encoding"),
+		      AGI_STR(AGI_GRPC_ACCEPT_ENCODING));
+	snprintf(text, sizeof text,
+		 "grpc-encoding \"%s\" is not supported; send " AGI_GRPC_ACCEPT_ENCODING,
 		 call->encoding);
-	refuse_early(call, AGI_GRPC_UNIMPLEMENTED, text);
+	agi_grpc_call_refuse_early(call, AGI_GRPC_UNIMPLEMENTED, text);
+}
+
+static bool is_refused_as_http(struct agi_grpc_call *call)
+{
+	const char *status = "415", *text = "content-type must be application/grpc";
+
+	if (call->is_post && call->is_grpc)
+		return false;
+	if (!call->is_post) {
+		agi_pairs_put(&call->extra, AGI_STR("allow"), AGI_STR("POST"));
+		status = "405";
+		text = "gRPC requests use the method POST";
+	}
+	call->state = AGI_CALL_ENDED;
+	agi_grpc_call_refuse_http(call, status, AGI_GRPC_INTERNAL, agi_str_of(text));
+	return true;
+}
+
+/* The status and why a call cannot be served; NULL when it can. */
+static const char *refusal(const struct agi_grpc_call *call, enum agi_grpc_status *status)
+{
+	const struct agi_grpc_server *s = call->server;
+
+	*status = AGI_GRPC_INTERNAL;
+	if (call->is_bad_timeout)
+		return "malformed grpc-timeout: expected 1 to 8 digits and a unit";
+	if (call->is_bad_metadata)
+		return "malformed binary metadata: expected base64 in headers whose names end in "
+		       "\"-bin\"";
+	*status = AGI_GRPC_UNIMPLEMENTED;
+	if (!call->route)
+		return "Method not found!";
+	if (!call->route->handler && !call->route->open)
+		return "Method not implemented!";
+	*status = AGI_GRPC_RESOURCE_EXHAUSTED;
+	return s->n_calls > s->cfg.calls_max ? "too many calls in progress" : NULL;
 }
 
 void agi_grpc_call_headers_done(struct agi_grpc_call *call)
 {
-	const struct agi_grpc_server *s = call->server;
+	enum agi_grpc_status status;
+	const char *why;
 
-	if (call->is_oversized)
-		refuse_early(call, AGI_GRPC_RESOURCE_EXHAUSTED,
-			     "request headers larger than the limit");
-	else if (!call->is_post) {
-		agi_pairs_put(&call->extra, AGI_STR("allow"), AGI_STR("POST"));
-		call->state = AGI_CALL_ENDED;
-		agi_grpc_call_refuse_http(call, "405", AGI_GRPC_INTERNAL,
-					  AGI_STR("gRPC requests use the method POST"));
-	} else if (!call->is_grpc) {
-		call->state = AGI_CALL_ENDED;
-		agi_grpc_call_refuse_http(call, "415", AGI_GRPC_INTERNAL,
-					  AGI_STR("content-type must be application/grpc"));
-	} else if (call->is_bad_timeout)
-		refuse_early(call, AGI_GRPC_INTERNAL,
-			     "malformed grpc-timeout: expected 1 to 8 digits and a unit");
-	else if (!call->route)
-		refuse_early(call, AGI_GRPC_UNIMPLEMENTED, "Method not found!");
-	else if (!call->route->handler)
-		refuse_early(call, AGI_GRPC_UNIMPLEMENTED, "Method not implemented!");
+	if (call->is_oversized) {
+		agi_grpc_call_refuse_early(call, AGI_GRPC_RESOURCE_EXHAUSTED,
+					   "request headers larger than the limit");
+		return;
+	}
+	if (is_refused_as_http(call))
+		return;
+	why = refusal(call, &status);
+	if (why)
+		agi_grpc_call_refuse_early(call, status, why);
 	else if (call->encoding[0])
 		refuse_encoding(call);
-	else if (s->n_calls > s->cfg.calls_max)
-		refuse_early(call, AGI_GRPC_RESOURCE_EXHAUSTED, "too many calls in progress");
-	if (call->state != AGI_CALL_ENDED && call->has_deadline)
+	if (call->state == AGI_CALL_ENDED)
+		return;
+	if (call->has_deadline)
 		start_deadline(call);
+	if (agi_grpc_route_has_request_stream(call->route)) {
+		call->state = AGI_CALL_READY;
+		agi_grpc_call_enqueue(call);
+	}
 }
 
-/* --- request: message ------------------------------------------------------------------------ */
-static void refuse_large(struct agi_grpc_call *call)
-{
-	char text[96];
-
-	snprintf(text, sizeof text, "Received message larger than max (%u vs. %u)",
-		 call->reader.message_bytes, call->server->cfg.recv_max_bytes);
-	refuse_early(call, AGI_GRPC_RESOURCE_EXHAUSTED, text);
-}
-
-static bool charge(struct agi_grpc_call *call, size_t n)
+/* --- the handler's turn ---------------------------------------------------------------------- */
+void agi_grpc_call_enqueue(struct agi_grpc_call *call)
 {
 	struct agi_grpc_server *s = call->server;
 
-	if (n > AGI_GRPC_REQUEST_BYTES_MAX - s->request_bytes)
-		return false;
-	s->request_bytes += n;
-	call->charged_bytes += n;
-	return true;
+	if (call->is_queued)
+		return;
+	call->is_queued = true;
+	TAILQ_INSERT_TAIL(&s->ready, call, ready_link);
+	if (!call->conn->h2.is_reading && !s->is_pumping)
+		event_active(s->pump, EV_TIMEOUT, 0);
 }
 
-void agi_grpc_call_data(struct agi_grpc_call *call, struct agi_str data)
+static void start(struct agi_grpc_call *call)
 {
-	enum agi_grpc_read r = AGI_GRPC_READ_MESSAGE;
+	const struct agi_grpc_route *r = call->route;
 
-	if (call->state != AGI_CALL_RECEIVING || data.n == 0)
-		return;
-	if (!call->is_whole)
-		r = agi_grpc_reader_feed(&call->reader, &data, call->server->cfg.recv_max_bytes);
-	if (r == AGI_GRPC_READ_TOO_LARGE)
-		refuse_large(call);
-	else if (r == AGI_GRPC_READ_COMPRESSED)
-		refuse_early(call, AGI_GRPC_INTERNAL,
-			     "Compressed-Flag is set but there is no grpc-encoding");
-	else if (r == AGI_GRPC_READ_NOMEM ||
-		 !charge(call, call->reader.message.n - call->charged_bytes))
-		refuse_early(call, AGI_GRPC_RESOURCE_EXHAUSTED, "too many request bytes at once");
-	else if (r == AGI_GRPC_READ_MESSAGE) {
-		call->is_whole = true;
-		if (data.n)
-			refuse_early(call, AGI_GRPC_UNIMPLEMENTED,
-				     "a unary call has one request message");
-	}
-}
-
-void agi_grpc_call_request_done(struct agi_grpc_call *call)
-{
-	call->is_remote_closed = true;
-	if (call->state != AGI_CALL_RECEIVING)
-		return;
-	if (!call->is_whole) {
-		if (agi_grpc_reader_is_idle(&call->reader))
-			refuse_early(call, AGI_GRPC_UNIMPLEMENTED,
-				     "a unary call has one request message");
-		else
-			refuse_early(call, AGI_GRPC_INTERNAL, "the request ends inside a message");
+	if (!agi_grpc_route_has_request_stream(r)) {
+		agi_grpc_call_start_unary(call);
 		return;
 	}
-	call->state = AGI_CALL_READY;
-	TAILQ_INSERT_TAIL(&call->conn->ready, call, ready_link);
+	call->state = AGI_CALL_RUNNING;
+	r->open(call, r->ctx);
 }
 
 void agi_grpc_call_dispatch(struct agi_grpc_call *call)
 {
-	const struct agi_grpc_route *r = call->route;
-
-	TAILQ_REMOVE(&call->conn->ready, call, ready_link);
-	call->req =
-	    agi_pb_unpack_pool(r->input, agi_buf_str(&call->reader.message), &call->pool, NULL);
-	if (!call->req) {
-		refuse_early(call, AGI_GRPC_INTERNAL, "Exception deserializing request!");
+	dequeue(call);
+	if (call->state == AGI_CALL_READY) {
+		start(call);
+	} else if (call->state != AGI_CALL_RUNNING || call->is_finished) {
 		return;
+	} else if (call->is_writable) {
+		call->is_writable = false;
+		if (call->wants)
+			agi_grpc_call_enqueue(call);
+		if (call->ops && call->ops->on_writable)
+			call->ops->on_writable(call->ops_arg);
+	} else {
+		agi_grpc_call_deliver(call);
 	}
-	call->state = AGI_CALL_RUNNING;
-	r->handler(call, call->req, r->ctx);
 }
 
 /* --- ends that nobody asked for -------------------------------------------------------------- */
-static void tell_handler(struct agi_grpc_call *call)
+void agi_grpc_call_tell(struct agi_grpc_call *call)
 {
 	void (*fn)(void *arg) = call->on_cancel;
 
@@ -316,13 +318,13 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	assert(call->state != AGI_CALL_READY); /* dispatch follows in the same turn */
-	if (call->state == AGI_CALL_RECEIVING) {
-		refuse_early(call, AGI_GRPC_DEADLINE_EXCEEDED, "Deadline Exceeded");
+	if (call->state != AGI_CALL_RUNNING) {
+		dequeue(call);
+		agi_grpc_call_refuse_early(call, AGI_GRPC_DEADLINE_EXCEEDED, "Deadline Exceeded");
 		return;
 	}
-	agi_grpc_call_refuse(call, AGI_GRPC_DEADLINE_EXCEEDED, "Deadline Exceeded");
-	tell_handler(call);
+	agi_grpc_call_cut(call, AGI_GRPC_DEADLINE_EXCEEDED, AGI_STR("Deadline Exceeded"));
+	agi_grpc_call_tell(call);
 }
 
 /* Cuts the call from its connection. */
@@ -331,12 +333,14 @@ static void detach(struct agi_grpc_call *call)
 	struct agi_grpc_conn *c = call->conn;
 
 	LIST_REMOVE(call, link);
-	if (call->state == AGI_CALL_READY)
-		TAILQ_REMOVE(&c->ready, call, ready_link);
+	dequeue(call);
 	c->n_calls--;
 	c->reply_bytes -= call->out.n - call->out_sent;
-	agi_grpc_conn_set_full(c);
+	c->request_bytes -= call->charged_bytes;
+	c->widened_bytes -= call->window - AGI_H2_STREAM_WINDOW;
+	agi_grpc_conn_update_full(c);
 	call->conn = NULL;
+	call->is_finished = true;
 }
 
 void agi_grpc_call_closed(struct agi_grpc_call *call)
@@ -348,22 +352,52 @@ void agi_grpc_call_closed(struct agi_grpc_call *call)
 		return;
 	}
 	LIST_INSERT_HEAD(&call->server->orphans, call, link);
-	tell_handler(call);
+	agi_grpc_call_tell(call);
 }
 
 void agi_grpc_call_orphan(struct agi_grpc_call *call)
 {
 	LIST_REMOVE(call, link);
-	agi_grpc_call_stop_deadline(call);
+	stop_deadline(call);
 	call->server = NULL;
 }
 
-void agi_grpc_call_expire(struct agi_grpc_call *call)
+void agi_grpc_call_sweep(struct agi_grpc_call *call, uint64_t now_us)
 {
-	refuse_early(call, AGI_GRPC_DEADLINE_EXCEEDED, "the request did not arrive in time");
+	bool is_stalled = call->state == AGI_CALL_ENDED && call->out_sent < call->out.n &&
+			  call->out_sent == call->out_seen;
+
+	if (call->state == AGI_CALL_RECEIVING &&
+	    now_us - call->start_us > (uint64_t)AGI_GRPC_RECEIVE_MS * 1000)
+		agi_grpc_call_refuse_early(call, AGI_GRPC_DEADLINE_EXCEEDED,
+					   "the request did not arrive in time");
+	call->out_seen = call->out_sent;
+	call->stalled_s = is_stalled ? call->stalled_s + 1 : 0;
+	if (call->stalled_s > AGI_GRPC_STALL_MS / 1000)
+		(void)nghttp2_submit_rst_stream(call->conn->h2.session, NGHTTP2_FLAG_NONE,
+						call->stream_id, NGHTTP2_CANCEL);
+}
+
+void agi_grpc_call_handler_done(struct agi_grpc_call *call)
+{
+	call->state = AGI_CALL_ENDED;
+	stop_deadline(call);
+	agi_grpc_call_drop_request(call);
+	if (call->conn)
+		return;
+	if (call->server)
+		LIST_REMOVE(call, link);
+	agi_grpc_call_destroy(call);
 }
 
 /* --- what a handler may ask ------------------------------------------------------------------ */
+void agi_grpc_call_stream(struct agi_grpc_call *call, const struct agi_grpc_stream_ops *stream_ops,
+			  void *arg)
+{
+	call->ops = stream_ops;
+	call->ops_arg = arg;
+}
+
 uint32_t agi_grpc_call_left_ms(const struct agi_grpc_call *call)
 {
 	uint64_t now, left;
@@ -382,13 +416,16 @@ struct agi_str agi_grpc_call_bytes(const struct agi_grpc_call *call)
 
 struct agi_str agi_grpc_call_metadata(const struct agi_grpc_call *call, const char *name)
 {
-	struct agi_str want = agi_str_of(name), n, v;
-	size_t at = 0;
+	return agi_meta_find(&call->headers, agi_str_of(name));
+}
 
-	while (agi_pairs_next(&call->headers, &at, &n, &v))
-		if (agi_str_eq(n, want))
-			return v;
-	return (struct agi_str){NULL, 0};
+bool agi_grpc_call_metadata_next(const struct agi_grpc_call *call, size_t *at, struct agi_str *name,
+				 struct agi_str *value)
+{
+	while (agi_pairs_next(&call->headers, at, name, value))
+		if (!agi_meta_is_reserved(*name))
+			return true;
+	return false;
 }
 
 const struct agi_addr *agi_grpc_call_remote(const struct agi_grpc_call *call)

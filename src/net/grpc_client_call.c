@@ -6,9 +6,7 @@
 #include "base/limits.h"
 #include "net/grpc_client.h"
 
-/* --- ends
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- ends ------------------------------------------------------------------------------------ */
 static void leave_list(struct agi_grpc_client_call *call)
 {
 	struct agi_grpc_channel *ch = call->ch;
@@ -88,9 +86,7 @@ void agi_grpc_client_deliver(struct agi_grpc_client_call *call)
 	free(call);
 }
 
-/* --- request
- * ------------------------------------------------------------------------------------------------
- */
+/* --- request --------------------------------------------------------------------------------- */
 static ssize_t read_out(nghttp2_session *session, int32_t stream_id, uint8_t *to, size_t room,
 			uint32_t *flags, nghttp2_data_source *source, void *user_data)
 {
@@ -153,9 +149,7 @@ void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_cli
 	agi_h2_wake(&conn->h2);
 }
 
-/* --- answer
- * ---------------------------------------------------------------------------------------------------
- */
+/* --- answer ---------------------------------------------------------------------------------- */
 void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str name,
 			    struct agi_str value)
 {
@@ -198,6 +192,8 @@ void agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str data
 				    "Received message larger than max (%u vs. %u)",
 				    call->reader.message_bytes, max);
 		return;
+	case AGI_GRPC_READ_TOO_LARGE_UNPACKED:
+	case AGI_GRPC_READ_BAD:
 	case AGI_GRPC_READ_COMPRESSED:
 		agi_grpc_client_end(call, AGI_GRPC_INTERNAL,
 				    "the answer is compressed, which was not asked for");
@@ -247,9 +243,7 @@ void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_co
 	settle(call);
 }
 
-/* --- start
- * ----------------------------------------------------------------------------------------------------
- */
+/* --- start ----------------------------------------------------------------------------------- */
 static void on_deadline(evutil_socket_t fd, short what, void *arg)
 {
 	(void)fd;

@@ -1,21 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Inside the gRPC server: shared by grpc_server.c (connections, routes), grpc_call.c (one call's
- * life) and grpc_answer.c (how it is answered).
+ * Inside the gRPC server: shared by grpc_server.c (routes, life), grpc_conn.c (connections) and the
+ * files of one call: grpc_call.c (its life and headers), grpc_recv.c (request messages),
+ * grpc_send.c (the answer).
  *
- *   headers ─► RECEIVING ─ request whole ─► READY ─ dispatch ─► RUNNING ─ reply, fail ─► ENDED ─► freed
- *                  │                           │                  │                        ▲
- *                  └── refused, deadline ──────┼──────────────────┼────────────────────────┤
- *                                              └── stream gone    └── deadline, stream gone:
- *                                                  (freed)            the handler is told, and ends it
+ *   headers ──► RECEIVING ──request whole──► READY ──dispatch──► RUNNING ──reply / fail──► ENDED
+ * ──► freed └────── stream of requests ─────────┘ │                  │ │                         │
+ * │ └── refused ──────────────┴──────────────────┼───────────────────► ENDED stream reset /
+ * connection lost / deadline ─┴─► (handler told) ─► freed when ended
  *
- * A call is freed when its stream is gone and its handler, if it was dispatched, has ended it. */
+ * A call is freed when its stream is gone and its handler, if it was dispatched, has ended it.
+ * Handlers run from the server's queue of calls with something to do (ready): after everything that
+ * was read has gone through nghttp2, or from the pump event.
+ *
+ * Flow control: a connection's window is opened as soon as bytes are here, a stream's when they
+ * were needed: bytes of a unary request at once, those of a stream when the handler has asked for
+ * the message. */
 #ifndef AGI_NET_GRPC_SERVER_H
 #define AGI_NET_GRPC_SERVER_H
 
 #include "net/grpc.h"
+#include "net/grpc_meta.h"
 #include "net/grpc_wire.h"
 #include "net/h2.h"
-#include "net/pairs.h"
 #include "net/pb.h"
 
 enum {
@@ -24,19 +30,32 @@ enum {
 	AGI_GRPC_CONNECTIONS_DEFAULT = 4096,
 	AGI_GRPC_HEADER_BYTES_DEFAULT = 16 << 10,
 	AGI_GRPC_REQUEST_BYTES_MAX =
-	    256 << 20, /* of all requests here at once: 64 of the default maximum */
+	    256 << 20, /* of all requests here at once: 64 of the default maximum; at least 4 */
+	AGI_GRPC_CONN_BYTES_DEFAULT =
+	    64 << 20, /* held for a connection: the windows of all its streams fit in */
 	AGI_GRPC_REPLY_BYTES_HIGH =
-	    8 << 20,                  /* unsent answers of a connection; above, it is not read */
-	AGI_GRPC_POOLED_CALLS = 1024, /* ended calls kept for the next ones */
+	    8 << 20, /* unsent answers of a connection; above, it is not read */
+	AGI_GRPC_SEND_HIGH =
+	    128 << 10, /* unsent bytes of a stream; above, agi_grpc_send says FULL ... */
+	AGI_GRPC_SEND_LOW =
+	    32 << 10, /* ... until so few are left: the loop's turn must not starve it */
+	AGI_GRPC_PUMP_MAX = 1024,         /* handlers run per turn of the loop */
+	AGI_GRPC_COMPRESS_MIN = 1 << 10,  /* a shorter answer fits in a packet anyway */
+	AGI_GRPC_POOLED_CALLS = 1024,     /* ended calls kept for the next ones */
 	AGI_GRPC_POOLED_BYTES = 16 << 10, /* a buffer above this is not kept with them */
 	AGI_GRPC_EXTRA_HEADERS = 16,      /* that a handler may add */
 	AGI_GRPC_PREFACE_MS = 10000,      /* from accept to the client's preface and SETTINGS */
 	AGI_GRPC_IDLE_MS = 300000,        /* without a byte and without streams: GOAWAY */
-	AGI_GRPC_QUIET_MS = 60000,        /* without a byte, with streams: PING */
-	AGI_GRPC_PING_MS = 20000,         /* its answer */
-	AGI_GRPC_RECEIVE_MS = 300000,     /* from a call's headers to the end of its request */
-	AGI_GRPC_STALL_MS = 60000,  /* the peer takes nothing of what is waiting for it: closed */
-	AGI_GRPC_PINGS_PER_S = 100, /* above, and more pings than other frames: ENHANCE_YOUR_CALM */
+	AGI_GRPC_KEEPALIVE_MS = 60000,
+	AGI_GRPC_KEEPALIVE_TIMEOUT_MS = 20000,
+	AGI_GRPC_RECEIVE_MS = 300000, /* from a call's headers to the end of its request */
+	AGI_GRPC_STALL_MS = 60000,    /* the peer takes nothing of what is waiting for it: closed */
+	AGI_GRPC_PINGS_PER_S =
+	    2, /* that a client may send without a call: the guide's sends one in 10 s */
+	AGI_GRPC_PINGS_BURST = 100, /* saved up; each HEADERS or DATA frame of either side adds */
+	AGI_GRPC_PINGS_PER_FRAME =
+	    2, /* ... so many, as clients measure the network with PINGs while data flows */
+	AGI_GRPC_AGE_SPREAD = 10,     /* per cent: connections made together do not go together */
 	AGI_GRPC_RESETS_BURST = 1000, /* RST_STREAMs of a client; a second's worth of ... */
 	AGI_GRPC_RESETS_PER_S = 1000  /* ... timeouts under load is legitimate, a flood is not */
 };
@@ -48,9 +67,15 @@ struct agi_grpc_route {
 	uint64_t hash;
 	const char *service, *method;
 	const ProtobufCMessageDescriptor *input;
-	agi_grpc_handler_fn *handler; /* NULL: not implemented */
+	enum agi_grpc_kind kind;
+	agi_grpc_handler_fn *handler; /* both NULL: not implemented */
+	agi_grpc_open_fn *open;
 	void *ctx;
 };
+static inline bool agi_grpc_route_has_request_stream(const struct agi_grpc_route *r)
+{
+	return r->open != NULL;
+}
 
 enum agi_grpc_call_state { AGI_CALL_RECEIVING, AGI_CALL_READY, AGI_CALL_RUNNING, AGI_CALL_ENDED };
 
@@ -59,39 +84,52 @@ struct agi_grpc_call {
 	struct agi_grpc_conn *conn;     /* NULL once the stream is gone */
 	int32_t stream_id;
 	enum agi_grpc_call_state state;
-	bool is_answered;      /* on the wire: headers submitted; nothing more may be */
-	bool is_finished;      /* nothing will be added to out; trailers follow it */
+	bool is_answered;      /* on the wire: headers submitted */
+	bool is_finished;      /* nothing will be added to out; status and trailers follow it */
 	bool is_remote_closed; /* END_STREAM came */
 	bool is_deferred;      /* nghttp2 waits for more of out */
 	bool is_observed;
-	bool is_post, is_grpc, has_deadline, is_bad_timeout, is_oversized;
-	bool is_timed;     /* the deadline's event is pending */
-	char encoding[24]; /* grpc-encoding when it is not identity; "" */
+	bool is_queued; /* on server->ready */
+	bool is_post, is_grpc, has_deadline, is_bad_timeout, is_oversized, is_bad_metadata;
+	bool is_timed; /* the deadline's event is pending */
+	bool accepts_gzip, is_packing;
+	char encoding[24]; /* grpc-encoding when it is not known; "" */
 	const struct agi_grpc_route *route;
 	struct agi_addr remote;
 
 	/* request */
-	struct agi_buf headers;   /* net/pairs.h */
+	struct agi_buf headers;   /* net/pairs.h, binary values decoded */
 	size_t header_list_bytes; /* as RFC 9113 6.5.2 counts */
 	struct agi_grpc_reader reader;
-	bool is_whole;        /* reader.message is the request */
-	size_t charged_bytes; /* of server->request_bytes */
+	bool is_whole;        /* reader.message is a message */
+	size_t charged_bytes; /* of server->request_bytes and conn->request_bytes */
 	struct agi_pb_pool pool;
 	const ProtobufCMessage *req;
+	uint32_t window;     /* the stream's */
+	size_t direct_bytes; /* taken as they came since the window was last set */
+
+	/* stream */
+	const struct agi_grpc_stream_ops *ops;
+	void *ops_arg;
+	struct agi_buf in; /* came before it was asked for; the stream's window bounds it */
+	size_t in_taken;
+	bool wants, has_ended;        /* a message was asked for; its end was told */
+	bool is_blocked, is_writable; /* FULL was said; on_writable is due */
 
 	/* answer */
 	enum agi_grpc_status status;
-	struct agi_buf message; /* grpc-message, encoded */
-	struct agi_buf extra;   /* handler's headers, as in headers */
-	struct agi_buf out;     /* length-prefixed messages */
-	size_t out_sent;
+	struct agi_buf message;         /* grpc-message, encoded */
+	struct agi_buf extra, trailers; /* handler's, as sent */
+	struct agi_buf out;             /* length-prefixed messages */
+	size_t out_sent, out_seen;      /* gone; gone when the sweep last looked */
+	uint32_t stalled_s;
 
 	uint64_t start_us, deadline_us;
 	struct event deadline;
 	void (*on_cancel)(void *arg);
 	void *on_cancel_arg;
 	LIST_ENTRY(agi_grpc_call) link;        /* conn->calls, or server->orphans */
-	TAILQ_ENTRY(agi_grpc_call) ready_link; /* conn->ready; or server->pool */
+	TAILQ_ENTRY(agi_grpc_call) ready_link; /* server->ready; or server->pool */
 };
 
 struct agi_grpc_conn {
@@ -99,13 +137,16 @@ struct agi_grpc_conn {
 	struct agi_grpc_server *server;
 	struct agi_addr remote;
 	LIST_HEAD(, agi_grpc_call) calls;
-	TAILQ_HEAD(, agi_grpc_call) ready;
-	uint32_t n_calls;   /* with a stream */
-	size_t reply_bytes; /* in the calls' out */
-	uint64_t opened_us;
-	uint32_t pings, frames; /* since the last sweep */
+	uint32_t n_calls;             /* with a stream */
+	size_t reply_bytes;           /* in the calls' out */
+	size_t request_bytes;         /* charged by the calls */
+	uint64_t opened_us, going_us; /* going_us: when GOAWAY was announced */
+	uint32_t pings_allowed;
+	uint32_t window;        /* the connection's */
+	uint64_t widened_bytes; /* of its streams' windows, beyond the first */
 	bool has_settings, is_pinged;
 	bool is_going, is_gone; /* GOAWAY: announced, final */
+	bool is_flooding;       /* told to go for it */
 	LIST_ENTRY(agi_grpc_conn) link;
 };
 
@@ -114,7 +155,7 @@ struct agi_grpc_server {
 	struct agi_h2_loop loop;
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
-	struct event *sweep;
+	struct event *sweep, *pump;
 	agi_grpc_observe_fn *observe;
 	void *observe_ctx;
 	struct agi_grpc_route *routes; /* open addressing; path.p NULL = free */
@@ -123,53 +164,83 @@ struct agi_grpc_server {
 	uint32_t n_conns;
 	LIST_HEAD(, agi_grpc_call) orphans; /* running without a stream */
 	uint32_t n_calls;                   /* all, orphans included */
-	TAILQ_HEAD(, agi_grpc_call) pool;
+	TAILQ_HEAD(, agi_grpc_call) ready, pool;
 	uint32_t n_pool;
-	size_t request_bytes;
-	bool is_draining;
+	size_t request_bytes, request_bytes_max;
+	struct agi_grpc_packer *packer; /* made when first needed */
+	const char **services;
+	size_t n_services;
+	bool is_draining, is_pumping;
 };
 
 /* --- grpc_server.c --------------------------------------------------------------------------- */
 const struct agi_grpc_route *agi_grpc_route_find(const struct agi_grpc_server *s,
 						 struct agi_str path);
 
-/* --- grpc_call.c: what happens to a call ----------------------------------------------------- */
+/* Runs handlers that have something to do. */
+void agi_grpc_server_pump(struct agi_grpc_server *s);
+
+/* --- grpc_conn.c: connections ---------------------------------------------------------------- */
+/* NULL when out of memory. */
+nghttp2_session_callbacks *agi_grpc_conn_callbacks(void);
+void agi_grpc_conn_free(struct agi_grpc_conn *c);
+/* Says GOAWAY: first that it will, a round trip later which calls were still taken (RFC 9113 6.8).
+ */
+void agi_grpc_conn_go(struct agi_grpc_conn *c);
+/* Once a second: what nobody else notices. May free c. */
+void agi_grpc_conn_sweep(struct agi_grpc_conn *c, uint64_t now_us);
+
+/* --- grpc_call.c: a call's life -------------------------------------------------------------- */
 /* NULL when out of memory. */
 struct agi_grpc_call *agi_grpc_call_new(struct agi_grpc_conn *c, int32_t stream_id);
 AGI_MUST_USE enum agi_err agi_grpc_call_header(struct agi_grpc_call *call, struct agi_str name,
 					       struct agi_str value);
 /* The header block is complete: refuses what cannot be served. */
 void agi_grpc_call_headers_done(struct agi_grpc_call *call);
-void agi_grpc_call_data(struct agi_grpc_call *call, struct agi_str data);
-/* END_STREAM came: the call becomes READY (queued on conn->ready) or is refused. */
-void agi_grpc_call_request_done(struct agi_grpc_call *call);
-/* Decodes the request and runs the handler. */
-void agi_grpc_call_dispatch(struct agi_grpc_call *call);
 /* The stream is gone (may free call). */
 void agi_grpc_call_closed(struct agi_grpc_call *call);
 /* The server goes: what is still running stands alone from now on. */
 void agi_grpc_call_orphan(struct agi_grpc_call *call);
-/* Its request has not arrived for too long. */
-void agi_grpc_call_expire(struct agi_grpc_call *call);
+/* Looks after calls that do not move: a request that does not come, an answer that is not fetched.
+ */
+void agi_grpc_call_sweep(struct agi_grpc_call *call, uint64_t now_us);
 void agi_grpc_call_destroy(struct agi_grpc_call *call);
-
-/* What the request holds is no longer needed. */
-void agi_grpc_call_drop_request(struct agi_grpc_call *call);
-void agi_grpc_call_stop_deadline(struct agi_grpc_call *call);
-/* Tells the server's observer, once. */
+/* There is something to do for its handler. */
+void agi_grpc_call_enqueue(struct agi_grpc_call *call);
+/* Does one thing of what there is to do. May free call. */
+void agi_grpc_call_dispatch(struct agi_grpc_call *call);
+/* The handler learns that its call is over; may free call. */
+void agi_grpc_call_tell(struct agi_grpc_call *call);
 void agi_grpc_call_observe(struct agi_grpc_call *call, enum agi_grpc_status status);
+/* The handler has ended its call; it must not touch it again. */
+void agi_grpc_call_handler_done(struct agi_grpc_call *call);
 
-/* --- grpc_answer.c --------------------------------------------------------------------------- */
-/* Ends the call on the wire without a message (Trailers-Only), unless it has been answered. */
+/* --- grpc_recv.c: request messages ----------------------------------------------------------- */
+/* Returns how many bytes the stream's window may be opened by at once. */
+size_t agi_grpc_call_data(struct agi_grpc_call *call, struct agi_str data);
+/* END_STREAM came. */
+void agi_grpc_call_request_done(struct agi_grpc_call *call);
+/* Hands the unary request, or the message that was asked for, to the handler. May free call. */
+void agi_grpc_call_start_unary(struct agi_grpc_call *call);
+void agi_grpc_call_deliver(struct agi_grpc_call *call);
+/* Frees and stops to count what is held of the request. */
+void agi_grpc_call_drop_request(struct agi_grpc_call *call);
+
+/* --- grpc_send.c: the answer ----------------------------------------------------------------- */
+/* Ends the call on the wire, after what was sent before, unless it has ended. */
+void agi_grpc_call_refuse(struct agi_grpc_call *call, enum agi_grpc_status status,
+			  struct agi_str text);
 void agi_grpc_call_refuse_http(struct agi_grpc_call *call, const char *http_status,
 			       enum agi_grpc_status status, struct agi_str text);
-void agi_grpc_call_refuse(struct agi_grpc_call *call, enum agi_grpc_status status,
-			  const char *text);
+/* Refused before a handler saw it: what is still coming is dropped. */
+void agi_grpc_call_refuse_early(struct agi_grpc_call *call, enum agi_grpc_status status,
+				const char *text);
+/* The deadline has passed: as refuse, but unsent messages do not hold it up. */
+void agi_grpc_call_cut(struct agi_grpc_call *call, enum agi_grpc_status status,
+		       struct agi_str text);
 /* A frame of the answer with END_STREAM is out. */
 void agi_grpc_call_sent(struct agi_grpc_call *call);
-static inline void agi_grpc_conn_set_full(struct agi_grpc_conn *c)
-{
-	c->h2.is_full = c->reply_bytes > AGI_GRPC_REPLY_BYTES_HIGH;
-}
+/* Reads from the connection go on, or stop while too much waits to be sent. */
+void agi_grpc_conn_update_full(struct agi_grpc_conn *c);
 
 #endif

@@ -170,61 +170,37 @@ bool agi_grpc_is_content_type(struct agi_str value)
 	       (value.n == grpc.n || value.p[grpc.n] == '+' || value.p[grpc.n] == ';');
 }
 
-/* --- messages -------------------------------------------------------------------------------- */
-bool agi_grpc_put_message(struct agi_buf *out, const ProtobufCMessage *m)
+/* --- details --------------------------------------------------------------------------------- */
+static void put_tagged(struct agi_buf *out, uint8_t field, struct agi_str value)
 {
-	size_t n = protobuf_c_message_get_packed_size(m);
-	uint8_t *p;
+	size_t n = value.n;
 
-	if (n > UINT32_MAX)
-		return false;
-	agi_buf_u8(out, 0);
-	agi_buf_u32(out, (uint32_t)n);
-	p = agi_buf_reserve(out, n);
-	if (p)
-		out->n += protobuf_c_message_pack(m, p);
-	return p != NULL;
+	agi_buf_u8(out, (uint8_t)(field << 3 | 2));
+	for (; n > 0x7f; n >>= 7)
+		agi_buf_u8(out, (uint8_t)(n | 0x80));
+	agi_buf_u8(out, (uint8_t)n);
+	agi_buf_put_str(out, value);
 }
 
-static bool read_prefix(struct agi_grpc_reader *r, struct agi_str *in)
+/* Status {code = 1, message = 2, details = 3}, Any {type_url = 1, value = 2}, ErrorInfo {reason =
+ * 1, domain = 2} (google/rpc/status.proto, error_details.proto). */
+void agi_grpc_put_details(struct agi_buf *out, enum agi_grpc_status status, struct agi_str message,
+			  struct agi_str reason)
 {
-	while (r->prefix_bytes < AGI_GRPC_PREFIX_BYTES && in->n > 0) {
-		r->prefix[r->prefix_bytes++] = (uint8_t)*in->p++;
-		in->n--;
-	}
-	if (r->prefix_bytes < AGI_GRPC_PREFIX_BYTES)
-		return false;
-	r->message_bytes = (uint32_t)r->prefix[1] << 24 | (uint32_t)r->prefix[2] << 16 |
-			   (uint32_t)r->prefix[3] << 8 | r->prefix[4];
-	return true;
-}
+	struct agi_buf info, any;
 
-enum agi_grpc_read agi_grpc_reader_feed(struct agi_grpc_reader *r, struct agi_str *in,
-					uint32_t max_bytes)
-{
-	size_t take;
-
-	if (r->prefix_bytes < AGI_GRPC_PREFIX_BYTES) {
-		if (!read_prefix(r, in))
-			return AGI_GRPC_READ_MORE;
-		if (r->prefix[0] != 0)
-			return AGI_GRPC_READ_COMPRESSED;
-		if (r->message_bytes > max_bytes)
-			return AGI_GRPC_READ_TOO_LARGE;
-	}
-	take = r->message_bytes - r->message.n;
-	take = take < in->n ? take : in->n;
-	agi_buf_put(&r->message, in->p, take);
-	if (r->message.err)
-		return AGI_GRPC_READ_NOMEM;
-	in->p += take;
-	in->n -= take;
-	return r->message.n == r->message_bytes ? AGI_GRPC_READ_MESSAGE : AGI_GRPC_READ_MORE;
-}
-
-void agi_grpc_reader_next(struct agi_grpc_reader *r)
-{
-	r->prefix_bytes = 0;
-	r->message_bytes = 0;
-	agi_buf_reset(&r->message);
+	agi_buf_init(&info, 0);
+	agi_buf_init(&any, 0);
+	put_tagged(&info, 1, reason);
+	put_tagged(&info, 2, AGI_STR("agihpc"));
+	put_tagged(&any, 1, AGI_STR("type.googleapis.com/google.rpc.ErrorInfo"));
+	put_tagged(&any, 2, agi_buf_str(&info));
+	agi_buf_u8(out, 1 << 3);
+	agi_buf_u8(out, (uint8_t)status);
+	put_tagged(out, 2, message);
+	put_tagged(out, 3, agi_buf_str(&any));
+	if (info.err || any.err)
+		agi_buf_reset(out); /* no details are better than wrong ones */
+	agi_buf_free(&info);
+	agi_buf_free(&any);
 }

@@ -175,7 +175,7 @@ static void flush(struct agi_h2 *h)
 		closed(h, AGI_E_UNREACHABLE, "connection lost while writing");
 		return;
 	}
-	if (!h->unsent && !nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session)) {
+	if (!h->unsent && !h->is_held && !nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session)) {
 		closed(h, AGI_E_CLOSED, "connection closed");
 		return;
 	}
