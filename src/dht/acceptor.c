@@ -197,7 +197,7 @@ static enum agi_err admit_pull(struct agi_dht *d, const struct agi_peer *from, c
 		return AGI_E_SEALED;
 	}
 	if (s->view.epoch > m->epoch) {
-		out->view = s->view;
+		agi_view_tell(s, out);
 		return AGI_E_STALE_EPOCH;
 	}
 	return agi_slot_is_held(s) ? AGI_OK : AGI_E_NOT_MEMBER;

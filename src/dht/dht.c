@@ -302,7 +302,7 @@ void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out)
 	                               .providers = d->registry.records.n,
 	                               .is_read_only = d->is_read_only};
 	out->is_ready = d->member.is_joined && d->member.is_self_looked_up && !d->is_read_only &&
-	                !d->is_stopped && out->slots_joining == 0;
+	                !d->is_stopped;
 	if (d->is_stopped)
 		copy_phase(out->phase, "stopping");
 	else if (d->is_read_only)

@@ -174,7 +174,7 @@ void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct a
 struct agi_dht_status {
 	struct agi_id self, cluster;
 	bool is_joined;
-	bool is_ready;                /* joined, and every slot this node should know is served */
+	bool is_ready;                /* joined, has looked around, and can write: serves clients */
 	char phase[64];               /* "joined", "waiting for 127.0.0.11:5000", … for people */
 	uint64_t incarnation;
 	uint32_t members_up, members_suspect, members_down; /* others */

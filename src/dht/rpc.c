@@ -149,9 +149,12 @@ void agi_rpcs_free(struct agi_dht *d)
 void agi_answer_on(struct agi_dht *d, enum agi_traffic traffic, const struct agi_peer *to, uint64_t rpc_id,
                    struct agi_msg *answer)
 {
+	/* should the request's link be gone: to where the asker listens, not to the port it asked from */
+	struct agi_peer known = agi_hosts_peer(d, &to->id);
+
 	assert(agi_msg_is_answer(answer->kind));
 	answer->rpc_id = rpc_id;
-	(void)d->fx.send(d->ctx, to, traffic, answer); /* unsent: the asker's deadline tells it */
+	(void)d->fx.send(d->ctx, known.addr.port ? &known : to, traffic, answer); /* unsent: the asker's deadline tells it */
 }
 
 /* The channel a request came by, so that the answer finds its link. */

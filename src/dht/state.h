@@ -207,6 +207,9 @@ void agi_view_learn(struct agi_dht *d, const struct agi_view *v, const struct ag
  * requester is behind, fills the answer's view. */
 enum agi_err agi_view_admit(struct agi_dht *d, const struct agi_peer *from, uint32_t slot, uint64_t epoch,
                             struct agi_msg *answer);
+/* Puts the view, its phase here and the members before it into an answer; _fill adds their contacts. A view
+ * never travels without the members before it: a new member could not tell whom to learn from. */
+void agi_view_tell(const struct agi_slot *s, struct agi_msg *answer);
 void agi_view_fill(struct agi_dht *d, const struct agi_slot *s, struct agi_msg *answer,
                    struct agi_contact contacts[AGI_REPLICAS_MAX]);
 /* Learns from an answer that carries a view (VIEW_INFO, WRITE_ACK, ...). */

@@ -310,13 +310,18 @@ void agi_view_learn_from(struct agi_dht *d, const struct agi_msg *answer)
 		agi_view_learn(d, &answer->view, answer->sources, answer->n_sources);
 }
 
-void agi_view_fill(struct agi_dht *d, const struct agi_slot *s, struct agi_msg *answer,
-                   struct agi_contact contacts[AGI_REPLICAS_MAX])
+void agi_view_tell(const struct agi_slot *s, struct agi_msg *answer)
 {
 	answer->view = s->view;
 	answer->phase = s->phase;
 	answer->n_sources = s->n_prev;
 	memcpy(answer->sources, s->prev, sizeof answer->sources);
+}
+
+void agi_view_fill(struct agi_dht *d, const struct agi_slot *s, struct agi_msg *answer,
+                   struct agi_contact contacts[AGI_REPLICAS_MAX])
+{
+	agi_view_tell(s, answer);
 	answer->contacts = contacts;
 	answer->n_contacts = 0;
 	for (int i = 0; i < s->view.n_members; i++) {
@@ -356,8 +361,7 @@ enum agi_err agi_view_admit(struct agi_dht *d, const struct agi_peer *from, uint
 		agi_view_fetch_from(d, from, slot);
 		return AGI_E_SEALED; /* retry: we will have caught up */
 	}
-	answer->view = s->view;
-	answer->phase = s->phase;
+	agi_view_tell(s, answer);
 	if (s->view.epoch > epoch)
 		return AGI_E_STALE_EPOCH;
 	switch (s->phase) {
