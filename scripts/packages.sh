@@ -17,6 +17,7 @@ protobuf-compiler        : protoc, checks the .proto files and makes the Python 
 librocksdb-dev           : the store
 libnghttp2-dev           : HTTP/2 under gRPC
 zlib1g-dev               : gzip-compressed gRPC messages
+libssl-dev               : TLS
 libyaml-dev              : configuration files
 libjansson-dev           : JSON
 libcmocka-dev            : unit tests
@@ -32,6 +33,8 @@ python3-protobuf         : its messages
 # To run ./check on top of the two lists above.
 AGI_PACKAGES_CHECK="
 clang                    : a second compiler's opinion
+openssl                  : makes the certificates of the TLS tests
+curl                     : an HTTP client that is not ours
 mandoc                   : lint of the man pages
 shellcheck               : lint of the shell scripts
 xz-utils                 : make distcheck packs with it

@@ -59,6 +59,7 @@ enum {
 	AGI_LINK_UNACKED_MS = 10000, /* a peer whose host acknowledges nothing for so long is gone */
 	AGI_LISTEN_PENDING = 1024,   /* connections that have not said what they are */
 	AGI_LISTEN_SNIFF_MS = 10000, /* how long they may take to say it */
+	AGI_TLS_PENDING = 256,       /* of them within a TLS handshake: about 50 KiB each */
 	AGI_LISTEN_PAUSE_MS = 100,   /* no accept for so long when descriptors run out */
 
 	/* --- times --- */

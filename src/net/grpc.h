@@ -18,6 +18,7 @@
 #include "base/str.h"
 
 struct event_base;
+struct agi_tls_client;
 struct agi_transport;
 
 /* --- server ---------------------------------------------------------------------------------- */
@@ -82,6 +83,13 @@ AGI_MUST_USE enum agi_err agi_grpc_server_new(struct event_base *base,
 					      const struct agi_grpc_server_cfg *cfg,
 					      struct agi_grpc_server **out);
 void agi_grpc_server_observe(struct agi_grpc_server *s, agi_grpc_observe_fn *fn, void *ctx);
+/* Asked once for every call of a method that exists, when its headers are here and before anything
+ * else of it is read: OK, or the status it is refused with and why. Peer and metadata of the call
+ * may be looked at. */
+typedef enum agi_grpc_status agi_grpc_guard_fn(void *ctx, const struct agi_grpc_call *call,
+					       const char *service, const char *method,
+					       struct agi_why *why);
+void agi_grpc_server_guard(struct agi_grpc_server *s, agi_grpc_guard_fn *fn, void *ctx);
 /* Registers the methods that exist; a declared method without handler and open answers
  * UNIMPLEMENTED "Method not implemented!", an unknown one UNIMPLEMENTED "Method not found!". desc
  * is the generated service descriptor. Arrays are borrowed for the server's life. */
@@ -151,6 +159,8 @@ struct agi_str agi_grpc_call_metadata(const struct agi_grpc_call *call, const ch
 bool agi_grpc_call_metadata_next(const struct agi_grpc_call *call, size_t *at, struct agi_str *name,
 				 struct agi_str *value);
 const struct agi_addr *agi_grpc_call_remote(const struct agi_grpc_call *call);
+/* Who is at the other end of the call's connection; NULL when that is gone. */
+const struct agi_transport_peer *agi_grpc_call_peer(const struct agi_grpc_call *call);
 /* fn runs once if the client cancels, disconnects or the deadline passes before the call is ended.
  */
 void agi_grpc_call_on_cancel(struct agi_grpc_call *call, void (*fn)(void *arg), void *arg);
@@ -171,13 +181,19 @@ struct agi_grpc_result {
 };
 typedef void agi_grpc_done_fn(void *arg, const struct agi_grpc_result *result);
 
-/* target: "host:port" (names are resolved with libevent's evdns). Connects on first use and again
- * after a broken connection. */
+/* target: "host:port" (names are resolved with libevent's evdns), "tls://host:port" or "unix:/path".
+ * Connects on first use and again after a broken connection. */
 AGI_MUST_USE enum agi_err agi_grpc_channel_new(struct event_base *base, const char *target,
 					       struct agi_grpc_channel **out, struct agi_why *why);
 /* Open calls end with CANCELLED first; their callbacks must not start new ones. May be called from
  * a callback of the channel. NULL is allowed. */
 void agi_grpc_channel_free(struct agi_grpc_channel *ch);
+/* For "tls://": whom to trust and what to show; outlives the channel. Without it the system's
+ * authorities are trusted and no certificate is shown. */
+void agi_grpc_channel_set_tls(struct agi_grpc_channel *ch, const struct agi_tls_client *tls);
+/* Every call carries "authorization: Bearer TOKEN" (copied; NULL = no longer). INVALID for what
+ * cannot stand in a header; NOMEM. */
+AGI_MUST_USE enum agi_err agi_grpc_channel_set_token(struct agi_grpc_channel *ch, const char *token);
 /* Messages in answers may have so many bytes (default AGI_GRPC_RECV_DEFAULT). */
 void agi_grpc_channel_set_recv_max(struct agi_grpc_channel *ch, uint32_t bytes);
 /* Calls done exactly once, never before return. path: "/package.Service/Method". timeout_ms 0 =

@@ -213,7 +213,8 @@ static bool is_refused_as_http(struct agi_grpc_call *call)
 }
 
 /* The status and why a call cannot be served; NULL when it can. */
-static const char *refusal(const struct agi_grpc_call *call, enum agi_grpc_status *status)
+static const char *refusal(const struct agi_grpc_call *call, enum agi_grpc_status *status,
+			   struct agi_why *why)
 {
 	const struct agi_grpc_server *s = call->server;
 
@@ -228,6 +229,12 @@ static const char *refusal(const struct agi_grpc_call *call, enum agi_grpc_statu
 		return "Method not found!";
 	if (!call->route->handler && !call->route->open)
 		return "Method not implemented!";
+	if (s->guard) {
+		*status = s->guard(s->guard_ctx, call, call->route->service, call->route->method,
+				   why);
+		if (*status != AGI_GRPC_OK)
+			return why->text;
+	}
 	*status = AGI_GRPC_RESOURCE_EXHAUSTED;
 	return s->n_calls > s->cfg.calls_max ? "too many calls in progress" : NULL;
 }
@@ -235,6 +242,7 @@ static const char *refusal(const struct agi_grpc_call *call, enum agi_grpc_statu
 void agi_grpc_call_headers_done(struct agi_grpc_call *call)
 {
 	enum agi_grpc_status status;
+	struct agi_why text = {""};
 	const char *why;
 
 	if (call->is_oversized) {
@@ -244,7 +252,7 @@ void agi_grpc_call_headers_done(struct agi_grpc_call *call)
 	}
 	if (is_refused_as_http(call))
 		return;
-	why = refusal(call, &status);
+	why = refusal(call, &status, &text);
 	if (why)
 		agi_grpc_call_refuse_early(call, status, why);
 	else if (call->encoding[0])
@@ -426,6 +434,11 @@ bool agi_grpc_call_metadata_next(const struct agi_grpc_call *call, size_t *at, s
 		if (!agi_meta_is_reserved(*name))
 			return true;
 	return false;
+}
+
+const struct agi_transport_peer *agi_grpc_call_peer(const struct agi_grpc_call *call)
+{
+	return call->conn ? agi_transport_peer(call->conn->h2.transport) : NULL;
 }
 
 const struct agi_addr *agi_grpc_call_remote(const struct agi_grpc_call *call)

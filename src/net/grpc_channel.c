@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include <sodium.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "base/limits.h"
 #include "net/grpc_client.h"
+#include "net/tls.h"
 
 /* --- nghttp2 callbacks ------------------------------------------------------------------------------------- */
 static struct agi_grpc_client_call *call_of(nghttp2_session *session, int32_t stream_id)
@@ -171,6 +174,18 @@ static void on_dialled(void *arg, struct agi_transport *t, const struct agi_why 
 	back_off(ch);
 }
 
+static enum agi_err dial(struct agi_grpc_channel *ch)
+{
+	static const struct agi_tls_client_cfg trust_the_system;
+	struct agi_str target = agi_str_of(ch->target);
+	enum agi_err e = AGI_OK;
+
+	if (agi_dial_is_tls(target) && !ch->tls && !ch->own_tls)
+		e = agi_tls_client_new(&trust_the_system, &ch->own_tls, &ch->why);
+	return e ? e : agi_dial_start(ch->base, target, ch->tls ? ch->tls : ch->own_tls, AGI_GRPC_CONNECT_MS,
+	                              on_dialled, ch, &ch->dial, &ch->why);
+}
+
 void agi_grpc_channel_push(struct agi_grpc_channel *ch)
 {
 	struct agi_grpc_client_call *call;
@@ -181,8 +196,7 @@ void agi_grpc_channel_push(struct agi_grpc_channel *ch)
 		return;
 	if (agi_h2_now_us() < ch->retry_at_us)
 		fail_waiting(ch);
-	else if (agi_dial_start(ch->base, agi_str_of(ch->target), AGI_GRPC_CONNECT_MS, on_dialled, ch, &ch->dial,
-	                        &ch->why))
+	else if (dial(ch))
 		back_off(ch);
 }
 
@@ -262,6 +276,14 @@ static enum agi_err make_callbacks(struct agi_grpc_channel *ch)
 	return AGI_OK;
 }
 
+static void drop_authorization(struct agi_grpc_channel *ch)
+{
+	if (ch->authorization)
+		sodium_memzero(ch->authorization, strlen(ch->authorization));
+	free(ch->authorization);
+	ch->authorization = NULL;
+}
+
 static void free_channel(struct agi_grpc_channel *ch)
 {
 	struct agi_grpc_client_conn *conn;
@@ -276,8 +298,20 @@ static void free_channel(struct agi_grpc_channel *ch)
 	agi_h2_loop_free(&ch->loop);
 	nghttp2_session_callbacks_del(ch->callbacks);
 	nghttp2_option_del(ch->option);
+	agi_tls_client_free(ch->own_tls);
+	drop_authorization(ch);
 	free(ch->target);
 	free(ch);
+}
+
+/* :authority of RFC 9113 8.3.1; a path is none, and gRPC says "localhost" there. */
+static const char *authority_of(const char *target)
+{
+	struct agi_str s = agi_str_of(target);
+
+	if (agi_str_has_prefix(s, AGI_STR("unix:")))
+		return "localhost";
+	return agi_dial_is_tls(s) ? target + strlen("tls://") : target;
 }
 
 enum agi_err agi_grpc_channel_new(struct event_base *base, const char *target, struct agi_grpc_channel **out,
@@ -303,7 +337,25 @@ enum agi_err agi_grpc_channel_new(struct event_base *base, const char *target, s
 		free_channel(ch);
 		return agi_fail(why, AGI_E_NOMEM, "out of memory");
 	}
+	ch->authority = authority_of(ch->target);
 	*out = ch;
+	return AGI_OK;
+}
+
+void agi_grpc_channel_set_tls(struct agi_grpc_channel *ch, const struct agi_tls_client *tls) { ch->tls = tls; }
+
+enum agi_err agi_grpc_channel_set_token(struct agi_grpc_channel *ch, const char *token)
+{
+	char *text;
+
+	drop_authorization(ch);
+	if (!token)
+		return AGI_OK;
+	if (!nghttp2_check_header_value((const uint8_t *)token, strlen(token)))
+		return AGI_E_INVALID;
+	if (asprintf(&text, "Bearer %s", token) < 0)
+		return AGI_E_NOMEM;
+	ch->authorization = text;
 	return AGI_OK;
 }
 

@@ -68,6 +68,10 @@ struct agi_grpc_channel {
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 	char *target;
+	const char *authority;         /* part of target, or a constant */
+	const struct agi_tls_client *tls; /* the owner's; NULL: own_tls */
+	struct agi_tls_client *own_tls;   /* trusts the system's authorities; made when first needed */
+	char *authorization;           /* "Bearer TOKEN"; NULL = none */
 	uint32_t recv_max_bytes;
 	struct agi_grpc_client_conn *current; /* takes new calls; NULL when there is none */
 	LIST_HEAD(, agi_grpc_client_conn) conns;

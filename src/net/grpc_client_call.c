@@ -117,14 +117,18 @@ void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_cli
 {
 	nghttp2_data_provider body = {.read_callback = read_out};
 	char timeout[AGI_GRPC_TIMEOUT_TEXT];
-	nghttp2_nv h[8];
+	nghttp2_nv h[9];
 	size_t n = 0;
 	int32_t id;
 
 	h[n++] = nv(":method", "POST");
-	h[n++] = nv(":scheme", "http");
+	h[n++] = nv(":scheme", agi_dial_is_tls(agi_str_of(call->ch->target)) ? "https" : "http");
 	h[n++] = nv(":path", call->path);
-	h[n++] = nv(":authority", call->ch->target);
+	h[n++] = nv(":authority", call->ch->authority);
+	if (call->ch->authorization) {
+		h[n] = nv("authorization", call->ch->authorization);
+		h[n++].flags |= NGHTTP2_NV_FLAG_NO_INDEX; /* a secret stays out of compression tables */
+	}
 	h[n++] = nv("te", "trailers");
 	if (call->deadline_us) {
 		uint64_t now = agi_h2_now_us();

@@ -241,6 +241,12 @@ fail:
 	return AGI_E_NOMEM;
 }
 
+void agi_grpc_server_guard(struct agi_grpc_server *s, agi_grpc_guard_fn *fn, void *ctx)
+{
+	s->guard = fn;
+	s->guard_ctx = ctx;
+}
+
 void agi_grpc_server_observe(struct agi_grpc_server *s, agi_grpc_observe_fn *fn, void *ctx)
 {
 	s->observe = fn;

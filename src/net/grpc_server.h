@@ -156,6 +156,8 @@ struct agi_grpc_server {
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 	struct event *sweep, *pump;
+	agi_grpc_guard_fn *guard; /* NULL: everybody may everything */
+	void *guard_ctx;
 	agi_grpc_observe_fn *observe;
 	void *observe_ctx;
 	struct agi_grpc_route *routes; /* open addressing; path.p NULL = free */

@@ -218,9 +218,9 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 }
 
 /* --- reading ------------------------------------------------------------------------------------------ */
-static const char *read_error(ssize_t n)
+static const char *read_error(const struct agi_h2 *h, ssize_t n)
 {
-	return n == 0 ? "connection closed by the peer" : strerror(errno);
+	return n == 0 ? "connection closed by the peer" : agi_transport_error(h->transport);
 }
 
 /* Feeds nghttp2 with up to max bytes; NULL, or why the connection is over. *is_all: that was all for now. */
@@ -232,7 +232,7 @@ static const char *read_once(struct agi_h2 *h, size_t max, bool *is_all)
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
 		return NULL;
 	if (n <= 0)
-		return read_error(n);
+		return read_error(h, n);
 	h->last_in_us = agi_h2_now_us();
 	r = nghttp2_session_mem_recv(h->session, h->loop->in, (size_t)n);
 	return r < 0 ? nghttp2_strerror((int)r) : NULL;
@@ -247,7 +247,7 @@ static const char *read_session(struct agi_h2 *h)
 	for (int i = 0; i < AGI_H2_READS_PER_TURN && !is_all && !error; i++)
 		error = read_once(h, AGI_H2_IN_BYTES, &is_all);
 	pending = agi_transport_pending(h->transport); /* of these the socket will not tell */
-	if (!error && !is_all && pending)
+	if (!error && pending)
 		error = read_once(h, pending < AGI_H2_IN_BYTES ? pending : AGI_H2_IN_BYTES, &is_all);
 	return error;
 }
@@ -284,8 +284,6 @@ enum agi_err agi_h2_open(struct agi_h2 *h, struct agi_h2_loop *loop, struct agi_
 	    event_assign(&h->wr, loop->base, fd, EV_WRITE, on_writable, h) != 0 ||
 	    event_add(&h->rd, NULL) != 0)
 		return AGI_E_NOMEM;
-	if (agi_transport_pending(transport))
-		event_active(&h->rd, EV_READ, 0);
 	agi_h2_wake(h);
 	return AGI_OK;
 }

@@ -9,7 +9,9 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "net/listen_unix.h"
 #include "net/sock.h"
+#include "net/tls.h"
 
 enum {
 	SNIFF_BYTES = 4,   /* the longest word that tells a protocol */
@@ -19,10 +21,10 @@ enum {
 
 struct pending {
 	struct agi_listener *l;
-	int fd;
-	size_t seen; /* bytes there when last looked: a part of a word */
+	struct agi_transport *t;
+	size_t seen;     /* bytes there when last looked: a part of a word */
+	bool is_shaking; /* within a TLS handshake */
 	struct event *ev;
-	struct agi_addr remote;
 	uint64_t deadline_ms;
 	TAILQ_ENTRY(pending)
 	link; /* oldest first: all wait equally long, so deadlines are in order */
@@ -35,7 +37,8 @@ struct agi_listener {
 	int fd;
 	struct event *accept_ev, *resume_ev, *sweep_ev;
 	TAILQ_HEAD(, pending) pending;
-	uint32_t n_pending;
+	uint32_t n_pending, n_shaking;
+	struct agi_unix_socket unix_socket;
 	struct agi_listener_stats stats;
 };
 
@@ -76,23 +79,24 @@ static uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
-/* Takes it out of the list; returns its descriptor. */
-static int pending_remove(struct pending *p)
+/* Takes it out of the list; returns its connection. */
+static struct agi_transport *pending_remove(struct pending *p)
 {
-	int fd = p->fd;
+	struct agi_transport *t = p->t;
 
 	TAILQ_REMOVE(&p->l->pending, p, link);
 	p->l->n_pending--;
+	p->l->n_shaking -= p->is_shaking;
 	if (p->ev)
 		event_free(p->ev);
 	free(p);
-	return fd;
+	return t;
 }
 
 static void pending_close(struct pending *p, uint64_t *counter)
 {
 	++*counter;
-	close(pending_remove(p));
+	agi_transport_close(pending_remove(p));
 }
 
 static void set_timer(struct event *ev, uint64_t ms)
@@ -111,23 +115,118 @@ static void set_low_water(int fd, int bytes)
 static void hand_over(struct pending *p, enum agi_wire wire)
 {
 	struct agi_listener *l = p->l;
-	struct agi_addr remote = p->remote;
 	struct agi_transport *t;
-	int fd;
 
 	if (wire == AGI_WIRE_COUNT || !l->cfg.on_wire[wire]) {
 		pending_close(p, &l->stats.unknown);
 		return;
 	}
-	fd = pending_remove(p);
-	set_low_water(fd, 1);
-	t = agi_transport_tcp(fd, &remote);
-	if (!t) {
-		l->stats.crowded++;
+	t = pending_remove(p);
+	l->stats.accepted[wire]++;
+	set_low_water(agi_transport_fd(t), 1);
+	l->cfg.on_wire[wire](l->cfg.ctx, t);
+}
+
+/* --- TLS ------------------------------------------------------------------------------- */
+static void shake_cb(evutil_socket_t fd, short what, void *arg);
+
+static bool wait_for(struct pending *p, short what, event_callback_fn cb)
+{
+	event_del(p->ev);
+	return event_assign(p->ev, p->l->base, agi_transport_fd(p->t), what, cb, p) == 0 &&
+	       event_add(p->ev, NULL) == 0;
+}
+
+static void shake_failed(struct pending *p, const struct agi_why *why)
+{
+	struct agi_listener *l = p->l;
+	struct agi_addr remote = agi_transport_peer(p->t)->addr;
+
+	pending_close(p, &l->stats.tls_failed);
+	if (l->cfg.on_tls_failed)
+		l->cfg.on_tls_failed(l->cfg.ctx, &remote, why);
+}
+
+static void shake(struct pending *p)
+{
+	struct agi_why why = {"TLS handshake: out of memory"};
+	const char *protocol;
+
+	switch (agi_tls_handshake(p->t, &why)) {
+	case AGI_TLS_WANTS_READ:
+		if (!wait_for(p, EV_READ, shake_cb))
+			shake_failed(p, &why);
+		return;
+	case AGI_TLS_WANTS_WRITE:
+		if (!wait_for(p, EV_WRITE, shake_cb))
+			shake_failed(p, &why);
+		return;
+	case AGI_TLS_FAILED:
+		shake_failed(p, &why);
+		return;
+	case AGI_TLS_DONE:
+		protocol = agi_tls_protocol(p->t);
+		p->l->stats.accepted[AGI_WIRE_TLS]++;
+		hand_over(p, strcmp(protocol, "h2") == 0 ? AGI_WIRE_GRPC : AGI_WIRE_HTTP);
+	}
+}
+
+static void shake_cb(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	shake(arg);
+}
+
+/* Makes room for one more handshake: the oldest has had the most time. */
+static void end_oldest_shake(struct agi_listener *l)
+{
+	struct pending *p;
+
+	TAILQ_FOREACH(p, &l->pending, link)
+	if (p->is_shaking) {
+		pending_close(p, &l->stats.crowded);
 		return;
 	}
-	l->stats.accepted[wire]++;
-	l->cfg.on_wire[wire](l->cfg.ctx, t);
+}
+
+static void start_tls(struct pending *p)
+{
+	struct agi_listener *l = p->l;
+
+	if (l->n_shaking >= AGI_TLS_PENDING)
+		end_oldest_shake(l);
+	p->is_shaking = true;
+	l->n_shaking++;
+	p->t = agi_tls_accept(l->cfg.tls, p->t);
+	if (p->t)
+		shake(p);
+	else
+		pending_close(p, &l->stats.crowded);
+}
+
+/* --- deciding --------------------------------------------------------------------------- */
+static bool is_refused_plain(const struct pending *p, enum agi_wire wire)
+{
+	const struct agi_transport_peer *peer = agi_transport_peer(p->t);
+	enum agi_plaintext may = p->l->cfg.plaintext;
+
+	if (peer->is_unix || (wire != AGI_WIRE_GRPC && wire != AGI_WIRE_HTTP))
+		return false;
+	return may == AGI_PLAINTEXT_REFUSE ||
+	       (may == AGI_PLAINTEXT_LOOPBACK && !agi_addr_is_loopback(&peer->addr));
+}
+
+static void decide(struct pending *p, enum agi_wire wire)
+{
+	if (wire == AGI_WIRE_TLS && p->l->cfg.tls && !agi_transport_peer(p->t)->is_unix)
+		start_tls(p);
+	else if (wire == AGI_WIRE_TLS)
+		pending_close(p, &p->l->stats.unknown);
+	else if (is_refused_plain(p, wire))
+		pending_close(p, &p->l->stats.plain);
+	else
+		hand_over(p, wire);
 }
 
 static void sniff_cb(evutil_socket_t fd, short what, void *arg)
@@ -144,7 +243,7 @@ static void sniff_cb(evutil_socket_t fd, short what, void *arg)
 	if (n <= 0 || (size_t)n == p->seen) {
 		pending_close(p, &p->l->stats.silent);
 	} else if (agi_wire_of(&wire, (struct agi_str){first, (size_t)n})) {
-		hand_over(p, wire);
+		decide(p, wire);
 	} else {
 		p->seen = (size_t)n;
 		set_low_water(
@@ -166,17 +265,32 @@ static void sweep_cb(evutil_socket_t fd, short what, void *arg)
 		set_timer(l->sweep_ev, p->deadline_ms - now);
 }
 
+static struct agi_transport *transport_of(const struct agi_listener *l, int fd,
+					  const struct sockaddr *sa)
+{
+	struct agi_addr remote;
+
+	if (l->unix_socket.fd >= 0)
+		return agi_transport_unix(fd);
+	if (agi_addr_of_sock(&remote, sa)) {
+		close(fd);
+		return NULL;
+	}
+	agi_sock_no_delay(fd);
+	return agi_transport_tcp(fd, &remote);
+}
+
 static void pending_add(struct agi_listener *l, int fd, const struct sockaddr *sa)
 {
-	struct pending *p = calloc(1, sizeof *p);
+	struct agi_transport *t = transport_of(l, fd, sa);
+	struct pending *p = t ? calloc(1, sizeof *p) : NULL;
 
-	if (!p || agi_addr_of_sock(&p->remote, sa)) {
-		free(p);
-		close(fd);
+	if (!p) {
+		agi_transport_close(t);
 		return;
 	}
 	p->l = l;
-	p->fd = fd;
+	p->t = t;
 	p->deadline_ms = now_ms() + l->cfg.sniff_timeout_ms;
 	TAILQ_INSERT_TAIL(&l->pending, p, link);
 	if (++l->n_pending > l->cfg.pending_max)
@@ -218,7 +332,6 @@ static void accept_cb(evutil_socket_t listen_fd, short what, void *arg)
 		    accept4(listen_fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			agi_sock_no_delay(fd);
 			pending_add(l, fd, (struct sockaddr *)&sa);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 			   errno == ENOMEM) {
@@ -254,7 +367,7 @@ static enum agi_err open_error(struct agi_why *why, const char *text)
 	}
 }
 
-static bool bind_and_listen(struct agi_listener *l)
+static bool bind_tcp(struct agi_listener *l)
 {
 	struct sockaddr_storage sa;
 	socklen_t n = agi_sock_of_addr(&sa, &l->cfg.addr);
@@ -274,6 +387,18 @@ static bool bind_and_listen(struct agi_listener *l)
 	n = sizeof sa;
 	return getsockname(l->fd, (struct sockaddr *)&sa, &n) == 0 &&
 	       agi_addr_of_sock(&l->bound, (struct sockaddr *)&sa) == AGI_OK;
+}
+
+static enum agi_err bind_and_listen(struct agi_listener *l, const char *text, struct agi_why *why)
+{
+	enum agi_err e;
+
+	if (!l->cfg.unix_path)
+		return bind_tcp(l) ? AGI_OK : open_error(why, text);
+	e = agi_unix_listen(&l->unix_socket, l->cfg.unix_path, BACKLOG, why);
+	l->cfg.unix_path = l->unix_socket.path;
+	l->fd = l->unix_socket.fd;
+	return e;
 }
 
 static enum agi_err add_events(struct agi_listener *l)
@@ -303,7 +428,8 @@ enum agi_err agi_listener_new(struct event_base *base, const struct agi_listener
 	if (!l->cfg.pending_max)
 		l->cfg.pending_max = AGI_LISTEN_PENDING;
 	TAILQ_INIT(&l->pending);
-	err = bind_and_listen(l) ? AGI_OK : open_error(why, text);
+	l->fd = l->unix_socket.fd = -1;
+	err = bind_and_listen(l, text, why);
 	if (!err && add_events(l))
 		err = agi_fail(why, AGI_E_NOMEM, "no memory to listen on %s", text);
 	if (err)
@@ -318,14 +444,16 @@ void agi_listener_free(struct agi_listener *l)
 	if (!l)
 		return;
 	while (!TAILQ_EMPTY(&l->pending))
-		close(pending_remove(TAILQ_FIRST(&l->pending)));
+		agi_transport_close(pending_remove(TAILQ_FIRST(&l->pending)));
 	if (l->accept_ev)
 		event_free(l->accept_ev);
 	if (l->resume_ev)
 		event_free(l->resume_ev);
 	if (l->sweep_ev)
 		event_free(l->sweep_ev);
-	if (l->fd >= 0)
+	if (l->unix_socket.fd >= 0)
+		agi_unix_close(&l->unix_socket);
+	else if (l->fd >= 0)
 		close(l->fd);
 	free(l);
 }

@@ -6,7 +6,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-/* --- plain sockets ---------------------------------------------------------------------------------------- */
+/* --- plain sockets
+ * ---------------------------------------------------------------------------------------- */
 static ssize_t plain_read(struct agi_transport *t, void *to, size_t n)
 {
 	ssize_t got;
@@ -73,10 +74,24 @@ struct agi_transport *agi_transport_unix(int fd)
 	return t;
 }
 
-/* --- any transport -------------------------------------------------------------------------------------------- */
-ssize_t agi_transport_read(struct agi_transport *t, void *to, size_t n) { return t->ops->read(t, to, n); }
+/* --- any transport
+ * -------------------------------------------------------------------------------------------- */
+ssize_t agi_transport_read(struct agi_transport *t, void *to, size_t n)
+{
+	return t->ops->read(t, to, n);
+}
 
-ssize_t agi_transport_write(struct agi_transport *t, const void *p, size_t n) { return t->ops->write(t, p, n); }
+ssize_t agi_transport_write(struct agi_transport *t, const void *p, size_t n)
+{
+	return t->ops->write(t, p, n);
+}
+
+const char *agi_transport_error(const struct agi_transport *t)
+{
+	const char *text = t->ops->error ? t->ops->error(t) : NULL;
+
+	return text ? text : strerror(errno);
+}
 
 void agi_transport_shutdown(struct agi_transport *t) { t->ops->shutdown(t); }
 

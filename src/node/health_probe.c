@@ -224,8 +224,8 @@ void agi_health_probe_look(struct agi_health_probe *p, const struct agi_health_c
 		break;
 	case AGI_HEALTH_TCP:
 	case AGI_HEALTH_HTTP:
-		if (agi_dial_start(p->base, agi_str_of(p->address), config->timeout_ms, on_dialled,
-				   p, &p->dial, &why))
+		if (agi_dial_start(p->base, agi_str_of(p->address), NULL, config->timeout_ms,
+				   on_dialled, p, &p->dial, &why))
 			finish_later(p, false, why.text);
 	}
 }
