@@ -241,6 +241,8 @@ static void on_connected(evutil_socket_t fd, short what, void *arg)
 		fail_address(d, a, error);
 		return;
 	}
+	event_free(d->connected);
+	d->connected = NULL;
 	d->fd = -1;
 	socket_connected(d, agi_transport_tcp(fd, a));
 }
