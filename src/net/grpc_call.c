@@ -78,7 +78,9 @@ static void dequeue(struct agi_grpc_call *call)
 {
 	if (call->is_queued)
 		TAILQ_REMOVE(&call->server->ready, call, ready_link);
-	call->is_queued = false;
+	if (call->is_held)
+		TAILQ_REMOVE(&call->conn->held, call, ready_link);
+	call->is_queued = call->is_held = false;
 }
 
 void agi_grpc_call_destroy(struct agi_grpc_call *call)
@@ -230,8 +232,8 @@ static const char *refusal(const struct agi_grpc_call *call, enum agi_grpc_statu
 	if (!call->route->handler && !call->route->open)
 		return "Method not implemented!";
 	if (s->guard) {
-		*status = s->guard(s->guard_ctx, call, call->route->service, call->route->method,
-				   why);
+		*status =
+		    s->guard(s->guard_ctx, call, call->route->service, call->route->method, why);
 		if (*status != AGI_GRPC_OK)
 			return why->text;
 	}
@@ -272,7 +274,7 @@ void agi_grpc_call_enqueue(struct agi_grpc_call *call)
 {
 	struct agi_grpc_server *s = call->server;
 
-	if (call->is_queued)
+	if (call->is_queued || call->is_held)
 		return;
 	call->is_queued = true;
 	TAILQ_INSERT_TAIL(&s->ready, call, ready_link);
@@ -280,10 +282,32 @@ void agi_grpc_call_enqueue(struct agi_grpc_call *call)
 		event_active(s->pump, EV_TIMEOUT, 0);
 }
 
+/* A client that asks and does not fetch gets no further answers made: they would be kept in memory.
+ */
+static void hold(struct agi_grpc_call *call)
+{
+	call->is_held = true;
+	TAILQ_INSERT_TAIL(&call->conn->held, call, ready_link);
+}
+
+void agi_grpc_conn_release(struct agi_grpc_conn *c)
+{
+	struct agi_grpc_call *call;
+
+	while ((call = TAILQ_FIRST(&c->held)) != NULL) {
+		dequeue(call);
+		agi_grpc_call_enqueue(call);
+	}
+}
+
 static void start(struct agi_grpc_call *call)
 {
 	const struct agi_grpc_route *r = call->route;
 
+	if (call->conn->h2.is_full) {
+		hold(call);
+		return;
+	}
 	if (!agi_grpc_route_has_request_stream(r)) {
 		agi_grpc_call_start_unary(call);
 		return;

@@ -66,6 +66,14 @@ static void allow_pings(struct agi_grpc_conn *c, uint32_t n)
 }
 
 /* --- nghttp2 callbacks ----------------------------------------------------------------------- */
+static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, void *arg)
+{
+	struct agi_grpc_conn *c = arg;
+
+	c->h2.error_code = agi_h2_guard_begin(&c->guard, session, hd, c->h2.last_in_us);
+	return c->h2.error_code ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+}
+
 static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct agi_grpc_conn *c = arg;
@@ -155,10 +163,14 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 
 static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
+	struct agi_grpc_conn *c = arg;
 	struct agi_grpc_call *call;
+	uint32_t error_code = agi_h2_guard_sent(&c->guard, frame, c->h2.last_in_us);
 
+	if (error_code)
+		(void)nghttp2_session_terminate_session(session, error_code);
 	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)
-		allow_pings(arg, AGI_GRPC_PINGS_PER_FRAME);
+		allow_pings(c, AGI_GRPC_PINGS_PER_FRAME);
 	if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
 	call = call_of(session, frame->hd.stream_id);
@@ -185,6 +197,7 @@ nghttp2_session_callbacks *agi_grpc_conn_callbacks(void)
 
 	if (nghttp2_session_callbacks_new(&cb) != 0)
 		return NULL;
+	nghttp2_session_callbacks_set_on_begin_frame_callback(cb, on_begin_frame);
 	nghttp2_session_callbacks_set_on_begin_headers_callback(cb, on_begin_headers);
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
 	nghttp2_session_callbacks_set_on_data_chunk_recv_callback(cb, on_data);
@@ -263,9 +276,11 @@ void agi_grpc_server_take(struct agi_grpc_server *s, struct agi_transport *t)
 	c->server = s;
 	c->remote = agi_transport_peer(t)->addr;
 	c->opened_us = agi_h2_now_us();
+	agi_h2_guard_init(&c->guard, c->opened_us);
 	c->pings_allowed = AGI_GRPC_PINGS_BURST;
 	c->window = AGI_H2_CONN_WINDOW;
 	LIST_INIT(&c->calls);
+	TAILQ_INIT(&c->held);
 	LIST_INSERT_HEAD(&s->conns, c, link);
 	s->n_conns++;
 	if (start_session(c, t))
@@ -335,6 +350,8 @@ void agi_grpc_conn_sweep(struct agi_grpc_conn *c, uint64_t now_us)
 		agi_grpc_conn_free(c);
 		return;
 	}
+	if (agi_h2_guard_is_stuck(&c->guard, c->h2.in_bytes, c->h2.is_paused, now_us))
+		end_connection(c, NGHTTP2_ENHANCE_YOUR_CALM);
 	allow_pings(c, AGI_GRPC_PINGS_PER_S);
 	sweep_calls(c, now_us);
 	look_at_age(c, now_us);

@@ -57,6 +57,8 @@ void agi_grpc_call_add_trailer(struct agi_grpc_call *call, const char *name, str
 void agi_grpc_conn_update_full(struct agi_grpc_conn *c)
 {
 	c->h2.is_full = c->reply_bytes > AGI_GRPC_REPLY_BYTES_HIGH;
+	if (!c->h2.is_full)
+		agi_grpc_conn_release(c);
 }
 
 static size_t pending_bytes(const struct agi_grpc_call *call)

@@ -22,6 +22,7 @@
 #include "net/grpc_meta.h"
 #include "net/grpc_wire.h"
 #include "net/h2.h"
+#include "net/h2_guard.h"
 #include "net/pb.h"
 
 enum {
@@ -55,9 +56,7 @@ enum {
 	AGI_GRPC_PINGS_BURST = 100, /* saved up; each HEADERS or DATA frame of either side adds */
 	AGI_GRPC_PINGS_PER_FRAME =
 	    2, /* ... so many, as clients measure the network with PINGs while data flows */
-	AGI_GRPC_AGE_SPREAD = 10,     /* per cent: connections made together do not go together */
-	AGI_GRPC_RESETS_BURST = 1000, /* RST_STREAMs of a client; a second's worth of ... */
-	AGI_GRPC_RESETS_PER_S = 1000  /* ... timeouts under load is legitimate, a flood is not */
+	AGI_GRPC_AGE_SPREAD = 10 /* per cent: connections made together do not go together */
 };
 
 struct agi_grpc_conn;
@@ -90,6 +89,7 @@ struct agi_grpc_call {
 	bool is_deferred;      /* nghttp2 waits for more of out */
 	bool is_observed;
 	bool is_queued; /* on server->ready */
+	bool is_held;   /* on conn->held */
 	bool is_post, is_grpc, has_deadline, is_bad_timeout, is_oversized, is_bad_metadata;
 	bool is_timed; /* the deadline's event is pending */
 	bool accepts_gzip, is_packing;
@@ -129,7 +129,7 @@ struct agi_grpc_call {
 	void (*on_cancel)(void *arg);
 	void *on_cancel_arg;
 	LIST_ENTRY(agi_grpc_call) link;        /* conn->calls, or server->orphans */
-	TAILQ_ENTRY(agi_grpc_call) ready_link; /* server->ready; or server->pool */
+	TAILQ_ENTRY(agi_grpc_call) ready_link; /* server->ready, conn->held or server->pool */
 };
 
 struct agi_grpc_conn {
@@ -137,10 +137,12 @@ struct agi_grpc_conn {
 	struct agi_grpc_server *server;
 	struct agi_addr remote;
 	LIST_HEAD(, agi_grpc_call) calls;
-	uint32_t n_calls;             /* with a stream */
-	size_t reply_bytes;           /* in the calls' out */
-	size_t request_bytes;         /* charged by the calls */
-	uint64_t opened_us, going_us; /* going_us: when GOAWAY was announced */
+	TAILQ_HEAD(, agi_grpc_call) held; /* READY, until answers have been fetched */
+	uint32_t n_calls;                 /* with a stream */
+	size_t reply_bytes;               /* in the calls' out */
+	size_t request_bytes;             /* charged by the calls */
+	uint64_t opened_us, going_us;     /* going_us: when GOAWAY was announced */
+	struct agi_h2_guard guard;
 	uint32_t pings_allowed;
 	uint32_t window;        /* the connection's */
 	uint64_t widened_bytes; /* of its streams' windows, beyond the first */
@@ -209,6 +211,8 @@ void agi_grpc_call_sweep(struct agi_grpc_call *call, uint64_t now_us);
 void agi_grpc_call_destroy(struct agi_grpc_call *call);
 /* There is something to do for its handler. */
 void agi_grpc_call_enqueue(struct agi_grpc_call *call);
+/* The calls that were held back because too much waited to be sent may start. */
+void agi_grpc_conn_release(struct agi_grpc_conn *c);
 /* Does one thing of what there is to do. May free call. */
 void agi_grpc_call_dispatch(struct agi_grpc_call *call);
 /* The handler learns that its call is over; may free call. */

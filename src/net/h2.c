@@ -223,6 +223,20 @@ static const char *read_error(const struct agi_h2 *h, ssize_t n)
 	return n == 0 ? "connection closed by the peer" : agi_transport_error(h->transport);
 }
 
+/* nghttp2 has given up (r, negative): the peer is told why. */
+static void say_why(struct agi_h2 *h, ssize_t r)
+{
+	uint32_t code = NGHTTP2_INTERNAL_ERROR;
+
+	if (r == NGHTTP2_ERR_CALLBACK_FAILURE && h->error_code)
+		code = h->error_code;
+	else if (r == NGHTTP2_ERR_FLOODED)
+		code = NGHTTP2_ENHANCE_YOUR_CALM;
+	else if (r == NGHTTP2_ERR_BAD_CLIENT_MAGIC || r == NGHTTP2_ERR_PROTO)
+		code = NGHTTP2_PROTOCOL_ERROR;
+	(void)nghttp2_session_terminate_session(h->session, code);
+}
+
 /* Feeds nghttp2 with up to max bytes; NULL, or why the connection is over. *is_all: that was all for now. */
 static const char *read_once(struct agi_h2 *h, size_t max, bool *is_all)
 {
@@ -234,8 +248,12 @@ static const char *read_once(struct agi_h2 *h, size_t max, bool *is_all)
 	if (n <= 0)
 		return read_error(h, n);
 	h->last_in_us = agi_h2_now_us();
+	h->in_bytes += (size_t)n;
 	r = nghttp2_session_mem_recv(h->session, h->loop->in, (size_t)n);
-	return r < 0 ? nghttp2_strerror((int)r) : NULL;
+	if (r >= 0)
+		return NULL;
+	say_why(h, r);
+	return nghttp2_strerror((int)r);
 }
 
 static const char *read_session(struct agi_h2 *h)

@@ -61,6 +61,8 @@ struct agi_h2 {
 	bool is_dirty, is_reading, is_paused;
 	bool is_full;        /* the owner's: do not read while the peer does not */
 	bool is_held;        /* the owner's: do not close although nghttp2 has nothing more to do */
+	uint64_t in_bytes;   /* that came so far */
+	uint32_t error_code; /* the owner's: what GOAWAY says when one of its nghttp2 callbacks fails */
 	uint64_t last_in_us; /* monotonic, the last byte that came */
 	uint64_t last_out_us; /* the last byte the kernel took */
 };
