@@ -174,11 +174,18 @@ void agi_grpc_call_add_trailer(struct agi_grpc_call *call, const char *name, str
 /* --- client ---------------------------------------------------------------------------------- */
 struct agi_grpc_channel;
 
+struct agi_grpc_client_call;
+
 struct agi_grpc_result {
 	enum agi_grpc_status status;
-	struct agi_str message;      /* grpc-message, decoded */
-	const ProtobufCMessage *res; /* NULL unless OK; freed after the callback returns */
+	struct agi_str message; /* grpc-message, decoded */
+	const ProtobufCMessage
+	    *res; /* NULL unless OK and unary; freed after the callback returns */
+	const struct agi_buf *metadata; /* for agi_grpc_result_metadata */
 };
+/* First value of a header or trailer of the answer, or {NULL, 0}; bytes for names in "-bin"
+ * ("grpc-status-details-bin"). Valid while the result is. */
+struct agi_str agi_grpc_result_metadata(const struct agi_grpc_result *r, const char *name);
 typedef void agi_grpc_done_fn(void *arg, const struct agi_grpc_result *result);
 
 /* target: "host:port" (names are resolved with libevent's evdns), "tls://host:port" or "unix:/path".
@@ -203,6 +210,54 @@ AGI_MUST_USE enum agi_err agi_grpc_unary(struct agi_grpc_channel *ch, const char
 					 const ProtobufCMessage *req,
 					 const ProtobufCMessageDescriptor *res_type,
 					 uint32_t timeout_ms, agi_grpc_done_fn *done, void *arg);
+
+struct agi_grpc_pair {
+	const char *name;     /* lower case */
+	struct agi_str value; /* bytes for names in "-bin" */
+};
+struct agi_grpc_opts {
+	uint32_t timeout_ms; /* 0 = none */
+	const struct agi_grpc_pair *metadata;
+	size_t n_metadata;
+	bool compress; /* gzip the messages, where that makes them smaller */
+};
+/* agi_grpc_unary with options (NULL = none); they are copied. INVALID as well, for metadata that
+ * HTTP/2 does not allow: nothing was started. */
+AGI_MUST_USE enum agi_err agi_grpc_unary_with(struct agi_grpc_channel *ch, const char *path,
+					      const ProtobufCMessage *req,
+					      const ProtobufCMessageDescriptor *res_type,
+					      const struct agi_grpc_opts *opts,
+					      agi_grpc_done_fn *done, void *arg);
+
+/* --- client: streams ---
+ * None of these runs inside a function of this module, except that agi_grpc_channel_free runs
+ * on_end. */
+struct agi_grpc_client_ops {
+	/* Answers one agi_grpc_stream_recv; res is valid until the next one or on_end. */
+	void (*on_message)(void *arg, const ProtobufCMessage *res);
+	/* After FULL. May be NULL. */
+	void (*on_writable)(void *arg);
+	/* Once, last; the call is gone afterwards. A stream that ends with OK ends when its
+	 * messages were asked for, an error ends it at once. */
+	void (*on_end)(void *arg, const struct agi_grpc_result *result);
+};
+/* Starts a call with any number of messages either way. ops is borrowed for the call's life, opts
+ * may be NULL. INVALID, NOMEM: nothing was started. */
+AGI_MUST_USE enum agi_err agi_grpc_stream_open(struct agi_grpc_channel *ch, const char *path,
+					       const ProtobufCMessageDescriptor *res_type,
+					       const struct agi_grpc_opts *opts,
+					       const struct agi_grpc_client_ops *ops, void *arg,
+					       struct agi_grpc_client_call **out);
+/* OK: taken (copied), also while the connection is not there yet. FULL: not taken; on_writable runs
+ * when there is room. TOO_LARGE: not taken. CANCELLED: the call has ended or was half-closed. */
+AGI_MUST_USE enum agi_err agi_grpc_stream_send(struct agi_grpc_client_call *call,
+					       const ProtobufCMessage *req);
+/* Nothing more will be sent. */
+void agi_grpc_stream_half_close(struct agi_grpc_client_call *call);
+/* Asks for the next message; while none is asked for, the server is held back. Once per message. */
+void agi_grpc_stream_recv(struct agi_grpc_client_call *call);
+/* Ends the call with CANCELLED, unless it has ended; on_end runs later. */
+void agi_grpc_stream_cancel(struct agi_grpc_client_call *call);
 
 /* --- protobuf, checked ----------------------------------------------------------------------- */
 /* Unpacks with what the reference runtime does and protobuf-c does not: strings must be UTF-8,

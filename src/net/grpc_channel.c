@@ -7,14 +7,17 @@
 #include "net/grpc_client.h"
 #include "net/tls.h"
 
-/* --- nghttp2 callbacks ------------------------------------------------------------------------------------- */
+enum { TURNS_MAX = 1024 }; /* callbacks of streams per turn of the loop */
+
+/* --- nghttp2 callbacks ----------------------------------------------------------------------- */
 static struct agi_grpc_client_call *call_of(nghttp2_session *session, int32_t stream_id)
 {
 	return nghttp2_session_get_stream_user_data(session, stream_id);
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_bytes,
-                     const uint8_t *value, size_t value_bytes, uint8_t flags, void *arg)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+		     size_t name_bytes, const uint8_t *value, size_t value_bytes, uint8_t flags,
+		     void *arg)
 {
 	struct agi_grpc_client_call *call = call_of(session, frame->hd.stream_id);
 
@@ -22,35 +25,58 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 	(void)arg;
 	if (call && frame->hd.type == NGHTTP2_HEADERS)
 		agi_grpc_client_header(call, (struct agi_str){(const char *)name, name_bytes},
-		                       (struct agi_str){(const char *)value, value_bytes});
+				       (struct agi_str){(const char *)value, value_bytes});
 	return 0;
 }
 
-static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *p, size_t n, void *arg)
+static int on_data(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *p,
+		   size_t n, void *arg)
 {
 	struct agi_grpc_client_call *call = call_of(session, stream_id);
 
 	(void)flags;
 	(void)arg;
+	size_t used = n;
+
 	if (call)
-		agi_grpc_client_data(call, (struct agi_str){(const char *)p, n});
-	return nghttp2_session_consume(session, stream_id, n) ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
+		used = agi_grpc_client_data(call, (struct agi_str){(const char *)p, n});
+	if (nghttp2_session_consume_connection(session, n) ||
+	    nghttp2_session_consume_stream(session, stream_id, used))
+		return NGHTTP2_ERR_CALLBACK_FAILURE;
+	return 0;
+}
+
+/* The answer is complete although the request was not: what is left of it need not be sent. */
+static void on_answered(nghttp2_session *session, struct agi_grpc_client_call *call)
+{
+	if (call->is_half_closed && call->out_sent == call->out.n)
+		return; /* the stream closes by itself */
+	(void)nghttp2_session_set_stream_user_data(session, call->stream_id, NULL);
+	(void)nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, call->stream_id,
+					NGHTTP2_CANCEL);
+	agi_grpc_client_closed(call, NGHTTP2_NO_ERROR);
 }
 
 static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *arg)
 {
 	struct agi_grpc_client_conn *conn = arg;
+	struct agi_grpc_client_call *call;
 
-	(void)session;
 	if (frame->hd.type == NGHTTP2_GOAWAY) {
 		conn->is_going = true;
 		if (conn->ch->current == conn)
 			conn->ch->current = NULL; /* new calls get a new connection */
+	} else if ((frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA) &&
+		   (frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
+		call = call_of(session, frame->hd.stream_id);
+		if (call)
+			on_answered(session, call);
 	}
 	return 0;
 }
 
-static int on_stream_closed(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *arg)
+static int on_stream_closed(nghttp2_session *session, int32_t stream_id, uint32_t error_code,
+			    void *arg)
 {
 	struct agi_grpc_client_call *call = call_of(session, stream_id);
 
@@ -60,7 +86,7 @@ static int on_stream_closed(nghttp2_session *session, int32_t stream_id, uint32_
 	return 0;
 }
 
-/* --- connections ---------------------------------------------------------------------------------------------- */
+/* --- connections ----------------------------------------------------------------------------- */
 static void update_sweep(struct agi_grpc_channel *ch)
 {
 	const struct timeval second = {1, 0};
@@ -102,16 +128,19 @@ static const struct agi_h2_ops ops = {.after_read = after_read, .on_closed = on_
 static enum agi_err start_session(struct agi_grpc_client_conn *conn, struct agi_transport *t)
 {
 	struct agi_grpc_channel *ch = conn->ch;
-	const nghttp2_settings_entry settings[] = {{NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
-	                                           {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, AGI_H2_STREAM_WINDOW}};
+	const nghttp2_settings_entry settings[] = {
+	    {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
+	    {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, AGI_H2_STREAM_WINDOW}};
 	nghttp2_session *session;
 
 	if (nghttp2_session_client_new2(&session, ch->callbacks, conn, ch->option) != 0) {
 		agi_transport_close(t);
 		return AGI_E_NOMEM;
 	}
-	if (nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings, sizeof settings / sizeof *settings) ||
-	    nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0, AGI_H2_CONN_WINDOW)) {
+	if (nghttp2_submit_settings(session, NGHTTP2_FLAG_NONE, settings,
+				    sizeof settings / sizeof *settings) ||
+	    nghttp2_session_set_local_window_size(session, NGHTTP2_FLAG_NONE, 0,
+						  AGI_H2_CONN_WINDOW)) {
 		nghttp2_session_del(session);
 		agi_transport_close(t);
 		return AGI_E_NOMEM;
@@ -141,13 +170,14 @@ static enum agi_err connected(struct agi_grpc_channel *ch, struct agi_transport 
 	return AGI_OK;
 }
 
-/* --- connecting -------------------------------------------------------------------------------------------------- */
+/* --- connecting ------------------------------------------------------------------------------ */
 static void fail_waiting(struct agi_grpc_channel *ch)
 {
 	struct agi_grpc_client_call *call;
 
 	while ((call = TAILQ_FIRST(&ch->waiting)) != NULL)
-		agi_grpc_client_end(call, AGI_GRPC_UNAVAILABLE, "cannot connect to %s: %s", ch->target, ch->why.text);
+		agi_grpc_client_end(call, AGI_GRPC_UNAVAILABLE, "cannot connect to %s: %s",
+				    ch->target, ch->why.text);
 }
 
 static void back_off(struct agi_grpc_channel *ch)
@@ -200,7 +230,7 @@ void agi_grpc_channel_push(struct agi_grpc_channel *ch)
 		back_off(ch);
 }
 
-/* --- once a second: connections that have died silently --------------------------------------------------------- */
+/* --- once a second: connections that have died silently -------------------------------------- */
 static bool is_dead(struct agi_grpc_client_conn *conn, uint64_t now)
 {
 	uint64_t quiet_ms = (now - conn->h2.last_in_us) / 1000;
@@ -232,7 +262,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *arg)
 	}
 }
 
-/* --- callbacks -------------------------------------------------------------------------------------------------- */
+/* --- callbacks ------------------------------------------------------------------------------- */
 static void free_channel(struct agi_grpc_channel *ch);
 
 static void deliver(struct agi_grpc_channel *ch)
@@ -240,6 +270,10 @@ static void deliver(struct agi_grpc_channel *ch)
 	struct agi_grpc_client_call *call;
 
 	ch->delivering++;
+	for (int i = 0; i < TURNS_MAX && (call = TAILQ_FIRST(&ch->ready)) != NULL; i++)
+		agi_grpc_client_turn(call);
+	if (!TAILQ_EMPTY(&ch->ready)) /* the rest of the loop gets its turn */
+		event_active(ch->deliver, EV_TIMEOUT, 0);
 	while ((call = TAILQ_FIRST(&ch->done)) != NULL) {
 		TAILQ_REMOVE(&ch->done, call, link);
 		agi_grpc_client_deliver(call);
@@ -260,12 +294,13 @@ static void on_deliver(evutil_socket_t fd, short what, void *arg)
 		agi_grpc_channel_push(ch);
 }
 
-/* --- life ---------------------------------------------------------------------------------------------------- */
+/* --- life ------------------------------------------------------------------------------------ */
 static enum agi_err make_callbacks(struct agi_grpc_channel *ch)
 {
 	nghttp2_session_callbacks *cb;
 
-	if (nghttp2_session_callbacks_new(&ch->callbacks) != 0 || nghttp2_option_new(&ch->option) != 0)
+	if (nghttp2_session_callbacks_new(&ch->callbacks) != 0 ||
+	    nghttp2_option_new(&ch->option) != 0)
 		return AGI_E_NOMEM;
 	cb = ch->callbacks;
 	nghttp2_session_callbacks_set_on_header_callback(cb, on_header);
@@ -300,6 +335,7 @@ static void free_channel(struct agi_grpc_channel *ch)
 	nghttp2_option_del(ch->option);
 	agi_tls_client_free(ch->own_tls);
 	drop_authorization(ch);
+	agi_grpc_packer_free(ch->packer);
 	free(ch->target);
 	free(ch);
 }
@@ -314,8 +350,8 @@ static const char *authority_of(const char *target)
 	return agi_dial_is_tls(s) ? target + strlen("tls://") : target;
 }
 
-enum agi_err agi_grpc_channel_new(struct event_base *base, const char *target, struct agi_grpc_channel **out,
-                                  struct agi_why *why)
+enum agi_err agi_grpc_channel_new(struct event_base *base, const char *target,
+				  struct agi_grpc_channel **out, struct agi_why *why)
 {
 	struct agi_grpc_channel *ch;
 	enum agi_err e = agi_dial_check(agi_str_of(target), why);
@@ -329,11 +365,14 @@ enum agi_err agi_grpc_channel_new(struct event_base *base, const char *target, s
 	ch->recv_max_bytes = AGI_GRPC_RECV_DEFAULT;
 	LIST_INIT(&ch->conns);
 	TAILQ_INIT(&ch->waiting);
+	TAILQ_INIT(&ch->left);
 	TAILQ_INIT(&ch->done);
+	TAILQ_INIT(&ch->ready);
 	ch->target = strdup(target);
 	ch->deliver = event_new(base, -1, 0, on_deliver, ch);
 	ch->sweep = event_new(base, -1, EV_PERSIST, on_sweep, ch);
-	if (!ch->target || !ch->deliver || !ch->sweep || make_callbacks(ch) || agi_h2_loop_init(&ch->loop, base)) {
+	if (!ch->target || !ch->deliver || !ch->sweep || make_callbacks(ch) ||
+	    agi_h2_loop_init(&ch->loop, base)) {
 		free_channel(ch);
 		return agi_fail(why, AGI_E_NOMEM, "out of memory");
 	}
@@ -359,7 +398,10 @@ enum agi_err agi_grpc_channel_set_token(struct agi_grpc_channel *ch, const char 
 	return AGI_OK;
 }
 
-void agi_grpc_channel_set_recv_max(struct agi_grpc_channel *ch, uint32_t bytes) { ch->recv_max_bytes = bytes; }
+void agi_grpc_channel_set_recv_max(struct agi_grpc_channel *ch, uint32_t bytes)
+{
+	ch->recv_max_bytes = bytes;
+}
 
 void agi_grpc_channel_free(struct agi_grpc_channel *ch)
 {
@@ -371,8 +413,10 @@ void agi_grpc_channel_free(struct agi_grpc_channel *ch)
 	while ((call = TAILQ_FIRST(&ch->waiting)) != NULL)
 		agi_grpc_client_end(call, AGI_GRPC_CANCELLED, "the channel was closed");
 	LIST_FOREACH(conn, &ch->conns, link)
-		while ((call = TAILQ_FIRST(&conn->calls)) != NULL)
-			agi_grpc_client_end(call, AGI_GRPC_CANCELLED, "the channel was closed");
+	while ((call = TAILQ_FIRST(&conn->calls)) != NULL)
+		agi_grpc_client_end(call, AGI_GRPC_CANCELLED, "the channel was closed");
+	while ((call = TAILQ_FIRST(&ch->left)) != NULL)
+		agi_grpc_client_end(call, AGI_GRPC_CANCELLED, "the channel was closed");
 	deliver(ch);
 	ch->is_closing = true;
 	if (ch->delivering == 0) /* else we are inside a callback, and who runs it frees */

@@ -11,15 +11,19 @@ static void leave_list(struct agi_grpc_client_call *call)
 {
 	struct agi_grpc_channel *ch = call->ch;
 
-	if (call->state == AGI_UNARY_WAITING)
+	if (call->is_queued)
+		TAILQ_REMOVE(&ch->ready, call, ready_link);
+	call->is_queued = false;
+	if (call->state == AGI_CLIENT_WAITING)
 		TAILQ_REMOVE(&ch->waiting, call, link);
-	else if (call->state == AGI_UNARY_OPEN)
+	else if (call->state == AGI_CLIENT_LEFT)
+		TAILQ_REMOVE(&ch->left, call, link);
+	else if (call->state == AGI_CLIENT_OPEN)
 		TAILQ_REMOVE(&call->conn->calls, call, link);
 	call->conn = NULL;
 }
 
-/* DONE with what status and message say. */
-static void settle(struct agi_grpc_client_call *call)
+void agi_grpc_client_settle(struct agi_grpc_client_call *call)
 {
 	struct agi_grpc_channel *ch = call->ch;
 
@@ -27,13 +31,13 @@ static void settle(struct agi_grpc_client_call *call)
 	if (call->is_timed)
 		event_del(&call->deadline);
 	call->is_timed = false;
-	call->state = AGI_UNARY_DONE;
+	call->state = AGI_CLIENT_DONE;
 	TAILQ_INSERT_TAIL(&ch->done, call, link);
 	event_active(ch->deliver, EV_TIMEOUT, 0);
 }
 
-static void set_result(struct agi_grpc_client_call *call, enum agi_grpc_status status,
-		       const char *text)
+void agi_grpc_client_set_result(struct agi_grpc_client_call *call, enum agi_grpc_status status,
+				const char *text)
 {
 	call->status = status;
 	agi_buf_reset(&call->message);
@@ -49,9 +53,9 @@ void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status
 	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	set_result(call, status, text);
+	agi_grpc_client_set_result(call, status, text);
 	if (call->state ==
-	    AGI_UNARY_OPEN) { /* the stream outlives the call only as far as nghttp2 goes */
+	    AGI_CLIENT_OPEN) { /* the stream outlives the call only as far as nghttp2 goes */
 		nghttp2_session *session = call->conn->h2.session;
 
 		(void)nghttp2_session_set_stream_user_data(session, call->stream_id, NULL);
@@ -59,7 +63,20 @@ void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status
 						NGHTTP2_CANCEL);
 		agi_h2_wake(&call->conn->h2);
 	}
-	settle(call);
+	agi_grpc_client_settle(call);
+}
+
+static void free_call(struct agi_grpc_client_call *call)
+{
+	agi_buf_free(&call->metadata);
+	agi_buf_free(&call->out);
+	agi_buf_free(&call->message);
+	agi_buf_free(&call->answer);
+	agi_buf_free(&call->in);
+	agi_grpc_reader_free(&call->reader);
+	agi_pb_pool_free(&call->pool);
+	free(call->path);
+	free(call);
 }
 
 void agi_grpc_client_deliver(struct agi_grpc_client_call *call)
@@ -70,20 +87,25 @@ void agi_grpc_client_deliver(struct agi_grpc_client_call *call)
 
 	call->ch->n_calls--;
 	call->ch = NULL; /* the callback may free it */
-	if (call->status == AGI_GRPC_OK) {
+	if (call->status == AGI_GRPC_OK && !call->ops) {
 		res = agi_pb_unpack(call->res_type, agi_buf_str(&call->reader.message), &why);
 		if (!res)
-			set_result(call, AGI_GRPC_INTERNAL, why.text);
+			agi_grpc_client_set_result(call, AGI_GRPC_INTERNAL, why.text);
 	}
-	result = (struct agi_grpc_result){call->status, agi_buf_str(&call->message), res};
-	call->done(call->arg, &result);
+	result =
+	    (struct agi_grpc_result){call->status, agi_buf_str(&call->message), res, &call->answer};
+	if (call->ops)
+		call->ops->on_end(call->arg, &result);
+	else
+		call->done(call->arg, &result);
 	if (res)
 		protobuf_c_message_free_unpacked(res, NULL);
-	agi_buf_free(&call->out);
-	agi_buf_free(&call->message);
-	agi_buf_free(&call->reader.message);
-	free(call->path);
-	free(call);
+	free_call(call);
+}
+
+struct agi_str agi_grpc_result_metadata(const struct agi_grpc_result *r, const char *name)
+{
+	return agi_meta_find(r->metadata, agi_str_of(name));
 }
 
 /* --- request --------------------------------------------------------------------------------- */
@@ -100,10 +122,17 @@ static ssize_t read_out(nghttp2_session *session, int32_t stream_id, uint8_t *to
 		return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
 	n = call->out.n - call->out_sent;
 	n = n < room ? n : room;
-	memcpy(to, call->out.p + call->out_sent, n);
+	if (n)
+		memcpy(to, call->out.p + call->out_sent, n);
 	call->out_sent += n;
-	if (call->out_sent == call->out.n)
+	if (call->ops && n)
+		agi_grpc_client_stream_sent(call);
+	if (call->out_sent == call->out.n && call->is_half_closed)
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
+	else if (n == 0) {
+		call->is_deferred = true;
+		return NGHTTP2_ERR_DEFERRED;
+	}
 	return (ssize_t)n;
 }
 
@@ -113,11 +142,23 @@ static nghttp2_nv nv(const char *name, const char *value)
 			    NGHTTP2_NV_FLAG_NO_COPY_NAME};
 }
 
+static size_t add_metadata(const struct agi_grpc_client_call *call, nghttp2_nv *h)
+{
+	struct agi_str name, value;
+	size_t n = 0, at = 0;
+
+	if (call->is_packing)
+		h[n++] = nv("grpc-encoding", "gzip");
+	while (agi_pairs_next(&call->metadata, &at, &name, &value))
+		h[n++] = (nghttp2_nv){(uint8_t *)name.p, (uint8_t *)value.p, name.n, value.n, 0};
+	return n;
+}
+
 void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_client_conn *conn)
 {
 	nghttp2_data_provider body = {.read_callback = read_out};
 	char timeout[AGI_GRPC_TIMEOUT_TEXT];
-	nghttp2_nv h[9];
+	nghttp2_nv h[11 + AGI_GRPC_CLIENT_METADATA_MAX];
 	size_t n = 0;
 	int32_t id;
 
@@ -139,6 +180,8 @@ void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_cli
 	}
 	h[n++] = nv("content-type", "application/grpc");
 	h[n++] = nv("user-agent", "agihpc-node/" AGI_VERSION);
+	h[n++] = nv("grpc-accept-encoding", AGI_GRPC_ACCEPT_ENCODING);
+	n += add_metadata(call, h + n);
 	id = nghttp2_submit_request(conn->h2.session, NULL, h, n, &body, call);
 	if (id < 0) {
 		agi_grpc_client_end(call, AGI_GRPC_UNAVAILABLE, "cannot open a stream: %s",
@@ -146,7 +189,7 @@ void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_cli
 		return;
 	}
 	TAILQ_REMOVE(&call->ch->waiting, call, link);
-	call->state = AGI_UNARY_OPEN;
+	call->state = AGI_CLIENT_OPEN;
 	call->conn = conn;
 	call->stream_id = id;
 	TAILQ_INSERT_TAIL(&conn->calls, call, link);
@@ -154,6 +197,13 @@ void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_cli
 }
 
 /* --- answer ---------------------------------------------------------------------------------- */
+static void take_encoding(struct agi_grpc_client_call *call, struct agi_str value)
+{
+	call->reader.encoding = agi_grpc_encoding_parse(value);
+	if (call->reader.encoding == AGI_GRPC_ENCODINGS) /* told when a message is compressed */
+		call->reader.encoding = AGI_GRPC_IDENTITY;
+}
+
 void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str name,
 			    struct agi_str value)
 {
@@ -162,6 +212,8 @@ void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str na
 		    (value.p[0] - '0') * 100 + (value.p[1] - '0') * 10 + (value.p[2] - '0');
 	else if (agi_str_eq(name, AGI_STR("content-type")))
 		call->is_grpc = agi_grpc_is_content_type(value);
+	else if (agi_str_eq(name, AGI_STR("grpc-encoding")))
+		take_encoding(call, value);
 	else if (agi_str_eq(name, AGI_STR("grpc-status"))) {
 		call->has_status = true;
 		call->status = agi_grpc_status_parse(value);
@@ -169,54 +221,86 @@ void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str na
 		agi_buf_reset(&call->message);
 		agi_grpc_percent_decode(&call->message, value);
 	}
+	(void)!agi_meta_take(&call->answer, name, value); /* malformed or too much: not there */
 }
 
-void agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str data)
+/* A message longer than the window would come in steps of a round trip each. */
+static void widen(struct agi_grpc_client_call *call)
+{
+	uint32_t want = call->reader.message_bytes;
+
+	want = want < AGI_H2_STREAM_WINDOW_MAX ? want : AGI_H2_STREAM_WINDOW_MAX;
+	if (want > call->window &&
+	    nghttp2_session_set_local_window_size(call->conn->h2.session, NGHTTP2_FLAG_NONE,
+						  call->stream_id, (int32_t)want) == 0)
+		call->window = want;
+}
+
+bool agi_grpc_client_feed(struct agi_grpc_client_call *call, struct agi_str *data)
 {
 	uint32_t max = call->ch->recv_max_bytes;
 
-	if (!call->is_grpc || data.n == 0)
-		return; /* an HTML page of some proxy, say */
-	if (call->is_whole) {
-		agi_grpc_client_end(call, AGI_GRPC_UNIMPLEMENTED,
-				    "more than one message answers a unary call");
-		return;
-	}
-	switch (agi_grpc_reader_feed(&call->reader, &data, max)) {
+	switch (agi_grpc_reader_feed(&call->reader, data, max)) {
 	case AGI_GRPC_READ_MORE:
-		return;
+		if (call->conn && call->reader.prefix_bytes == AGI_GRPC_PREFIX_BYTES)
+			widen(call);
+		return true;
 	case AGI_GRPC_READ_MESSAGE:
 		call->is_whole = true;
-		if (data.n)
-			agi_grpc_client_end(call, AGI_GRPC_UNIMPLEMENTED,
-					    "more than one message answers a unary call");
-		return;
+		return true;
 	case AGI_GRPC_READ_TOO_LARGE:
 		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED,
 				    "Received message larger than max (%u vs. %u)",
 				    call->reader.message_bytes, max);
-		return;
+		return false;
 	case AGI_GRPC_READ_TOO_LARGE_UNPACKED:
-	case AGI_GRPC_READ_BAD:
+		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED,
+				    "Received message larger than max after decompression (%u)",
+				    max);
+		return false;
 	case AGI_GRPC_READ_COMPRESSED:
 		agi_grpc_client_end(call, AGI_GRPC_INTERNAL,
-				    "the answer is compressed, which was not asked for");
-		return;
+				    "the answer is compressed, but not with what was accepted");
+		return false;
+	case AGI_GRPC_READ_BAD:
+		agi_grpc_client_end(call, AGI_GRPC_INTERNAL,
+				    "a compressed message does not decompress");
+		return false;
 	case AGI_GRPC_READ_NOMEM:
-		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED, "out of memory");
+		break;
 	}
+	agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED, "out of memory");
+	return false;
+}
+
+size_t agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str data)
+{
+	size_t n = data.n;
+
+	if (!call->is_grpc || data.n == 0)
+		return n; /* an HTML page of some proxy, say */
+	if (call->ops)
+		return agi_grpc_client_stream_data(call, data);
+	if (!call->is_whole && !agi_grpc_client_feed(call, &data))
+		return n;
+	if (call->is_whole && data.n)
+		agi_grpc_client_end(call, AGI_GRPC_UNIMPLEMENTED,
+				    "more than one message answers a unary call");
+	return n;
 }
 
 /* The server has not looked at the call: once more, on another connection if need be. */
 static bool retry(struct agi_grpc_client_call *call, uint32_t error_code)
 {
-	if (error_code != NGHTTP2_REFUSED_STREAM || call->was_refused || call->http_status)
+	if (error_code != NGHTTP2_REFUSED_STREAM || call->was_refused || call->is_cut ||
+	    call->http_status)
 		return false;
 	TAILQ_REMOVE(&call->conn->calls, call, link);
 	call->was_refused = true;
 	call->conn = NULL;
 	call->out_sent = 0;
-	call->state = AGI_UNARY_WAITING;
+	call->is_deferred = false;
+	call->state = AGI_CLIENT_WAITING;
 	TAILQ_INSERT_TAIL(&call->ch->waiting, call, link);
 	event_active(call->ch->deliver, EV_TIMEOUT, 0); /* which pushes, too */
 	return true;
@@ -229,22 +313,27 @@ void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_co
 	if (retry(call, error_code))
 		return;
 	if (call->has_status) {
+		if (call->status == AGI_GRPC_OK && call->ops) {
+			agi_grpc_client_stream_closed(call);
+			return;
+		}
 		if (call->status == AGI_GRPC_OK && !call->is_whole)
-			set_result(call, AGI_GRPC_UNIMPLEMENTED, "no message answers a unary call");
+			agi_grpc_client_set_result(call, AGI_GRPC_UNIMPLEMENTED,
+						   "no message answers a unary call");
 	} else if (call->http_status && call->http_status != 200) {
 		snprintf(text, sizeof text, "HTTP status %d instead of a gRPC answer",
 			 call->http_status);
-		set_result(call, agi_grpc_status_of_http(call->http_status), text);
+		agi_grpc_client_set_result(call, agi_grpc_status_of_http(call->http_status), text);
 	} else if (error_code != NGHTTP2_NO_ERROR) {
 		snprintf(text, sizeof text, "stream reset by the server: %s",
 			 nghttp2_http2_strerror(error_code));
-		set_result(call, agi_grpc_status_of_h2(error_code), text);
+		agi_grpc_client_set_result(call, agi_grpc_status_of_h2(error_code), text);
 	} else {
-		set_result(call, AGI_GRPC_UNKNOWN,
-			   call->is_grpc ? "the answer has no grpc-status"
-					 : "the answer is not application/grpc");
+		agi_grpc_client_set_result(call, AGI_GRPC_UNKNOWN,
+					   call->is_grpc ? "the answer has no grpc-status"
+							 : "the answer is not application/grpc");
 	}
-	settle(call);
+	agi_grpc_client_settle(call);
 }
 
 /* --- start ----------------------------------------------------------------------------------- */
@@ -264,30 +353,115 @@ static void start_deadline(struct agi_grpc_client_call *call, uint32_t timeout_m
 	call->is_timed = event_add(&call->deadline, &tv) == 0;
 }
 
+static enum agi_err copy_metadata(struct agi_grpc_client_call *call,
+				  const struct agi_grpc_opts *opts)
+{
+	enum agi_err e = opts->n_metadata > AGI_GRPC_CLIENT_METADATA_MAX ? AGI_E_INVALID : AGI_OK;
+
+	for (size_t i = 0; i < opts->n_metadata && !e; i++) {
+		struct agi_str name = agi_str_of(opts->metadata[i].name);
+
+		e = agi_meta_is_reserved(name)
+			? AGI_E_INVALID
+			: agi_meta_give(&call->metadata, name, opts->metadata[i].value);
+	}
+	return e;
+}
+
+static enum agi_err make(struct agi_grpc_channel *ch, const char *path,
+			 const ProtobufCMessageDescriptor *res_type,
+			 const struct agi_grpc_opts *opts, void *arg,
+			 struct agi_grpc_client_call **out)
+{
+	struct agi_grpc_client_call *call = calloc(1, sizeof *call);
+	enum agi_err e;
+
+	if (!call)
+		return AGI_E_NOMEM;
+	*call = (struct agi_grpc_client_call){
+	    .ch = ch, .res_type = res_type, .arg = arg, .window = AGI_H2_STREAM_WINDOW};
+	e = copy_metadata(call, opts);
+	call->path = strdup(path);
+	if (!e && opts->compress && !ch->packer)
+		ch->packer = agi_grpc_packer_new();
+	call->is_packing = opts->compress && ch->packer;
+	if (!call->path && !e)
+		e = AGI_E_NOMEM;
+	if (e)
+		free_call(call);
+	else
+		*out = call;
+	return e;
+}
+
+static void start(struct agi_grpc_client_call *call, uint32_t timeout_ms)
+{
+	struct agi_grpc_channel *ch = call->ch;
+
+	ch->n_calls++;
+	TAILQ_INSERT_TAIL(&ch->waiting, call, link);
+	if (timeout_ms)
+		start_deadline(call, timeout_ms);
+	if (ch->n_calls > AGI_GRPC_CLIENT_CALLS_MAX)
+		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED,
+				    "too many calls are open on this channel");
+}
+
+enum agi_err agi_grpc_unary_with(struct agi_grpc_channel *ch, const char *path,
+				 const ProtobufCMessage *req,
+				 const ProtobufCMessageDescriptor *res_type,
+				 const struct agi_grpc_opts *opts, agi_grpc_done_fn *done,
+				 void *arg)
+{
+	static const struct agi_grpc_opts none;
+	struct agi_grpc_client_call *call;
+	enum agi_err e;
+
+	opts = opts ? opts : &none;
+	e = make(ch, path, res_type, opts, arg, &call);
+	if (e)
+		return e;
+	call->done = done;
+	call->is_half_closed = true;
+	start(call, opts->timeout_ms);
+	if (call->state == AGI_CLIENT_DONE)
+		return AGI_OK;
+	if (!(call->is_packing ? agi_grpc_put_packed(&call->out, req, ch->packer)
+			       : agi_grpc_put_message(&call->out, req)))
+		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED,
+				    "the request is too large to send");
+	else
+		agi_grpc_channel_push(ch);
+	return AGI_OK;
+}
+
 enum agi_err agi_grpc_unary(struct agi_grpc_channel *ch, const char *path,
 			    const ProtobufCMessage *req, const ProtobufCMessageDescriptor *res_type,
 			    uint32_t timeout_ms, agi_grpc_done_fn *done, void *arg)
 {
-	struct agi_grpc_client_call *call = calloc(1, sizeof *call);
-	bool is_packed;
+	const struct agi_grpc_opts opts = {.timeout_ms = timeout_ms};
 
-	if (!call)
-		return AGI_E_NOMEM;
-	*call =
-	    (struct agi_grpc_client_call){.ch = ch, .res_type = res_type, .done = done, .arg = arg};
-	ch->n_calls++;
-	call->path = strdup(path);
-	is_packed = agi_grpc_put_message(&call->out, req);
-	TAILQ_INSERT_TAIL(&ch->waiting, call, link);
-	if (timeout_ms)
-		start_deadline(call, timeout_ms);
-	if (!call->path || !is_packed)
-		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED,
-				    "the request is too large to send");
-	else if (ch->n_calls > AGI_GRPC_CLIENT_CALLS_MAX)
-		agi_grpc_client_end(call, AGI_GRPC_RESOURCE_EXHAUSTED,
-				    "too many calls are open on this channel");
-	else
+	return agi_grpc_unary_with(ch, path, req, res_type, &opts, done, arg);
+}
+
+enum agi_err agi_grpc_stream_open(struct agi_grpc_channel *ch, const char *path,
+				  const ProtobufCMessageDescriptor *res_type,
+				  const struct agi_grpc_opts *opts,
+				  const struct agi_grpc_client_ops *ops, void *arg,
+				  struct agi_grpc_client_call **out)
+{
+	static const struct agi_grpc_opts none;
+	struct agi_grpc_client_call *call;
+	enum agi_err e;
+
+	opts = opts ? opts : &none;
+	e = make(ch, path, res_type, opts, arg, &call);
+	if (e)
+		return e;
+	call->ops = ops;
+	*out = call;
+	start(call, opts->timeout_ms);
+	if (call->state != AGI_CLIENT_DONE)
 		agi_grpc_channel_push(ch);
 	return AGI_OK;
 }

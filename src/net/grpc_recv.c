@@ -254,12 +254,13 @@ void agi_grpc_call_start_unary(struct agi_grpc_call *call)
 /* Takes the rest of a message out of what was kept, and lets the client send as much again. */
 static bool feed_kept(struct agi_grpc_call *call)
 {
-	struct agi_str data = {(const char *)call->in.p + call->in_taken,
-			       call->in.n - call->in_taken};
-	size_t before = data.n;
+	struct agi_str data = agi_buf_str(&call->in);
+	size_t before;
 
-	if (data.n == 0)
+	if (call->in_taken == data.n)
 		return true;
+	data = (struct agi_str){data.p + call->in_taken, data.n - call->in_taken};
+	before = data.n;
 	if (!feed(call, &data))
 		return false;
 	call->in_taken = call->in.n - data.n;

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A service for tests of the gRPC server, under the name and messages of agihpc.v1.KvService:
- *   Put     answers version = number of value bytes, acks = 1; the header "x-echo" comes back
- *   Get     by namespace: "" answers value = key; "status" fails with status = level and text =
- * key; "hang" never answers; "later" answers after the loop's next turn; "large" answers key-many
- * bytes; "left" answers version = milliseconds left; "counts" answers version = cancelled, acks =
- * hanging calls Delete  has no handler. Owners fails with the agi_err STALE_EPOCH and the text
- * "why" */
+ *   Put     answers version = number of value bytes, acks = 1; headers "x-..." come back as
+ * headers, "t-..." as trailers Get     by namespace: "" answers value = key; "status" fails with
+ * status = level and text = key; "hang" never answers; "later" answers after the loop's next turn;
+ * "large" answers key-many bytes; "left" answers version = milliseconds left; "counts" answers
+ * version = cancelled, acks = hanging calls Delete  has no handler. Owners fails with the agi_err
+ * STALE_EPOCH and the text "why" */
 #ifndef AGI_TESTS_ECHO_SERVICE_H
 #define AGI_TESTS_ECHO_SERVICE_H
 
@@ -18,11 +18,13 @@
 #include "net/grpc.h"
 #include "net/sock.h"
 #include "agihpc.pb-c.h"
+#include "tests/net/stream_service.h"
 
 struct echo {
 	struct event_base *base;
 	struct agi_grpc_server *server;
 	struct agi_grpc_call *hanging;
+	struct streams streams;
 	int n_hanging, n_cancelled, n_seen;
 	int fd;
 	struct event *accept;
@@ -33,13 +35,20 @@ static inline void echo_put(struct agi_grpc_call *call, const ProtobufCMessage *
 {
 	const Agihpc__V1__PutRequest *r = (const void *)req;
 	Agihpc__V1__PutResponse res = AGIHPC__V1__PUT_RESPONSE__INIT;
-	struct agi_str echo = agi_grpc_call_metadata(call, "x-echo");
+	struct agi_str name, value;
+	char z[64];
+	size_t at = 0;
 
 	((struct echo *)ctx)->n_seen++;
 	res.version = r->value.len;
 	res.acks = 1;
-	if (echo.p)
-		agi_grpc_call_add_header(call, "x-echo", echo);
+	while (agi_grpc_call_metadata_next(call, &at, &name, &value)) {
+		snprintf(z, sizeof z, "%.*s", AGI_STR_ARG(name));
+		if (agi_str_has_prefix(name, AGI_STR("x-")))
+			agi_grpc_call_add_header(call, z, value);
+		else if (agi_str_has_prefix(name, AGI_STR("t-")))
+			agi_grpc_call_add_trailer(call, z, value);
+	}
 	agi_grpc_reply(call, &res.base);
 }
 
@@ -169,6 +178,7 @@ static inline void echo_start(struct echo *e, struct event_base *base,
 	    agi_grpc_server_new(base, cfg, &e->server) ||
 	    agi_grpc_server_add(e->server, &agihpc__v1__kv_service__descriptor, methods, 3, e))
 		abort();
+	streams_add(e->server, &e->streams);
 	e->accept = event_new(base, e->fd, EV_READ | EV_PERSIST, echo_accept, e);
 	if (!e->accept || event_add(e->accept, NULL))
 		abort();
