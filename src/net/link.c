@@ -84,6 +84,7 @@ static void configure(struct agi_links *l, const struct agi_links_cfg *cfg)
 {
 	l->handshake_timeout_ms = or_default(cfg->handshake_timeout_ms, AGI_LINK_HANDSHAKE_MS);
 	l->idle_timeout_ms = or_default(cfg->idle_timeout_ms, AGI_LINK_IDLE_MS);
+	l->channels = cfg->channels ? cfg->channels : (1 << AGI_CHAN_COUNT) - 1;
 	l->links_max = or_default(cfg->links_max, AGI_LINKS_MAX);
 	/* Strangers may take a quarter of the places while they shake hands. */
 	l->shaking_max = l->links_max / 4 > 16 ? l->links_max / 4 : 16;

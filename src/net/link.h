@@ -9,8 +9,8 @@
  * key; a peer whose static key is not that key's image is refused (AUTH). node_id =
  * BLAKE2b-256(public key).
  *
- * On the wire, after the 4-byte preface 0x01 'A' 'G' 'I' and a version byte from the initiator: the
- * three handshake messages, each with a be16 length; then transport records (be16 length,
+ * On the wire, after the preface 0x01 'A' 'G' 'I', version and channel (a byte each) from the
+ * initiator: the three handshake messages, each with a be16 length; then transport records (be16 length,
  * ciphertext of at most 65535 bytes). A message is a be32 length and its bytes, cut over as many
  * records as needed. A record without text is the responder's welcome (its first record: it has the
  * same cluster key) or a goodbye (later: its sender will send nothing more). Keys change every
@@ -40,6 +40,8 @@ struct agi_links_cfg {
 	uint32_t handshake_timeout_ms; /* from dialling to established; 0 = AGI_LINK_HANDSHAKE_MS */
 	uint32_t idle_timeout_ms;      /* no message for at least so long; 0 = AGI_LINK_IDLE_MS */
 	uint32_t links_max; /* 0 = AGI_LINKS_MAX; at the limit inbound links are refused */
+	uint8_t channels;   /* bits 1 << AGI_CHAN_…: those of this set; 0 = all. Inbound links of
+			     * others go to on_other */
 };
 
 /* All called on the event loop's thread. `peer` is authenticated. Payloads are borrowed. */
@@ -56,6 +58,11 @@ struct agi_links_handlers {
 	 * anybody; an inbound link that failed its handshake). */
 	void (*on_down)(void *ctx, const struct agi_id *peer, const struct agi_addr *dialled,
 			enum agi_chan chan, enum agi_err err, const struct agi_why *why);
+	/* An inbound link of a channel that another set has (cfg.channels): its socket, of which
+	 * nothing was consumed, to be given to that set's agi_links_accept. The caller's from here
+	 * on. NULL = such links are refused. The channel is what the stranger says; the handshake
+	 * will show. */
+	void (*on_other)(void *ctx, int fd, const struct agi_addr *remote, enum agi_chan chan);
 };
 
 struct agi_links_stats {

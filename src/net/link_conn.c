@@ -90,6 +90,24 @@ void conn_free(struct conn *c)
 	free(c);
 }
 
+void conn_low_water(struct conn *c, int bytes)
+{
+	(void)setsockopt(c->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
+}
+
+void conn_give_away(struct conn *c, enum agi_chan chan)
+{
+	struct agi_links *l = c->l;
+	struct agi_addr remote = c->remote;
+	int fd = c->fd;
+
+	conn_low_water(c, 1);
+	event_del(c->rd);
+	c->fd = -1;
+	conn_free(c);
+	l->handlers.on_other(l->ctx, fd, &remote, chan);
+}
+
 static void end(struct conn *c, enum agi_err err)
 {
 	struct agi_links *l = c->l;
@@ -319,6 +337,8 @@ enum agi_err conn_accept(struct agi_links *l, int fd, const struct agi_addr *rem
 		conn_free(c);
 		return err;
 	}
+	if (l->handlers.on_other)
+		conn_low_water(c, AGI_LINK_PREFACE_BYTES);
 	TAILQ_INSERT_TAIL(&l->shaking, c, shaking);
 	c->is_in_shaking = true;
 	l->n_shaking++;

@@ -6,8 +6,8 @@
 
 #define PROTOCOL "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2b"
 
-static const uint8_t preface[AGI_LINK_PREFACE_BYTES] = {0x01, 'A', 'G', 'I', AGI_LINK_VERSION};
-enum { VERSION_AT = 4, TAG = AGI_NOISE_TAG_BYTES };
+static const uint8_t magic[] = {0x01, 'A', 'G', 'I'};
+enum { VERSION_AT = sizeof magic, CHANNEL_AT, TAG = AGI_NOISE_TAG_BYTES };
 
 enum agi_err agi_link_keys_init(struct agi_link_keys *k, const struct agi_links_cfg *cfg)
 {
@@ -27,20 +27,18 @@ enum agi_err agi_link_keys_init(struct agi_link_keys *k, const struct agi_links_
 	return AGI_OK;
 }
 
-static void start(struct agi_hello *h, const struct agi_link_keys *keys, bool is_initiator)
+static void start(struct agi_hello *h, bool is_initiator, struct agi_str preface)
 {
 	const struct agi_noise_cfg cfg = {
 	    .protocol = PROTOCOL,
 	    .is_initiator = is_initiator,
-	    .prologue = {(const char *)preface, sizeof preface},
-	    .secret = keys->x25519_secret,
-	    .psk = keys->psk,
+	    .prologue = preface,
+	    .secret = h->keys->x25519_secret,
+	    .psk = h->keys->psk,
 	    .n_psk = 1,
 	};
 	enum agi_err err;
 
-	memset(h, 0, sizeof *h);
-	h->keys = keys;
 	err = agi_noise_start(&h->noise, &cfg, NULL);
 	assert(!err); /* the protocol is a constant */
 }
@@ -61,11 +59,11 @@ static enum agi_err say(struct agi_hello *h, struct agi_str payload, struct agi_
 	return AGI_OK;
 }
 
-static enum agi_err say_identity(struct agi_hello *h, enum agi_chan chan, struct agi_buf *out)
+static enum agi_err say_identity(struct agi_hello *h, struct agi_buf *out)
 {
-	uint8_t payload[2 + AGI_PUBKEY_BYTES] = {AGI_LINK_VERSION, (uint8_t)chan};
+	uint8_t payload[1 + AGI_PUBKEY_BYTES] = {AGI_LINK_VERSION};
 
-	memcpy(payload + 2, h->keys->ed25519_public, AGI_PUBKEY_BYTES);
+	memcpy(payload + 1, h->keys->ed25519_public, AGI_PUBKEY_BYTES);
 	return say(h, (struct agi_str){(const char *)payload, sizeof payload}, out);
 }
 
@@ -82,9 +80,16 @@ static enum agi_err say_welcome(struct agi_hello *h, struct agi_buf *out)
 enum agi_err agi_hello_dial(struct agi_hello *h, const struct agi_link_keys *keys,
 			    const struct agi_id *asked, enum agi_chan chan, struct agi_buf *out)
 {
-	start(h, keys, true);
+	uint8_t preface[AGI_LINK_PREFACE_BYTES];
+
+	memcpy(preface, magic, sizeof magic);
+	preface[VERSION_AT] = AGI_LINK_VERSION;
+	preface[CHANNEL_AT] = (uint8_t)chan;
+	memset(h, 0, sizeof *h);
+	h->keys = keys;
 	h->asked = *asked;
 	h->chan = chan;
+	start(h, true, (struct agi_str){(const char *)preface, sizeof preface});
 	h->state = AGI_HELLO_WANT_2;
 	agi_buf_put(out, preface, sizeof preface);
 	return say(h, AGI_STR(""), out);
@@ -92,7 +97,8 @@ enum agi_err agi_hello_dial(struct agi_hello *h, const struct agi_link_keys *key
 
 void agi_hello_answer(struct agi_hello *h, const struct agi_link_keys *keys)
 {
-	start(h, keys, false);
+	memset(h, 0, sizeof *h);
+	h->keys = keys;
 	h->state = AGI_HELLO_WANT_PREFACE;
 }
 
@@ -124,7 +130,7 @@ static enum agi_err check_asked(const struct agi_hello *h, struct agi_why *why)
 static enum agi_err take_identity(struct agi_hello *h, struct agi_str payload, struct agi_why *why)
 {
 	struct agi_cur in = agi_cur_of(payload);
-	uint8_t version = agi_cur_u8(&in), chan = agi_cur_u8(&in), key[AGI_PUBKEY_BYTES];
+	uint8_t version = agi_cur_u8(&in), key[AGI_PUBKEY_BYTES];
 
 	agi_cur_copy(&in, key, sizeof key);
 	if (in.bad || version == 0)
@@ -132,24 +138,34 @@ static enum agi_err take_identity(struct agi_hello *h, struct agi_str payload, s
 	if (!key_matches(key, h->noise.remote_s))
 		return agi_fail(why, AGI_E_AUTH,
 				"the peer claims an identity that is not its key's");
-	if (!h->noise.is_initiator && chan >= AGI_CHAN_COUNT)
-		return agi_fail(why, AGI_E_MALFORMED, "channel %u does not exist", chan);
-	if (!h->noise.is_initiator)
-		h->chan = (enum agi_chan)chan;
 	h->version = version < AGI_LINK_VERSION ? version : AGI_LINK_VERSION;
 	agi_id_of_pubkey(&h->peer, key);
 	return check_asked(h, why);
 }
 
 /* --- receiving ------------------------------------------------------------------------- */
+enum agi_err agi_link_preface_read(enum agi_chan *out, const uint8_t p[AGI_LINK_PREFACE_BYTES],
+				   struct agi_why *why)
+{
+	if (memcmp(p, magic, sizeof magic) != 0)
+		return agi_fail(why, AGI_E_MALFORMED, "the first bytes are not a link's");
+	if (p[VERSION_AT] != AGI_LINK_VERSION)
+		return agi_fail(why, AGI_E_UNSUPPORTED,
+				"the peer's handshake is version %u, ours is %d", p[VERSION_AT],
+				AGI_LINK_VERSION);
+	if (p[CHANNEL_AT] >= AGI_CHAN_COUNT)
+		return agi_fail(why, AGI_E_MALFORMED, "channel %u does not exist", p[CHANNEL_AT]);
+	*out = (enum agi_chan)p[CHANNEL_AT];
+	return AGI_OK;
+}
+
 static enum agi_err take_preface(struct agi_hello *h, struct agi_str wire, struct agi_why *why)
 {
-	if (memcmp(wire.p, preface, VERSION_AT) != 0)
-		return agi_fail(why, AGI_E_MALFORMED, "the first bytes are not a link's");
-	if ((uint8_t)wire.p[VERSION_AT] != AGI_LINK_VERSION)
-		return agi_fail(why, AGI_E_UNSUPPORTED,
-				"the peer's handshake is version %u, ours is %d",
-				(uint8_t)wire.p[VERSION_AT], AGI_LINK_VERSION);
+	enum agi_err err = agi_link_preface_read(&h->chan, (const uint8_t *)wire.p, why);
+
+	if (err)
+		return err;
+	start(h, false, wire);
 	h->state = AGI_HELLO_WANT_1;
 	return AGI_OK;
 }
@@ -165,7 +181,7 @@ static enum agi_err take_1(struct agi_hello *h, struct agi_str wire, struct agi_
 		err = agi_fail(why, AGI_E_MALFORMED,
 			       "the first handshake message is not one of ours");
 	else
-		err = say_identity(h, AGI_CHAN_CONTROL, out);
+		err = say_identity(h, out);
 	if (err == AGI_E_AUTH)
 		agi_fail(why, err, "the peer's ephemeral key is a point of small order");
 	agi_buf_free(&payload);
@@ -185,7 +201,7 @@ static enum agi_err take_2(struct agi_hello *h, struct agi_str wire, struct agi_
 	else
 		err = take_identity(h, agi_buf_str(&payload), why);
 	if (!err)
-		err = say_identity(h, h->chan, out);
+		err = say_identity(h, out);
 	if (!err)
 		agi_noise_split(&h->noise, &h->send, &h->recv);
 	agi_buf_free(&payload);

@@ -12,9 +12,11 @@
  * The cluster key enters with message 3 only (XXpsk3), so the responder's first record, which must
  * be a mark, is what proves that the responder holds it; before that nothing of a caller's is sent.
  *
- * Payload of messages 2 and 3: version (1 byte, the newest the sender speaks), channel (1 byte,
- * message 3 only, else 0), Ed25519 public key (32 bytes); more bytes are a newer version's and are
- * skipped. */
+ * The preface tells the channel in clear, so that whoever takes the connection can hand it on before the
+ * handshake; it is the Noise prologue, so one that was changed on the way breaks the handshake.
+ *
+ * Payload of messages 2 and 3: version (1 byte, the newest the sender speaks), Ed25519 public key (32
+ * bytes); more bytes are a newer version's and are skipped. */
 #ifndef AGI_NET_LINK_HELLO_H
 #define AGI_NET_LINK_HELLO_H
 
@@ -23,9 +25,9 @@
 #include "net/noise.h"
 
 enum {
-	AGI_LINK_PREFACE_BYTES = 5,
-	AGI_LINK_VERSION = 1,
-	AGI_HELLO_MESSAGE_MAX = 1024 /* bytes of a handshake message; today's are 48, 146 and 114 */
+	AGI_LINK_PREFACE_BYTES = 6,
+	AGI_LINK_VERSION = 2,
+	AGI_HELLO_MESSAGE_MAX = 1024 /* bytes of a handshake message; today's are 48, 145 and 113 */
 };
 
 /* Long-lived; the owner keeps it in guarded memory. */
@@ -73,6 +75,10 @@ void agi_hello_answer(struct agi_hello *h, const struct agi_link_keys *keys);
  * NOMEM. */
 AGI_MUST_USE enum agi_err agi_hello_feed(struct agi_hello *h, const uint8_t *p, size_t n,
 					 size_t *used, struct agi_buf *out, struct agi_why *why);
+/* The channel that a preface names. MALFORMED, UNSUPPORTED (another version) + why. */
+AGI_MUST_USE enum agi_err agi_link_preface_read(enum agi_chan *out,
+						const uint8_t p[AGI_LINK_PREFACE_BYTES],
+						struct agi_why *why);
 void agi_hello_wipe(struct agi_hello *h);
 
 #endif

@@ -63,6 +63,7 @@ struct agi_links {
 	void *ctx;
 	struct agi_link_keys *keys; /* guarded memory */
 	uint32_t handshake_timeout_ms, idle_timeout_ms, links_max, shaking_max;
+	uint8_t channels;
 	struct conn_list all, dead, shaking;
 	uint32_t n_all, n_shaking;
 	struct conn_queue dirty[AGI_CHAN_COUNT];
@@ -83,6 +84,10 @@ enum { LINK_SCRATCH_BYTES = 2 * AGI_RECORD_WIRE_MAX };
 /* Around every libevent callback. links_exit may free l. */
 void links_enter(struct agi_links *l);
 void links_exit(struct agi_links *l);
+static inline bool links_has(const struct agi_links *l, enum agi_chan chan)
+{
+	return l->channels >> chan & 1;
+}
 void links_wake(struct agi_links *l); /* the turn event runs before the loop sleeps */
 
 /* --- link_table.c ---------------------------------------------------------------------- */
@@ -113,6 +118,10 @@ void conn_leave(struct conn *c);
 /* To be reported and freed by the turn event. */
 void conn_fail(struct conn *c, enum agi_err err, const char *fmt, ...) AGI_PRINTF(3, 4);
 void conn_free(struct conn *c);
+/* Its socket goes to the set that has this channel; c is gone. */
+void conn_give_away(struct conn *c, enum agi_chan chan);
+/* The socket tells when so many bytes are here. */
+void conn_low_water(struct conn *c, int bytes);
 void conn_set_timer(struct conn *c, uint32_t ms);
 void conn_unlist(struct conn *c); /* from every table and queue but l->all */
 void conn_drop_hello(struct conn *c);

@@ -117,6 +117,8 @@ static size_t shake(struct conn *c, const uint8_t *p, size_t n)
 	agi_buf_free(&say);
 	if (err)
 		conn_fail(c, err, "%s", why.text[0] ? why.text : agi_err_text(err));
+	else if (c->hello->state > AGI_HELLO_WANT_PREFACE && !links_has(c->l, c->hello->chan))
+		conn_fail(c, AGI_E_UNSUPPORTED, "channel %d is not served here", c->hello->chan);
 	else if (c->hello->state == AGI_HELLO_DONE)
 		come_up(c);
 	else
@@ -213,15 +215,37 @@ void conn_lost(struct conn *c, const char *how)
 			  how);
 }
 
+/* At the first bytes: is it for another set? A preface that comes in pieces is not waited for; one of another
+ * set's channel is then refused. */
+static bool is_anothers(struct conn *c, enum agi_chan *chan)
+{
+	uint8_t p[AGI_LINK_PREFACE_BYTES];
+
+	if (c->is_dialled || c->state != CONN_SHAKING || !c->l->handlers.on_other ||
+	    c->hello->state != AGI_HELLO_WANT_PREFACE)
+		return false;
+	if (recv(c->fd, p, sizeof p, MSG_PEEK) == sizeof p &&
+	    agi_link_preface_read(chan, p, NULL) == AGI_OK && !links_has(c->l, *chan))
+		return true;
+	conn_low_water(c, 1);
+	return false;
+}
+
 void conn_read_cb(evutil_socket_t fd, short what, void *arg)
 {
 	struct conn *c = arg;
 	struct agi_links *l = c->l;
 	size_t had = c->part.n;
+	enum agi_chan chan;
 	ssize_t n;
 
 	(void)what;
 	links_enter(l);
+	if (is_anothers(c, &chan)) {
+		conn_give_away(c, chan);
+		links_exit(l);
+		return;
+	}
 	n = recv(fd, l->scratch + had, LINK_SCRATCH_BYTES - had, 0);
 	if (n == 0) {
 		conn_lost(c, "the peer closed it");

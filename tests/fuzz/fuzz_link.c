@@ -111,7 +111,7 @@ static void start_theirs(struct agi_noise *theirs, bool dials)
 	    .protocol = "Noise_XXpsk3_25519_ChaChaPoly_BLAKE2b",
 	    .is_initiator = dials,
 	    .prologue = AGI_STR("\x01"
-				"AGI\x01"),
+				"AGI\x02\x02"),
 	    .secret = their_secret,
 	    .psk = psk,
 	    .n_psk = 1,
@@ -175,14 +175,14 @@ static void fuzz_dialler(struct agi_cur *in)
 	start_theirs(&theirs, true);
 	agi_buf_put(&wire,
 		    "\x01"
-		    "AGI\x01",
-		    5);
+		    "AGI\x02\x02",
+		    6);
 	say(&theirs, slice(in), &wire);
 	if (!feed_hello(&h, agi_buf_str(&wire), piece, &said) && hear(&theirs, &said, 0)) {
 		agi_buf_reset(&wire);
 		say(&theirs, slice(in), &wire);
 		if (!feed_hello(&h, agi_buf_str(&wire), piece, &said))
-			assert(h.state == AGI_HELLO_DONE && h.chan < AGI_CHAN_COUNT &&
+			assert(h.state == AGI_HELLO_DONE && h.chan == AGI_CHAN_BULK &&
 			       h.version >= 1);
 	}
 	agi_buf_free(&wire);

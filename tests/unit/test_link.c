@@ -19,6 +19,7 @@ struct node {
 	struct event_base *base;
 	struct agi_links *links;
 	struct agi_listener *listener;
+	struct agi_links *other; /* the set of the channels that links has not */
 	struct agi_id id;
 	struct agi_addr addr;
 	/* diary */
@@ -538,17 +539,20 @@ static void garbage_instead_of_a_handshake_is_refused(void **state)
 {
 	static const struct agi_str garbage[] = {
 	    {"\x01"
-	     "BAD\x01",
-	     5}, /* preface */
+	     "BAD\x02\x00",
+	     6}, /* preface */
 	    {"\x01"
-	     "AGI\x01\xff\xff",
-	     7}, /* length of message 1 */
+	     "AGI\x02\x03",
+	     6}, /* channel */
 	    {"\x01"
-	     "AGI\x01\x00\x04zzzz",
-	     11}, /* message 1 too short */
+	     "AGI\x02\x00\xff\xff",
+	     8}, /* length of message 1 */
 	    {"\x01"
-	     "AGI\x01\x00\x00",
-	     7}, /* empty message 1 */
+	     "AGI\x02\x00\x00\x04zzzz",
+	     12}, /* message 1 too short */
+	    {"\x01"
+	     "AGI\x02\x00\x00\x00",
+	     8}, /* empty message 1 */
 	};
 
 	(void)state;
@@ -577,8 +581,8 @@ static void another_version_is_refused_by_number(void **state)
 	pair_start(&p);
 	fd = stranger(&p.b,
 		      "\x01"
-		      "AGI\x09",
-		      5, false);
+		      "AGI\x09\x00",
+		      6, false);
 	until_downs(&p.b, 1);
 	assert_int_equal(p.b.down_err, AGI_E_UNSUPPORTED);
 	assert_non_null(strstr(p.b.down_why.text, "version 9"));
@@ -596,13 +600,13 @@ static void a_handshake_cut_short_ends_at_hangup_or_in_time(void **state)
 			(struct options){.seed = 2, .handshake_ms = 30});
 	stranger(&p.b,
 		 "\x01"
-		 "AGI\x01\x00\x20half",
-		 11, true);
+		 "AGI\x02\x00\x00\x20half",
+		 12, true);
 	until_downs(&p.b, 1);
 	assert_int_equal(p.b.down_err, AGI_E_UNREACHABLE);
 	fd = stranger(&p.b,
 		      "\x01"
-		      "AGI\x01\x00\x20half",
+		      "AGI\x02\x00\x00\x20half",
 		      11, false);
 	until_downs(&p.b, 2);
 	assert_int_equal(p.b.down_err, AGI_E_TIMEOUT);
@@ -694,6 +698,112 @@ static void member_send(struct member *m, struct agi_str text)
 	memcpy(record + 2, text.p, text.n);
 	assert_int_equal(agi_noise_seal(&m->send, AGI_STR(""), record + 2, text.n), AGI_OK);
 	assert_int_equal(write(m->fd, record, 2 + text.n + 16), 2 + text.n + 16);
+}
+
+/* Two sets of one node: b has all but the safety channel, c has that; what b hands on goes to c. */
+static void to_other_set(void *ctx, int fd, const struct agi_addr *remote, enum agi_chan chan)
+{
+	struct node *n = ctx;
+
+	assert_int_equal(chan, AGI_CHAN_SAFETY);
+	agi_links_accept(n->other, fd, remote);
+}
+
+static void split_channels(struct node *n, struct node *safety, struct event_base *base)
+{
+	static const struct agi_links_handlers main_h = {on_message, on_down, to_other_set};
+	static const struct agi_links_handlers safety_h = {on_message, on_down, NULL};
+	uint8_t seed[32] = {2}, pub[32];
+	struct agi_links_cfg cfg = {.n_psk = 1, .channels = 1 << AGI_CHAN_SAFETY};
+
+	agi_links_free(n->links);
+	*safety = (struct node){.base = base, .is_in_order = true, .id = n->id, .addr = n->addr};
+	agi_buf_init(&safety->last, 0);
+	agi_keypair_of_seed(seed, pub, cfg.seckey);
+	assert_int_equal(agi_links_new(base, &cfg, &safety_h, safety, &safety->links), AGI_OK);
+	cfg.channels = (1 << AGI_CHAN_CONTROL) | (1 << AGI_CHAN_BULK);
+	assert_int_equal(agi_links_new(base, &cfg, &main_h, n, &n->links), AGI_OK);
+	n->other = safety->links;
+}
+
+static void links_of_a_channel_go_to_the_set_that_has_it(void **state)
+{
+	struct pair p;
+	struct node safety;
+
+	(void)state;
+	pair_start(&p);
+	split_channels(&p.b, &safety, p.base);
+	safety.echoes = true;
+	send_to(&p.a, &p.b, AGI_CHAN_SAFETY, AGI_STR("vote"));
+	send_to(&p.a, &p.b, AGI_CHAN_CONTROL, AGI_STR("probe"));
+	until_messages(&safety, 1);
+	until_messages(&p.b, 1);
+	until_messages(&p.a, 1);
+	assert_true(agi_str_eq(agi_buf_str(&safety.last), AGI_STR("vote")));
+	assert_true(agi_str_eq(agi_buf_str(&p.b.last), AGI_STR("probe")));
+	assert_true(agi_str_eq(agi_buf_str(&p.a.last), AGI_STR("vote")));
+	assert_int_equal(links_of(&p.b), 1);
+	assert_int_equal(links_of(&safety), 1);
+	agi_links_free(safety.links);
+	agi_buf_free(&safety.last);
+	pair_stop(&p);
+}
+
+static void a_preface_in_pieces_or_cut_short_is_decided_too(void **state)
+{
+	struct pair p;
+	struct node safety;
+	int fd;
+
+	(void)state;
+	pair_start(&p);
+	split_channels(&p.b, &safety, p.base);
+	stranger(&p.b, "\x01" "AG", 3, true);
+	until_downs(&p.b, 1);
+	assert_int_equal(p.b.down_err, AGI_E_UNREACHABLE);
+	fd = stranger(&p.b, "\x01" "AGI", 4, false);
+	for (int i = 0; i < 20; i++)
+		event_base_loop(p.base, EVLOOP_NONBLOCK);
+	assert_int_equal(write(fd, "\x02\x01\x00\x02zz", 6), 6);
+	until_downs(&safety, 1);
+	assert_int_equal(safety.down_err, AGI_E_MALFORMED);
+	close(fd);
+	fd = stranger(&safety, "\x01" "AGI\x02\x07", 6, false);
+	until_downs(&p.b, 2);
+	assert_int_equal(p.b.down_err, AGI_E_MALFORMED);
+	close(fd);
+	agi_links_free(safety.links);
+	agi_buf_free(&safety.last);
+	pair_stop(&p);
+}
+
+/* Whoever is in the middle cannot move a link to another channel. */
+static void a_channel_changed_on_the_way_breaks_the_handshake(void **state)
+{
+	struct agi_link_keys ours, theirs;
+	struct agi_links_cfg cfg = {.n_psk = 1};
+	struct agi_hello a, b;
+	struct agi_buf say, answer;
+	struct agi_why why;
+	uint8_t seed[32] = {1}, pub[32];
+	size_t used;
+
+	(void)state;
+	agi_keypair_of_seed(seed, pub, cfg.seckey);
+	assert_int_equal(agi_link_keys_init(&ours, &cfg), AGI_OK);
+	seed[0] = 2;
+	agi_keypair_of_seed(seed, pub, cfg.seckey);
+	assert_int_equal(agi_link_keys_init(&theirs, &cfg), AGI_OK);
+	agi_buf_init(&say, 0);
+	agi_buf_init(&answer, 0);
+	assert_int_equal(agi_hello_dial(&a, &ours, &theirs.id, AGI_CHAN_SAFETY, &say), AGI_OK);
+	agi_hello_answer(&b, &theirs);
+	say.p[AGI_LINK_PREFACE_BYTES - 1] = AGI_CHAN_BULK;
+	assert_int_equal(agi_hello_feed(&b, say.p, say.n, &used, &answer, &why), AGI_E_MALFORMED);
+	assert_int_equal(answer.n, 0);
+	agi_buf_free(&say);
+	agi_buf_free(&answer);
 }
 
 static void a_member_that_announces_an_oversized_message_is_cut_off(void **state)
@@ -803,8 +913,8 @@ static void a_flood_of_half_open_strangers_does_not_keep_a_member_out(void **sta
 	for (int i = 0; i < 40; i++) {
 		fd[i] = stranger(&p.b,
 				 "\x01"
-				 "AGI\x01",
-				 5, false);
+				 "AGI\x02\x00",
+				 6, false);
 		event_base_loop(p.base, EVLOOP_NONBLOCK);
 	}
 	until_downs(&p.b, 40 - 16);
@@ -852,6 +962,9 @@ int main(void)
 	    cmocka_unit_test(another_version_is_refused_by_number),
 	    cmocka_unit_test(a_handshake_cut_short_ends_at_hangup_or_in_time),
 	    cmocka_unit_test(a_server_that_is_no_node_is_unreachable_with_a_hint),
+	    cmocka_unit_test(links_of_a_channel_go_to_the_set_that_has_it),
+	    cmocka_unit_test(a_preface_in_pieces_or_cut_short_is_decided_too),
+	    cmocka_unit_test(a_channel_changed_on_the_way_breaks_the_handshake),
 	    cmocka_unit_test(a_member_that_announces_an_oversized_message_is_cut_off),
 	    cmocka_unit_test(a_member_that_dies_within_a_message_leaves_nothing_behind),
 	    cmocka_unit_test(a_forged_record_cuts_the_link),

@@ -82,7 +82,7 @@ static void each_protocol_is_told_by_its_first_bytes(void **state)
 		     {"GET / HTTP/1.1\r\n", AGI_WIRE_HTTP},
 		     {"HEAD / HTTP/1.1\r\n", AGI_WIRE_HTTP},
 		     {"\x01"
-		      "AGI\x01",
+		      "AGI\x02",
 		      AGI_WIRE_LINK},
 		     {"\x01", AGI_WIRE_LINK}};
 
