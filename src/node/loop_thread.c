@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/loop_thread.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+
+/* Only pages that were used count; callbacks keep tables of a few hundred rows on it. */
+enum { STACK_BYTES = 1 << 20 };
+
+struct message {
+	agi_loop_fn *fn, *drop;
+	void *arg;
+};
+
+struct agi_loop {
+	struct agi_loop_cfg cfg;
+	struct event_base *base;
+	struct event *wake;
+	int fd;
+	pthread_t thread;
+	bool is_running; /* the owner's */
+
+	pthread_mutex_t lock; /* guards what follows; held for a few instructions */
+	struct message *ring;
+	uint32_t first, n;
+	uint64_t refused;
+	bool is_woken; /* the eventfd is set, or the reader has not looked yet */
+	bool is_closed;
+};
+
+/* --- the mailbox -------------------------------------------------------------------------------------------- */
+static void wake(struct agi_loop *l)
+{
+	uint64_t one = 1;
+
+	while (write(l->fd, &one, sizeof one) < 0 && errno == EINTR)
+		;
+}
+
+enum agi_err agi_loop_post(struct agi_loop *l, agi_loop_fn *fn, agi_loop_fn *drop, void *arg)
+{
+	enum agi_err e = AGI_OK;
+	bool must_wake = false;
+
+	pthread_mutex_lock(&l->lock);
+	if (l->is_closed) {
+		e = AGI_E_CLOSED;
+	} else if (l->n == l->cfg.mailbox_max) {
+		e = AGI_E_FULL;
+		l->refused++;
+	} else {
+		l->ring[(l->first + l->n++) & (l->cfg.mailbox_max - 1)] = (struct message){fn, drop, arg};
+		must_wake = !l->is_woken;
+		l->is_woken = true;
+	}
+	pthread_mutex_unlock(&l->lock);
+	if (must_wake)
+		wake(l);
+	return e;
+}
+
+static size_t take(struct agi_loop *l, struct message *out, size_t max)
+{
+	size_t n;
+
+	for (n = 0; n < max && l->n; n++, l->n--) {
+		out[n] = l->ring[l->first];
+		l->first = (l->first + 1) & (l->cfg.mailbox_max - 1);
+	}
+	return n;
+}
+
+static void on_wake(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_loop *l = arg;
+	struct message batch[AGI_LOOP_BATCH];
+	bool has_more, is_closed;
+	uint64_t times;
+	size_t n = 0;
+	(void)what;
+
+	if (read(fd, &times, sizeof times) < 0)
+		return; /* it tells again when there is something */
+	pthread_mutex_lock(&l->lock);
+	is_closed = l->is_closed;
+	if (!is_closed)
+		n = take(l, batch, AGI_LOOP_BATCH);
+	has_more = l->is_woken = l->n > 0;
+	pthread_mutex_unlock(&l->lock);
+	if (is_closed) {
+		if (!l->cfg.base)
+			event_base_loopbreak(l->base);
+		return;
+	}
+	if (has_more)
+		wake(l);
+	for (size_t i = 0; i < n; i++)
+		batch[i].fn(batch[i].arg);
+}
+
+static void drop_all(struct agi_loop *l)
+{
+	struct message batch[AGI_LOOP_BATCH];
+	size_t n;
+
+	do {
+		pthread_mutex_lock(&l->lock);
+		n = take(l, batch, AGI_LOOP_BATCH);
+		pthread_mutex_unlock(&l->lock);
+		for (size_t i = 0; i < n; i++)
+			if (batch[i].drop)
+				batch[i].drop(batch[i].arg);
+	} while (n);
+}
+
+/* --- the thread --------------------------------------------------------------------------------------------- */
+/* Without the privilege it runs as the others do. */
+static void set_nice(int nice)
+{
+	if (nice)
+		(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), nice);
+}
+
+static void *run(void *arg)
+{
+	struct agi_loop *l = arg;
+
+	set_nice(l->cfg.nice);
+	event_base_dispatch(l->base);
+	return NULL;
+}
+
+static int create(struct agi_loop *l)
+{
+	sigset_t all, old;
+	pthread_attr_t attr;
+	int error;
+
+	if (pthread_attr_init(&attr))
+		return ENOMEM;
+	pthread_attr_setstacksize(&attr, STACK_BYTES);
+	sigfillset(&all);
+	pthread_sigmask(SIG_BLOCK, &all, &old); /* inherited: signals are the main thread's */
+	error = pthread_create(&l->thread, &attr, run, l);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	pthread_attr_destroy(&attr);
+	if (!error)
+		(void)pthread_setname_np(l->thread, l->cfg.name);
+	return error;
+}
+
+enum agi_err agi_loop_start(struct agi_loop *l)
+{
+	if (l->cfg.base || l->is_running)
+		return AGI_OK;
+	if (create(l))
+		return AGI_E_NOMEM;
+	l->is_running = true;
+	return AGI_OK;
+}
+
+/* What waits is not run any more: take() finds the mailbox closed. */
+void agi_loop_stop(struct agi_loop *l)
+{
+	pthread_mutex_lock(&l->lock);
+	l->is_closed = true;
+	pthread_mutex_unlock(&l->lock);
+	if (l->is_running) {
+		wake(l);
+		pthread_join(l->thread, NULL);
+		l->is_running = false;
+	}
+	drop_all(l);
+}
+
+/* --- life --------------------------------------------------------------------------------------------------- */
+static struct event_base *new_base(void)
+{
+	struct event_config *c = event_config_new();
+	struct event_base *base = NULL;
+
+	if (c && event_config_set_flag(c, EVENT_BASE_FLAG_NOLOCK) == 0) /* one thread */
+		base = event_base_new_with_config(c);
+	if (c)
+		event_config_free(c);
+	return base;
+}
+
+enum agi_err agi_loop_new(const struct agi_loop_cfg *cfg, struct agi_loop **out)
+{
+	struct agi_loop *l = calloc(1, sizeof *l);
+	enum agi_err e;
+
+	if (!l)
+		return AGI_E_NOMEM;
+	assert(cfg->mailbox_max && (cfg->mailbox_max & (cfg->mailbox_max - 1)) == 0);
+	pthread_mutex_init(&l->lock, NULL);
+	l->cfg = *cfg;
+	l->ring = calloc(cfg->mailbox_max, sizeof *l->ring);
+	l->base = cfg->base ? cfg->base : new_base();
+	l->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	if (l->base && l->fd >= 0)
+		l->wake = event_new(l->base, l->fd, EV_READ | EV_PERSIST, on_wake, l);
+	if (l->ring && l->wake && event_add(l->wake, NULL) == 0) {
+		*out = l;
+		return AGI_OK;
+	}
+	e = l->fd < 0 ? AGI_E_IO : AGI_E_NOMEM;
+	agi_loop_free(l);
+	return e;
+}
+
+void agi_loop_free(struct agi_loop *l)
+{
+	if (!l)
+		return;
+	agi_loop_stop(l);
+	if (l->wake)
+		event_free(l->wake);
+	if (l->fd >= 0)
+		close(l->fd);
+	if (l->base && !l->cfg.base)
+		event_base_free(l->base);
+	pthread_mutex_destroy(&l->lock);
+	free(l->ring);
+	free(l);
+}
+
+struct event_base *agi_loop_base(const struct agi_loop *l) { return l->base; }
+
+uint64_t agi_loop_refused(struct agi_loop *l)
+{
+	uint64_t n;
+
+	pthread_mutex_lock(&l->lock);
+	n = l->refused;
+	pthread_mutex_unlock(&l->lock);
+	return n;
+}
