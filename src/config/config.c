@@ -290,6 +290,22 @@ static enum agi_err check_addresses(struct agi_config *c, struct agi_why *why)
 	return AGI_OK;
 }
 
+static enum agi_err check_tls(struct agi_config *c, struct agi_why *why)
+{
+	const char *cert = c->tls.cert_file, *key = c->tls.key_file;
+
+	if (!*cert != !*key)
+		return fail_at(c, AGI_E_INVALID, *cert ? "tls.cert_file" : "tls.key_file",
+		               *cert ? "given without tls.key_file" : "given without tls.cert_file", why);
+	if (!*cert && *c->tls.client_ca_file)
+		return fail_at(c, AGI_E_INVALID, "tls.client_ca_file", "given without tls.cert_file: there is no TLS", why);
+	if (!*c->tls.client_ca_file && c->tls.require_client_cert)
+		return fail_at(c, AGI_E_INVALID, "tls.require_client_cert", "expected tls.client_ca_file with it", why);
+	if (!*c->tls.client_ca_file && c->tls.admin_names.n)
+		return fail_at(c, AGI_E_INVALID, "tls.admin_names", "expected tls.client_ca_file with it", why);
+	return AGI_OK;
+}
+
 enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 {
 	enum agi_err e;
@@ -300,7 +316,9 @@ enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 	if (c->node.weight * c->dht.virtual_nodes > AGI_VIRTUAL_NODES_MAX)
 		return fail_at(c, AGI_E_INVALID, is_given(c, "node.weight") ? "node.weight" : "dht.virtual_nodes",
 		               "weight times virtual_nodes is above 1024", why);
-	e = check_thresholds(c, why);
+	e = check_tls(c, why);
+	if (!e)
+		e = check_thresholds(c, why);
 	return e ? e : check_addresses(c, why);
 }
 

@@ -35,6 +35,13 @@ enum agi_consistency { AGI_CONSISTENCY_EVENTUAL, AGI_CONSISTENCY_STRONG };
 enum agi_evaluation { AGI_EVALUATION_STRICT, AGI_EVALUATION_REFERENCE };
 enum agi_fail_action { AGI_FAIL_BLOCK }; /* a failure never becomes a permission: there is no other */
 enum agi_bond_action { AGI_BOND_BLOCK, AGI_BOND_REVISE };
+enum agi_switch { AGI_SWITCH_OFF, AGI_SWITCH_ON }; /* "false", "true" */
+/* gRPC and HTTP without TLS, where there is TLS: from everywhere, from this host, not at all. */
+enum agi_config_plaintext {
+	AGI_CONFIG_PLAINTEXT_ALLOW,
+	AGI_CONFIG_PLAINTEXT_LOOPBACK,
+	AGI_CONFIG_PLAINTEXT_REFUSE
+};
 enum agi_check_kind { AGI_CHECK_TCP, AGI_CHECK_GRPC, AGI_CHECK_HTTP, AGI_CHECK_NONE };
 
 /* Strings are owned by the config, terminated, never NULL; "" means not given. */
@@ -80,6 +87,7 @@ struct agi_config {
 	struct { /* node: */
 		struct agi_addr listen;    /* 0.0.0.0:5000 */
 		struct agi_addr advertise; /* port 0 = not given: take listen (the shell picks when it is 0.0.0.0) */
+		char *unix_socket;         /* "" = none */
 		char *data_dir;            /* /var/lib/agihpc */
 		char *zone;                /* "" = none */
 		double weight;             /* 1.0 */
@@ -95,6 +103,16 @@ struct agi_config {
 			uint64_t cache_bytes, memtable_bytes; /* as struct agi_store_cfg */
 		} store;
 	} node;
+	struct { /* tls: after _check cert_file and key_file are both given or neither */
+		char *cert_file, *key_file; /* "" = no TLS */
+		char *client_ca_file;       /* "" = clients' certificates are not asked for */
+		enum agi_switch require_client_cert;
+		struct agi_config_list admin_names;  /* of client certificates */
+		enum agi_config_plaintext plaintext; /* loopback; without TLS it means nothing */
+	} tls;
+	struct { /* auth: */
+		char *tokens_file; /* "" = no tokens: everybody may read, write and check */
+	} auth;
 	struct { /* dht: */
 		struct agi_endpoints bootstrap_nodes; /* at most AGI_BOOTSTRAP_MAX, port default 5000 */
 		uint32_t replication_factor, virtual_nodes;

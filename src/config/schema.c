@@ -16,6 +16,8 @@ static const char *const consistencies[] = {"eventual", "strong", NULL};
 static const char *const evaluations[] = {"strict", "reference", NULL};
 static const char *const fail_actions[] = {"BLOCK", NULL};
 static const char *const bond_actions[] = {"BLOCK", "REVISE", NULL};
+static const char *const switches[] = {"false", "true", NULL};
+static const char *const plaintexts[] = {"allow", "loopback", "refuse", NULL};
 static const char *const check_kinds[] = {"tcp", "grpc", "http", "none", NULL};
 
 static const char only_block[] = "a failure never becomes a permission";
@@ -63,12 +65,19 @@ static const char *refuse_host(const char *text)
 	return NULL;
 }
 
+static const char *refuse_relative(const char *text)
+{
+	return *text && *text != '/' ? "expected an absolute path" : NULL;
+}
+
 /* --- the table -------------------------------------------------------------------------------- */
 const struct agi_key_spec agi_config_spec[] = {
     {"node.listen", AGI_V_ADDR, AT(node.listen), .min = 5000, .preset = "0.0.0.0:5000",
      .help = "Address and port of the overlay: node links, gRPC and HTTP."},
     {"node.advertise", AGI_V_ADDR, AT(node.advertise), .min = 5000, .preset = "",
      .help = "Address that other nodes are told to use, when it is not the one of listen."},
+    {"node.unix_socket", AGI_V_TEXT, AT(node.unix_socket), 0, 107, .preset = "", .refuse = refuse_relative,
+     .help = "Path of a Unix socket that serves the same as listen; its calls may everything."},
     {"node.data_dir", AGI_V_TEXT, AT(node.data_dir), 1, 900, .preset = "/var/lib/agihpc",
      .help = "Directory of the node's key and of everything it remembers."},
     {"node.zone", AGI_V_TEXT, AT(node.zone), 0, AGI_ZONE_MAX, .preset = "", .refuse = refuse_zone,
@@ -99,6 +108,21 @@ const struct agi_key_spec agi_config_spec[] = {
      .preset = "8MiB", .help = "Memory for blocks read from disk."},
     {"node.store.memtable_size", AGI_V_SIZE, AT(node.store.memtable_bytes), 1 << 20, 1ull << 36,
      .preset = "16MiB", .help = "Memory for writes that are in the log but not yet in table files."},
+
+    {"tls.cert_file", AGI_V_TEXT, AT(tls.cert_file), 0, 900, .preset = "",
+     .help = "Certificate of this host and what it was signed with, PEM; turns TLS on."},
+    {"tls.key_file", AGI_V_TEXT, AT(tls.key_file), 0, 900, .preset = "", .help = "Its key, PEM."},
+    {"tls.client_ca_file", AGI_V_TEXT, AT(tls.client_ca_file), 0, 900, .preset = "",
+     .help = "Certificates of who signs clients' certificates, PEM; clients are then asked for one."},
+    {"tls.require_client_cert", AGI_V_CHOICE, AT(tls.require_client_cert), .choices = switches,
+     .preset = "false", .help = "Refuse TLS clients without a certificate."},
+    {"tls.admin_names", AGI_V_TEXTS, AT(tls.admin_names), .max = 255, .preset = "",
+     .help = "Names in client certificates (CN, DNS, mail, URI) that may do what operators do."},
+    {"tls.plaintext", AGI_V_CHOICE, AT(tls.plaintext), .choices = plaintexts, .preset = "loopback",
+     .help = "Where gRPC and HTTP without TLS may come from, when there is TLS."},
+
+    {"auth.tokens_file", AGI_V_TEXT, AT(auth.tokens_file), 0, 900, .preset = "",
+     .help = "File of tokens and what they permit; when given, calls need one."},
 
     {"dht.bootstrap_nodes", AGI_V_ENDPOINTS, AT(dht.bootstrap_nodes), .min = 5000,
      .max = AGI_BOOTSTRAP_MAX, .preset = "",

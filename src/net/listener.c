@@ -144,7 +144,7 @@ static void shake_failed(struct pending *p, const struct agi_why *why)
 
 	pending_close(p, &l->stats.tls_failed);
 	if (l->cfg.on_tls_failed)
-		l->cfg.on_tls_failed(l->cfg.ctx, &remote, why);
+		l->cfg.on_tls_failed(l->cfg.tls_failed_ctx, &remote, why);
 }
 
 static void shake(struct pending *p)

@@ -35,6 +35,7 @@ struct agi_listener_cfg {
 	agi_accept_fn *on_wire[AGI_WIRE_COUNT]; /* NULL = that protocol is not served here: closed;
 						 * AGI_WIRE_TLS is not looked at */
 	agi_tls_failed_fn *on_tls_failed;
+	void *tls_failed_ctx;
 	void *ctx;
 	uint32_t sniff_timeout_ms; /* 0 = AGI_LISTEN_SNIFF_MS */
 	uint32_t pending_max;      /* not yet told apart: above it the oldest is closed;

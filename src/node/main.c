@@ -192,6 +192,8 @@ static void on_reload(evutil_socket_t sig, short what, void *arg)
 		agi_log_set_level(p->log, c.node.log_level);
 		AGI_LOG(p->log, AGI_LOG_INFO, "reloaded",
 		        agi_kv_z("log_level", agi_log_level_name(c.node.log_level)));
+		if (p->node) /* not before it is built */
+			agi_node_reload(p->node);
 	}
 	agi_config_free(&c);
 }

@@ -20,6 +20,7 @@
 #include "node/notify.h"
 #include "node/role_host.h"
 #include "node/safety_plane.h"
+#include "node/security.h"
 
 enum {
 	TICK_MS = 100,        /* readiness, health of roles, lateness of the loop */
@@ -47,7 +48,8 @@ struct agi_node {
 	struct agi_health_checks *checks;
 	struct agi_adverts *adverts;
 
-	struct agi_listener *listener;
+	struct agi_security *security;
+	struct agi_listener *listener, *unix_listener; /* the second: NULL without node.unix_socket */
 	struct agi_grpc_server *server;
 	struct agi_http *http;
 	struct agi_http_api http_api;
@@ -216,7 +218,7 @@ static enum agi_err open_role(struct agi_node *n, const char *name, struct agi_w
 		return agi_fail(why, AGI_E_FULL, "more than %d roles", ROLES_MAX);
 	port = strcmp(name, "safety-gateway") == 0 && n->config->gateway.port ? n->config->gateway.port
 	                                                                      : def->port;
-	return agi_role_host_new(n->base, def, &n->config->node.role_address, port,
+	return agi_role_host_new(n->base, def, &n->config->node.role_address, port, n->security,
 	                         &n->roles[n->n_roles++], why);
 }
 
@@ -341,6 +343,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	tell_roles(n);
 	resolve_again(n, now_us);
 	look_for_roles(n, now_us);
+	agi_security_tick(n->security, now_us);
 	if (now_us >= n->next_second_us) {
 		n->next_second_us = now_us + 1000000;
 		every_second(n);
@@ -350,15 +353,30 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 }
 
 /* --- building: ports first (a second daemon must fail at once), then disk, keys, network ------------------ */
+static enum agi_err open_unix(struct agi_node *n, struct agi_why *why)
+{
+	struct agi_listener_cfg cfg = {.unix_path = n->config->node.unix_socket, .ctx = n};
+
+	cfg.on_wire[AGI_WIRE_GRPC] = on_grpc;
+	cfg.on_wire[AGI_WIRE_HTTP] = on_http;
+	return agi_listener_new(n->base, &cfg, &n->unix_listener, why);
+}
+
 static enum agi_err open_ports(struct agi_node *n, struct agi_why *why)
 {
 	struct agi_listener_cfg cfg = {.addr = n->config->node.listen, .ctx = n};
 	enum agi_err e;
 
+	e = agi_security_new(n->config, n->log, &n->security, why);
+	if (e)
+		return e;
 	cfg.on_wire[AGI_WIRE_GRPC] = on_grpc;
 	cfg.on_wire[AGI_WIRE_HTTP] = on_http;
 	cfg.on_wire[AGI_WIRE_LINK] = on_link;
+	agi_security_fill(n->security, &cfg);
 	e = agi_listener_new(n->base, &cfg, &n->listener, why);
+	if (!e && n->config->node.unix_socket[0])
+		e = open_unix(n, why);
 	for (size_t i = 0; i < n->config->node.roles.n && !e; i++)
 		e = open_role(n, n->config->node.roles.v[i], why);
 	return e;
@@ -538,6 +556,7 @@ static void fill_svc(struct agi_node *n)
 	                          .checks = n->checks,
 	                          .log = n->log,
 	                          .config = n->config,
+	                          .security = n->security,
 	                          .self = n->identity.id,
 	                          .advertise = n->advertise,
 	                          .started_us = agi_clock_now().mono_us,
@@ -571,6 +590,7 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 		e = agi_svc_health_add(n->server, &n->health);
 	if (e)
 		return agi_fail(why, e, "gRPC services: %s", agi_err_text(e));
+	agi_grpc_server_guard(n->server, agi_security_guard, n->security);
 	agi_grpc_server_observe(n->server, agi_metrics_on_grpc, n->metrics);
 	return AGI_OK;
 }
@@ -582,6 +602,7 @@ static enum agi_err open_roles(struct agi_node *n, struct agi_why *why)
 	    .is_serving = role_serves,
 	    .ctx = n,
 	    .http = n->http,
+	    .security = n->security,
 	    .observe = agi_metrics_on_grpc,
 	    .observe_ctx = n->metrics};
 	enum agi_err e = AGI_OK;
@@ -635,6 +656,7 @@ void agi_node_start(struct agi_node *n)
 	        agi_kv_addr("listen", agi_listener_addr(n->listener)),
 	        agi_kv_z("zone", n->config->node.zone), agi_kv_u("roles", n->n_roles),
 	        agi_kv_u("bootstrap", n->resolved.n));
+	agi_security_tell(n->security);
 	agi_dht_host_start(n->host);
 	for (size_t i = 0; agi_role_def_at(i); i++)
 		agi_dht_host_follow(n->host, agi_str_of(agi_role_def_at(i)->name));
@@ -652,7 +674,8 @@ void agi_node_stop(struct agi_node *n)
 	agi_notify("STOPPING=1");
 	AGI_LOG(n->log, AGI_LOG_INFO, "stopping");
 	agi_listener_free(n->listener);
-	n->listener = NULL;
+	agi_listener_free(n->unix_listener);
+	n->listener = n->unix_listener = NULL;
 	agi_dht_host_stop(n->host);
 	agi_grpc_server_drain(n->server);
 	for (size_t i = 0; i < n->n_roles; i++)
@@ -660,18 +683,22 @@ void agi_node_stop(struct agi_node *n)
 	event_base_loopexit(n->base, &(struct timeval){0, AGI_STOP_GRACE_MS * 1000});
 }
 
+void agi_node_reload(struct agi_node *n) { agi_security_reload(n->security); }
+
 /* Servers first: their open calls are cancelled in the core; the store last: it writes what is queued. */
 void agi_node_free(struct agi_node *n)
 {
 	if (!n)
 		return;
 	agi_listener_free(n->listener);
+	agi_listener_free(n->unix_listener);
 	for (size_t i = 0; i < n->n_roles; i++)
 		agi_role_host_free(n->roles[i]);
 	agi_grpc_server_free(n->server);
 	agi_http_free(n->http);
 	agi_safety_plane_free(n->safety);
 	agi_metrics_free(n->metrics);
+	agi_security_free(n->security);
 	agi_adverts_free(n->adverts);
 	agi_health_checks_free(n->checks);
 	agi_links_free(n->links);

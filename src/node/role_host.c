@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "net/listener.h"
+#include "node/security.h"
 #include "node/svc.h"
 
 static const char *const erisml_services[] = {"agi.erisml.v1.ErisMLService"};
@@ -64,7 +65,8 @@ static bool health_of(void *ctx)
 }
 
 enum agi_err agi_role_host_new(struct event_base *base, const struct agi_role_def *role,
-                               const struct agi_addr *ip, uint16_t port, struct agi_role_host **out,
+                               const struct agi_addr *ip, uint16_t port, struct agi_security *security,
+                               struct agi_role_host **out,
                                struct agi_why *why)
 {
 	struct agi_role_host *h = calloc(1, sizeof *h);
@@ -78,6 +80,8 @@ enum agi_err agi_role_host_new(struct event_base *base, const struct agi_role_de
 	cfg.addr.port = port;
 	cfg.on_wire[AGI_WIRE_GRPC] = on_grpc;
 	cfg.on_wire[AGI_WIRE_HTTP] = on_http;
+	if (security)
+		agi_security_fill(security, &cfg);
 	e = agi_listener_new(base, &cfg, &h->listener, why);
 	if (e) {
 		free(h);
@@ -103,6 +107,8 @@ enum agi_err agi_role_host_serve(struct agi_role_host *h, const struct agi_role_
 		e = agi_svc_health_add(h->server, &h->health);
 	if (e)
 		return agi_fail(why, e, "role %s: %s", h->def->name, agi_err_text(e));
+	if (hooks->security)
+		agi_grpc_server_guard(h->server, agi_security_guard, hooks->security);
 	if (hooks->observe)
 		agi_grpc_server_observe(h->server, hooks->observe, hooks->observe_ctx);
 	return AGI_OK;

@@ -10,6 +10,7 @@
 
 struct event_base;
 struct agi_role_host;
+struct agi_security;
 
 struct agi_role_def {
 	const char *name;            /* "erisml" */
@@ -28,12 +29,14 @@ struct agi_role_hooks {
 	bool (*is_serving)(void *ctx, const struct agi_role_def *role);
 	void *ctx;
 	struct agi_http *http;              /* serves GET on the role's port too */
+	struct agi_security *security;      /* who may call what; NULL: everybody */
 	agi_grpc_observe_fn *observe;       /* may be NULL */
 	void *observe_ctx;
 };
-/* Binds the role's port on ip. EXISTS + why when it is in use. Connections wait until _serve. */
+/* Binds the role's port on ip, with TLS as security (may be NULL) has it. EXISTS + why when it is in use. Connections wait until _serve. */
 AGI_MUST_USE enum agi_err agi_role_host_new(struct event_base *base, const struct agi_role_def *role,
                                             const struct agi_addr *ip, uint16_t port,
+                                            struct agi_security *security,
                                             struct agi_role_host **out, struct agi_why *why);
 AGI_MUST_USE enum agi_err agi_role_host_serve(struct agi_role_host *h,
                                               const struct agi_role_hooks *hooks,

@@ -12,6 +12,8 @@
 
 enum { AGI_TTL_MS_MAX_YEARS = 100 };
 
+struct agi_security;
+
 /* What the services stand on; filled by the node before they are added, alive longer than the servers. */
 struct agi_svc {
 	struct agi_dht_host *host;
@@ -20,6 +22,7 @@ struct agi_svc {
 	struct agi_health_checks *checks;
 	struct agi_log *log;
 	const struct agi_config *config;
+	struct agi_security *security;
 	struct agi_id self;
 	struct agi_addr advertise;
 	uint64_t started_us; /* monotonic */

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "agihpc.pb-c.h"
+#include "node/security.h"
 #include "node/svc.h"
 
 /* Replies with a message whose rows were allocated; frees both arrays. */
@@ -73,6 +74,17 @@ static void fill_warnings(struct status_texts *t, const struct agi_dht_status *d
 		warn(t, "storage jobs were refused: the disk does not keep up", h->store_refused);
 	if (h->decode_errors)
 		warn(t, "messages from peers were not understood: different versions?", h->decode_errors);
+}
+
+static void add_security(struct status_texts *t, struct agi_security *security)
+{
+	const char *text;
+
+	for (size_t i = 0; t->n_warnings < WARNINGS_MAX && (text = agi_security_warning(security, i)) != NULL; i++) {
+		snprintf(t->warning[t->n_warnings], sizeof t->warning[0], "%s", text);
+		t->warnings[t->n_warnings] = agi_svc_text(t->warning[t->n_warnings]);
+		t->n_warnings++;
+	}
 }
 
 static void fill_core(Agihpc__V1__StatusResponse *r, const struct agi_dht_status *d)
@@ -149,6 +161,7 @@ static void status(struct agi_grpc_call *call, const ProtobufCMessage *req, void
 	fill_self(&r, t, s, &d.cluster);
 	fill_config(&r, t, s->config);
 	fill_warnings(t, &d, agi_dht_host_stats(s->host));
+	add_security(t, s->security);
 	r.ready = r.ready && !s->is_stopping;
 	r.read_only = r.read_only || store.is_read_only;
 	r.read_only_why = agi_svc_text(store.is_read_only ? store.read_only_why.text : "");

@@ -219,16 +219,16 @@ static void unknown_keys_are_told_what_is_valid(void **state)
 	               "f.yaml:2: thresholds.bond_index_wran: unknown key; did you mean \"bond_index_warn\"? "
 	               "valid here: bond_index_warn, bond_index_block, physical_harm_threshold");
 	expect_refused("nodes: {}\n", "f.yaml:1: nodes: unknown key; did you mean \"node\"? valid here: node, "
-	                              "dht, gateway, thresholds, failsafe, service, safety, llm");
+	                              "tls, auth, dht, gateway, thresholds, failsafe, service, safety, llm");
 	expect_refused("quorum: 3\n", "f.yaml:1: quorum: unknown key; did you mean \"safety.quorum\"? valid "
-	                              "here: node, dht, gateway, thresholds, failsafe, service, safety, llm");
+	                              "here: node, tls, auth, dht, gateway, thresholds, failsafe, service, safety, llm");
 	expect_refused_with("node:\n  listn: x\n", AGI_E_INVALID,
 	                    "f.yaml:2: node.listn: unknown key; did you mean \"listen\"? valid here: listen, ");
 	expect_refused("dht:\n  services:\n    - name: a\n      prot: 1\n",
 	               "f.yaml:4: dht.services[0]: prot: unknown key; did you mean \"port\"? valid here: name, "
 	               "port, address, health_check_interval, health_check");
 	expect_refused("llm: {1.5: x}\n", "f.yaml:1: (a key that is too long or holds a dot): unknown key; "
-	                                  "valid here: node, dht, gateway, thresholds, failsafe, service, "
+	                                  "valid here: node, tls, auth, dht, gateway, thresholds, failsafe, service, "
 	                                  "safety, llm");
 }
 
@@ -374,6 +374,18 @@ static void cross_checks_name_the_key(void **state)
 	expect_refused_with("node: {weight: 8}\ndht: {virtual_nodes: 129}", AGI_E_INVALID, "f.yaml:1: node.weight");
 	expect_refused_with("node: {roles: [safety-gateway]}\ngateway: {port: 5000}", AGI_E_INVALID,
 	                    "f.yaml:2: gateway.port: the same port as node.listen's");
+}
+
+static void half_a_tls_section_is_refused(void **state)
+{
+	(void)state;
+	expect_refused_with("tls: {cert_file: /a}", AGI_E_INVALID, "f.yaml:1: tls.cert_file: given without tls.key_file");
+	expect_refused_with("tls: {key_file: /a}", AGI_E_INVALID, "f.yaml:1: tls.key_file: given without tls.cert_file");
+	expect_refused_with("tls: {client_ca_file: /a}", AGI_E_INVALID, "tls.client_ca_file: given without");
+	expect_refused_with("tls: {cert_file: /a, key_file: /b, require_client_cert: true}", AGI_E_INVALID,
+	                    "tls.require_client_cert: expected tls.client_ca_file");
+	expect_refused_with("tls: {cert_file: /a, key_file: /b, admin_names: [x]}", AGI_E_INVALID, "tls.admin_names");
+	expect_refused_with("node: {unix_socket: a/b}", AGI_E_INVALID, "expected an absolute path");
 }
 
 /* --- other sources ---------------------------------------------------------------------------- */
@@ -637,6 +649,7 @@ int main(void)
 	    TEST(the_stricter_bond_threshold_counts),
 	    TEST(a_looser_second_threshold_changes_nothing),
 	    TEST(cross_checks_name_the_key),
+	    TEST(half_a_tls_section_is_refused),
 	    TEST(the_environment_wins_over_files),
 	    TEST(a_bad_variable_is_named),
 	    TEST(the_command_line_sets_single_keys),

@@ -139,6 +139,7 @@ static void start_with(struct world *w, int clients, struct agi_listener_cfg cfg
 	cfg.tls = w->tls;
 	cfg.ctx = w;
 	cfg.on_tls_failed = on_failed;
+	cfg.tls_failed_ctx = w;
 	cfg.on_wire[AGI_WIRE_GRPC] = on_grpc;
 	cfg.on_wire[AGI_WIRE_HTTP] = on_http;
 	assert_int_equal(agi_listener_new(w->base, &cfg, &w->listener, &why), AGI_OK);

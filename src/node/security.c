@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/security.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+#include "net/tls.h"
+#include "node/access.h"
+#include "node/log.h"
+
+struct agi_security {
+	const struct agi_config *config;
+	struct agi_log *log;
+	struct agi_tls_server *tls; /* NULL = none */
+	struct agi_tokens *tokens;  /* NULL = no tokens file */
+	struct stat tokens_seen;
+	uint64_t next_look_us;
+	char warning[256];
+};
+
+static bool has_tls(const struct agi_config *c) { return c->tls.cert_file[0] != '\0'; }
+
+/* --- reading ------------------------------------------------------------------------------------------------ */
+static enum agi_err open_tls(struct agi_security *s, struct agi_why *why)
+{
+	const struct agi_config *c = s->config;
+	struct agi_tls_server_cfg cfg = {c->tls.cert_file, c->tls.key_file, c->tls.client_ca_file,
+	                                 c->tls.require_client_cert == AGI_SWITCH_ON};
+	struct agi_why reason = {""};
+	enum agi_err e;
+
+	if (!has_tls(c))
+		return AGI_OK;
+	e = agi_tls_server_new(&cfg, &s->tls, &reason);
+	return e ? agi_fail(why, e, "tls: %.300s", reason.text) : AGI_OK;
+}
+
+/* True when the tokens file is another than the one last seen. */
+static bool tokens_have_changed(struct agi_security *s)
+{
+	struct stat now;
+	bool has_changed;
+
+	memset(&now, 0, sizeof now);
+	if (stat(s->config->auth.tokens_file, &now) != 0)
+		memset(&now, 0, sizeof now);
+	has_changed = now.st_ino != s->tokens_seen.st_ino || now.st_size != s->tokens_seen.st_size ||
+	              now.st_mode != s->tokens_seen.st_mode || now.st_mtim.tv_sec != s->tokens_seen.st_mtim.tv_sec ||
+	              now.st_mtim.tv_nsec != s->tokens_seen.st_mtim.tv_nsec;
+	s->tokens_seen = now;
+	return has_changed;
+}
+
+static enum agi_err open_tokens(struct agi_security *s, struct agi_why *why)
+{
+	const char *path = s->config->auth.tokens_file;
+	struct agi_why reason = {""};
+	enum agi_err e;
+
+	if (!path[0])
+		return AGI_OK;
+	(void)tokens_have_changed(s);
+	e = agi_tokens_read(path, &s->tokens, &reason);
+	return e ? agi_fail(why, e, "auth.tokens_file: %.280s", reason.text) : AGI_OK;
+}
+
+enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *log, struct agi_security **out,
+                              struct agi_why *why)
+{
+	struct agi_security *s = calloc(1, sizeof *s);
+	enum agi_err e;
+
+	if (!s)
+		return agi_fail(why, AGI_E_NOMEM, "out of memory");
+	s->config = config;
+	s->log = log;
+	e = open_tls(s, why);
+	if (!e)
+		e = open_tokens(s, why);
+	if (e)
+		agi_security_free(s);
+	else
+		*out = s;
+	return e;
+}
+
+void agi_security_free(struct agi_security *s)
+{
+	if (!s)
+		return;
+	agi_tls_server_free(s->tls);
+	agi_tokens_free(s->tokens);
+	free(s);
+}
+
+/* --- reading again ------------------------------------------------------------------------------------------- */
+static void reload_tls(struct agi_security *s)
+{
+	struct agi_why why = {""};
+
+	if (agi_tls_server_reload(s->tls, &why))
+		AGI_LOG(s->log, AGI_LOG_ERROR, "tls_reload_refused", agi_kv_z("why", why.text));
+	else
+		AGI_LOG(s->log, AGI_LOG_INFO, "tls_reloaded", agi_kv_z("cert", s->config->tls.cert_file));
+}
+
+static void reload_tokens(struct agi_security *s)
+{
+	struct agi_tokens *tokens = NULL;
+	struct agi_why why = {""};
+
+	if (agi_tokens_read(s->config->auth.tokens_file, &tokens, &why)) {
+		AGI_LOG(s->log, AGI_LOG_ERROR, "tokens_reload_refused", agi_kv_z("why", why.text));
+		return;
+	}
+	agi_tokens_free(s->tokens);
+	s->tokens = tokens;
+	AGI_LOG(s->log, AGI_LOG_INFO, "tokens_reloaded", agi_kv_u("tokens", agi_tokens_count(tokens)));
+}
+
+void agi_security_reload(struct agi_security *s)
+{
+	if (s->tls)
+		reload_tls(s);
+	if (s->tokens) {
+		(void)tokens_have_changed(s);
+		reload_tokens(s);
+	}
+}
+
+void agi_security_tick(struct agi_security *s, uint64_t now_us)
+{
+	if (now_us < s->next_look_us)
+		return;
+	s->next_look_us = now_us + (uint64_t)AGI_SECURITY_LOOK_MS * 1000;
+	if (s->tls && agi_tls_server_has_changed(s->tls))
+		reload_tls(s);
+	if (s->tokens && tokens_have_changed(s))
+		reload_tokens(s);
+}
+
+/* --- what listeners and servers ask ---------------------------------------------------------------------------- */
+static void on_tls_failed(void *ctx, const struct agi_addr *remote, const struct agi_why *why)
+{
+	struct agi_security *s = ctx;
+
+	AGI_LOG(s->log, AGI_LOG_INFO, "tls_refused", agi_kv_addr("addr", remote), agi_kv_z("why", why->text));
+}
+
+void agi_security_fill(struct agi_security *s, struct agi_listener_cfg *cfg)
+{
+	static const enum agi_plaintext of_config[] = {
+	    [AGI_CONFIG_PLAINTEXT_ALLOW] = AGI_PLAINTEXT_ALLOW,
+	    [AGI_CONFIG_PLAINTEXT_LOOPBACK] = AGI_PLAINTEXT_LOOPBACK,
+	    [AGI_CONFIG_PLAINTEXT_REFUSE] = AGI_PLAINTEXT_REFUSE};
+
+	if (!s->tls)
+		return;
+	cfg->tls = s->tls;
+	cfg->plaintext = of_config[s->config->tls.plaintext];
+	cfg->on_tls_failed = on_tls_failed;
+	cfg->tls_failed_ctx = s;
+}
+
+enum agi_grpc_status agi_security_guard(void *ctx, const struct agi_grpc_call *call, const char *service,
+                                        const char *method, struct agi_why *why)
+{
+	struct agi_security *s = ctx;
+	const struct agi_access access = {s->tokens, &s->config->tls.admin_names};
+	const struct agi_transport_peer *peer = agi_grpc_call_peer(call);
+	enum agi_grpc_status status;
+
+	if (!peer)
+		return AGI_GRPC_CANCELLED;
+	status = agi_access_check(&access, peer, agi_grpc_call_metadata(call, "authorization"), service, method, why);
+	if (status != AGI_GRPC_OK)
+		AGI_LOG(s->log, AGI_LOG_INFO, "call_refused", agi_kv_addr("addr", &peer->addr), agi_kv_z("service", service),
+		        agi_kv_z("method", method), agi_kv_z("why", why->text));
+	return status;
+}
+
+/* --- warnings -------------------------------------------------------------------------------------------------- */
+static bool is_open(const struct agi_addr *listen) { return !agi_addr_is_loopback(listen); }
+
+static bool warn_plain(struct agi_security *s)
+{
+	const struct agi_config *c = s->config;
+	const char *which = is_open(&c->node.listen)                               ? "node.listen"
+	                    : c->node.roles.n && is_open(&c->node.role_address) ? "node.role_address"
+	                                                                        : NULL;
+
+	if (!which || (s->tls && c->tls.plaintext != AGI_CONFIG_PLAINTEXT_ALLOW))
+		return false;
+	snprintf(s->warning, sizeof s->warning,
+	         "gRPC and HTTP are open to the network without TLS (%s is not a loopback address): %s", which,
+	         s->tls ? "set tls.plaintext to loopback" : "set tls.cert_file and tls.key_file");
+	return true;
+}
+
+static bool warn_expiry(struct agi_security *s)
+{
+	int64_t left = s->tls ? agi_tls_server_expires_s(s->tls) - (int64_t)time(NULL) : INT64_MAX;
+
+	if (left > AGI_SECURITY_EXPIRY_WARN_S)
+		return false;
+	if (left <= 0)
+		snprintf(s->warning, sizeof s->warning, "the TLS certificate has expired: new clients are turned away");
+	else
+		snprintf(s->warning, sizeof s->warning, "the TLS certificate expires in %lld hours",
+		         (long long)(left / 3600));
+	return true;
+}
+
+const char *agi_security_warning(struct agi_security *s, size_t i)
+{
+	static bool (*const checks[])(struct agi_security *) = {warn_plain, warn_expiry};
+
+	for (size_t k = 0; k < sizeof checks / sizeof *checks; k++)
+		if (checks[k](s) && i-- == 0)
+			return s->warning;
+	return NULL;
+}
+
+void agi_security_tell(struct agi_security *s)
+{
+	const char *text;
+
+	for (size_t i = 0; (text = agi_security_warning(s, i)) != NULL; i++)
+		AGI_LOG(s->log, AGI_LOG_WARN, "security", agi_kv_z("why", text));
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The node's certificates, tokens and what follows from them, for every listener and gRPC server: files are read
+ * at start, looked at again every AGI_SECURITY_LOOK_MS and on SIGHUP; what cannot be used is logged and the old
+ * stays in force. */
+#ifndef AGI_NODE_SECURITY_H
+#define AGI_NODE_SECURITY_H
+
+#include "config/config.h"
+#include "net/grpc.h"
+#include "net/listener.h"
+
+struct agi_log;
+struct agi_security;
+
+enum {
+	AGI_SECURITY_LOOK_MS = 2000,
+	AGI_SECURITY_EXPIRY_WARN_S = 14 * 86400 /* a certificate that expires sooner is warned of */
+};
+
+/* INVALID, DENIED, IO, ... + why that names the key and the file. config and log outlive it. */
+AGI_MUST_USE enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *log,
+                                           struct agi_security **out, struct agi_why *why);
+/* After the listeners and servers it was given to. NULL is allowed. */
+void agi_security_free(struct agi_security *s);
+
+/* What a listener of this node needs: TLS and the rule for plain text. */
+void agi_security_fill(struct agi_security *s, struct agi_listener_cfg *cfg);
+/* For agi_grpc_server_guard, with the agi_security as ctx. */
+agi_grpc_guard_fn agi_security_guard;
+/* Call often: looks at the files when it is time. */
+void agi_security_tick(struct agi_security *s, uint64_t now_us);
+/* Reads everything again now. */
+void agi_security_reload(struct agi_security *s);
+/* i-th thing an operator should know; NULL past the end. Valid until the next call. */
+const char *agi_security_warning(struct agi_security *s, size_t i);
+/* Logs those warnings. */
+void agi_security_tell(struct agi_security *s);
+
+#endif

@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Tokens, scopes, and who may call what. */
+#include "node/access.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "agihpc.pb-c.h"
+#include "base/hash.h"
+#include "base/token.h"
+#include "erisml.pb-c.h"
+#include "health.pb-c.h"
+#include "memory.pb-c.h"
+#include "plan.pb-c.h"
+#include "rh.pb-c.h"
+#include "safety.pb-c.h"
+
+/* --- tokens ------------------------------------------------------------------------------------------------ */
+static char token[AGI_TOKEN_BYTES + 1], other[AGI_TOKEN_BYTES + 1];
+
+static void line_of(char out[200], const char *name, const char *scopes, const char *of)
+{
+	uint8_t hash[AGI_TOKEN_HASH_BYTES];
+	char hex[2 * AGI_TOKEN_HASH_BYTES + 1];
+
+	assert_true(agi_token_hash(hash, agi_str_of(of)));
+	agi_hex(hex, hash, sizeof hash);
+	snprintf(out, 200, "%s %s blake2b:%s\n", name, scopes, hex);
+}
+
+static struct agi_tokens *table_of(const char *scopes)
+{
+	struct agi_tokens *t;
+	struct agi_why why;
+	char line[200];
+
+	line_of(line, "planner", scopes, token);
+	assert_int_equal(agi_tokens_parse("f", agi_str_of(line), &t, &why), AGI_OK);
+	return t;
+}
+
+static int make_tokens(void **state)
+{
+	(void)state;
+	agi_token_make(token);
+	agi_token_make(other);
+	return 0;
+}
+
+static void tokens_differ_and_fit_a_header(void **state)
+{
+	(void)state;
+	assert_int_equal(strlen(token), AGI_TOKEN_BYTES);
+	assert_string_not_equal(token, other);
+	assert_int_equal(strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
+	                 AGI_TOKEN_BYTES);
+}
+
+static void a_token_is_found_by_all_of_its_bytes_only(void **state)
+{
+	struct agi_tokens *t = table_of("read,safety");
+	char bad[AGI_TOKEN_BYTES + 1];
+	const char *name;
+	unsigned scopes;
+
+	(void)state;
+	assert_int_equal(agi_tokens_count(t), 1);
+	assert_true(agi_tokens_find(t, agi_str_of(token), &scopes, &name));
+	assert_int_equal(scopes, AGI_SCOPE_READ | AGI_SCOPE_SAFETY);
+	assert_string_equal(name, "planner");
+	assert_false(agi_tokens_find(t, agi_str_of(other), &scopes, &name));
+	for (size_t i = 0; i < AGI_TOKEN_BYTES; i++) {
+		memcpy(bad, token, sizeof bad);
+		bad[i] ^= 1;
+		assert_false(agi_tokens_find(t, agi_str_of(bad), &scopes, &name));
+		assert_false(agi_tokens_find(t, (struct agi_str){token, i}, &scopes, &name));
+	}
+	agi_tokens_free(t);
+}
+
+/* HASH becomes 64 hex digits, OTHER 64 different ones. */
+static void spell_out(char *to, const char *from)
+{
+	while (*from) {
+		size_t n = strncmp(from, "HASH", 4) == 0 ? 4 : strncmp(from, "OTHER", 5) == 0 ? 5 : 0;
+
+		if (n) {
+			memset(to, n == 4 ? 'a' : 'b', 64);
+			to += 64;
+			from += n;
+		} else {
+			*to++ = *from++;
+		}
+	}
+	*to = '\0';
+}
+
+static void a_wrong_line_is_named_with_what_would_be_right(void **state)
+{
+	static const struct {
+		const char *line, *text;
+	} cases[] = {{"planner read", "f:2: expected NAME SCOPES blake2b:HASH"},
+	             {"planner read blake2b:00 more", "f:2: expected NAME SCOPES"},
+	             {"planner read blake2b:00", "64 hex digits"},
+	             {"planner read agi_secret", "never the token itself"},
+	             {"pl\"anner read blake2b:HASH", "printable"},
+	             {"planner reed blake2b:HASH", "scope \"reed\": expected read, write, safety or admin"},
+	             {"planner read, blake2b:HASH", "scope \"\": expected"},
+	             {"a read blake2b:HASH\na write blake2b:OTHER", "f:3: \"a\" or its token is given twice"},
+	             {"a read blake2b:HASH\nb write blake2b:HASH", "f:3: \"b\" or its token is given twice"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		char text[600] = "# tokens\n";
+		struct agi_tokens *t = NULL;
+		struct agi_why why;
+
+		spell_out(text + strlen(text), cases[i].line);
+		assert_int_not_equal(agi_tokens_parse("f", agi_str_of(text), &t, &why), AGI_OK);
+		if (!strstr(why.text, cases[i].text))
+			fail_msg("\"%s\" does not say \"%s\"", why.text, cases[i].text);
+	}
+}
+
+static void comments_blank_lines_and_crlf_are_skipped(void **state)
+{
+	char text[400] = "\n  # a comment\r\n\t\r\n", line[200];
+	struct agi_tokens *t;
+	struct agi_why why;
+
+	(void)state;
+	line_of(line, "x", "admin", token);
+	line[strlen(line) - 1] = '\r';
+	strcat(text, line);
+	strcat(text, "\n");
+	if (agi_tokens_parse("f", agi_str_of(text), &t, &why))
+		fail_msg("%s", why.text);
+	assert_int_equal(agi_tokens_count(t), 1);
+	agi_tokens_free(t);
+}
+
+static void a_file_others_can_write_to_is_refused(void **state)
+{
+	char path[] = "/tmp/agi-tokens-XXXXXX";
+	struct agi_tokens *t = NULL;
+	int fd = mkstemp(path);
+	struct agi_why why;
+
+	(void)state;
+	assert_int_equal(agi_tokens_read(path, &t, &why), AGI_OK);
+	assert_int_equal(agi_tokens_count(t), 0);
+	agi_tokens_free(t);
+	assert_int_equal(fchmod(fd, 0666), 0);
+	assert_int_equal(agi_tokens_read(path, &t, &why), AGI_E_DENIED);
+	assert_non_null(strstr(why.text, path));
+	close(fd);
+	unlink(path);
+	assert_int_equal(agi_tokens_read(path, &t, &why), AGI_E_IO);
+	assert_int_equal(agi_tokens_read("/", &t, &why), AGI_E_IO);
+}
+
+/* --- the table of methods -------------------------------------------------------------------------------------- */
+static void every_method_of_every_service_has_a_row(void **state)
+{
+	static const ProtobufCServiceDescriptor *const services[] = {
+	    &agihpc__v1__kv_service__descriptor,
+	    &agihpc__v1__registry_service__descriptor,
+	    &agihpc__v1__node_service__descriptor,
+	    &grpc__health__v1__health__descriptor,
+	    &agi__safety__v1__pre_action_safety_service__descriptor,
+	    &agi__safety__v1__in_action_safety_service__descriptor,
+	    &agi__safety__v1__post_action_safety_service__descriptor,
+	    &agi__erisml__v1__eris_mlservice__descriptor,
+	    &agi__memory__v1__semantic_memory_service__descriptor,
+	    &agi__memory__v1__episodic_memory_service__descriptor,
+	    &agi__memory__v1__procedural_memory_service__descriptor,
+	    &agi__memory__v1__unified_memory_service__descriptor,
+	    &agi__plan__v1__plan_service__descriptor,
+	    &agi__plan__v1__simulation_service__descriptor,
+	    &agi__rh__v1__perception_service__descriptor,
+	    &agi__rh__v1__world_model_service__descriptor,
+	    &agi__rh__v1__control_execution_service__descriptor,
+	    &agi__rh__v1__rhhealth_service__descriptor};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof services / sizeof *services; i++)
+		for (unsigned m = 0; m < services[i]->n_methods; m++)
+			if (agi_access_needed(services[i]->name, services[i]->methods[m].name) == AGI_SCOPE_ADMIN)
+				fail_msg("%s/%s has no row of its own in the table", services[i]->name,
+				         services[i]->methods[m].name);
+}
+
+static void what_nobody_has_thought_of_needs_admin(void **state)
+{
+	(void)state;
+	assert_int_equal(agi_access_needed("agihpc.v1.NodeService", "Drain"), AGI_SCOPE_ADMIN);
+	assert_int_equal(agi_access_needed("agihpc.v1.KvService", "Unheard"), AGI_SCOPE_ADMIN);
+	assert_int_equal(agi_access_needed("no.Service", "Get"), AGI_SCOPE_ADMIN);
+	assert_int_equal(agi_access_needed("", ""), AGI_SCOPE_ADMIN);
+}
+
+/* --- who may --------------------------------------------------------------------------------------------------- */
+static const char *const calls[][2] = {{"agihpc.v1.KvService", "Get"},
+                                       {"agihpc.v1.KvService", "Put"},
+                                       {"agi.safety.v1.PreActionSafetyService", "CheckPlan"},
+                                       {"agihpc.v1.NodeService", "Drain"},
+                                       {"grpc.health.v1.Health", "Check"}};
+enum { CALLS = sizeof calls / sizeof *calls };
+
+static char admin[] = "operator.test", nobody[] = "x";
+static char *admins[] = {admin};
+static const struct agi_config_list admin_names = {admins, 1};
+
+/* One letter for each of calls: '+' OK, 'a' UNAUTHENTICATED, 'd' PERMISSION_DENIED. */
+static void expect(const struct agi_tokens *t, const struct agi_transport_peer *peer, const char *authorization,
+                   const char *want)
+{
+	struct agi_access a = {t, &admin_names};
+	char got[CALLS + 1] = "";
+	struct agi_why why;
+
+	for (int i = 0; i < CALLS; i++) {
+		enum agi_grpc_status s =
+		    agi_access_check(&a, peer, agi_str_of(authorization), calls[i][0], calls[i][1], &why);
+
+		got[i] = s == AGI_GRPC_OK ? '+' : s == AGI_GRPC_UNAUTHENTICATED ? 'a' : 'd';
+	}
+	assert_string_equal(got, want);
+}
+
+static void without_tokens_only_operators_calls_are_restricted(void **state)
+{
+	struct agi_transport_peer peer = {.is_tls = true};
+
+	(void)state;
+	expect(NULL, &peer, NULL, "+++d+");
+	expect(NULL, &peer, "Bearer something", "+++d+");
+}
+
+static void with_tokens_each_scope_permits_its_own_calls(void **state)
+{
+	static const struct {
+		const char *scopes, *want;
+	} cases[] = {{"read", "+ddd+"},       {"write", "d+dd+"},      {"safety", "dd+d+"},
+	             {"read,write", "++dd+"}, {"admin", "+++++"},      {"read,write,safety", "+++d+"}};
+	struct agi_transport_peer peer = {.is_tls = false};
+	char header[80];
+
+	(void)state;
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct agi_tokens *t = table_of(cases[i].scopes);
+
+		snprintf(header, sizeof header, "Bearer %s", token);
+		expect(t, &peer, header, cases[i].want);
+		snprintf(header, sizeof header, "bearer   %s", token);
+		expect(t, &peer, header, cases[i].want);
+		expect(t, &peer, NULL, "aaaa+");
+		expect(t, &peer, "Basic eDp5", "aaaa+");
+		expect(t, &peer, "Bearer ", "aaaa+");
+		snprintf(header, sizeof header, "Bearer %s", other);
+		expect(t, &peer, header, "aaaa+");
+		agi_tokens_free(t);
+	}
+}
+
+static void operators_are_known_by_certificate_and_by_socket(void **state)
+{
+	struct agi_transport_peer by_cert = {.is_tls = true, .has_cert = true, .names = {nobody, admin}, .n_names = 2};
+	struct agi_transport_peer by_socket = {.is_unix = true, .uid = geteuid()};
+	struct agi_tokens *t = table_of("read");
+
+	(void)state;
+	expect(t, &by_cert, NULL, "+++++");
+	expect(NULL, &by_cert, NULL, "+++++");
+	by_cert.n_names = 1;
+	expect(t, &by_cert, NULL, "aaaa+");
+	by_cert.n_names = 2;
+	by_cert.has_cert = false; /* not verified */
+	expect(t, &by_cert, NULL, "aaaa+");
+
+	expect(t, &by_socket, NULL, "+++++");
+	by_socket.uid = 0;
+	expect(t, &by_socket, NULL, "+++++");
+	by_socket.uid = geteuid() + 1;
+	expect(t, &by_socket, NULL, "aaaa+");
+	agi_tokens_free(t);
+}
+
+static void refusals_name_the_scope_that_is_missing(void **state)
+{
+	struct agi_tokens *t = table_of("read,safety");
+	struct agi_access a = {t, &admin_names};
+	struct agi_transport_peer peer = {.is_tls = false};
+	char header[80];
+	struct agi_why why;
+
+	(void)state;
+	snprintf(header, sizeof header, "Bearer %s", token);
+	(void)agi_access_check(&a, &peer, agi_str_of(header), calls[1][0], calls[1][1], &why);
+	assert_string_equal(why.text, "Put needs the scope \"write\"; the token of planner has read,safety");
+	(void)agi_access_check(&a, &peer, agi_str_of(NULL), calls[1][0], calls[1][1], &why);
+	assert_string_equal(why.text, "Put needs the scope \"write\": send \"authorization: Bearer TOKEN\"");
+	(void)agi_access_check(&a, &peer, agi_str_of(NULL), calls[3][0], calls[3][1], &why);
+	assert_non_null(strstr(why.text, "Drain needs the scope \"admin\": a token"));
+	assert_non_null(strstr(why.text, "node.unix_socket"));
+	agi_tokens_free(t);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(tokens_differ_and_fit_a_header),
+	    cmocka_unit_test(a_token_is_found_by_all_of_its_bytes_only),
+	    cmocka_unit_test(a_wrong_line_is_named_with_what_would_be_right),
+	    cmocka_unit_test(comments_blank_lines_and_crlf_are_skipped),
+	    cmocka_unit_test(a_file_others_can_write_to_is_refused),
+	    cmocka_unit_test(every_method_of_every_service_has_a_row),
+	    cmocka_unit_test(what_nobody_has_thought_of_needs_admin),
+	    cmocka_unit_test(without_tokens_only_operators_calls_are_restricted),
+	    cmocka_unit_test(with_tokens_each_scope_permits_its_own_calls),
+	    cmocka_unit_test(operators_are_known_by_certificate_and_by_socket),
+	    cmocka_unit_test(refusals_name_the_scope_that_is_missing),
+	};
+
+	return cmocka_run_group_tests_name("access", tests, make_tokens, NULL);
+}
