@@ -91,6 +91,14 @@ python_with_grpc() {
 	echo "$p"
 }
 
+quiet_all_members() { # N: it lists all five
+	local n
+	quiet "$1" members
+	for n in "${ALL[@]}"; do
+		[[ $LAST == *"$(addr_of "$n")"* ]] || return 1
+	done
+}
+
 slots_settled() {
 	local n
 	for n in "${ALL[@]}"; do
@@ -112,6 +120,7 @@ demo_overlay() {
 	title "1. Five processes, one overlay"
 	typed 1 status
 	expect 0 "node 1 is ready" "$(addr_of 1)" || return
+	within 10 quiet_all_members 3 || broken "node 3 knows all five" || return
 	typed 3 members
 	expect 0 "node 3 knows all five" "$(addr_of 1)" "$(addr_of 2)" "$(addr_of 4)" "$(addr_of 5)" || return
 	within 60 slots_settled || broken "every slot has its three hosts" || return

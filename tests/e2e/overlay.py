@@ -14,7 +14,6 @@ Uses only the standard library, python3-grpcio and python3-protobuf; message cla
 at test time from proto/.
 """
 
-import ctypes
 import fcntl
 import json
 import os
@@ -39,6 +38,7 @@ if SANITIZERS and LEVEL == "full":
 # Deadlines are generous, as they only matter when something is broken; sanitizers are slow.
 SLOWNESS = 4 if SANITIZERS else 1
 
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 if LEVEL == "unit":
     tap.skip_all("AGI_TEST_LEVEL=unit")
 try:
@@ -174,10 +174,11 @@ def rpc_table():
 
 
 def open_channel(address):
-    # One TCP connection per channel object, and quick retries: peers are killed and restarted here.
+    # One TCP connection per channel object, and quick retries: peers are killed and restarted here. The "min"
+    # is how long one attempt may take: its steps run only while a call is waiting, so it must be long.
     return grpc.insecure_channel(address, options=[
         ("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.min_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 500),
+        ("grpc.min_reconnect_backoff_ms", 20000), ("grpc.max_reconnect_backoff_ms", 500),
         ("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 64 << 20)])
 
 
@@ -211,8 +212,7 @@ class Node:
     def start(self):
         assert self.proc is None, f"node {self.number} runs already"
         with open(self.log, "ab") as log:
-            self.proc = subprocess.Popen(self.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                         cwd=self.dir, preexec_fn=_die_with_parent)
+            self.proc = spawn(self.argv(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=self.dir)
         return self
 
     def is_running(self):
@@ -341,11 +341,11 @@ def load_plan(path):
         return json_format.Parse(f.read(), pb.plan.PlanGraphProto())
 
 
-def _die_with_parent():
-    # Linux: PR_SET_PDEATHSIG = 1. A killed test leaves no daemon behind. The new session keeps a
-    # terminal's Ctrl-C from the nodes: the test ends them itself.
-    ctypes.CDLL(None, use_errno=True).prctl(1, signal.SIGKILL, 0, 0, 0)
-    os.setsid()
+def spawn(argv, **options):
+    """A process that dies with this one (a killed test leaves nothing behind) and that a terminal's Ctrl-C does
+    not reach (the test ends it itself). No preexec_fn: it would make Python fork, and gRPC's
+    own threads do not survive a fork well; without it Python uses vfork."""
+    return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv], start_new_session=True, **options)
 
 
 def free_subnet():
