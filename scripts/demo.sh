@@ -32,12 +32,22 @@ quiet() {
 	return 0
 }
 
+# as_typed WORD…: as they would be typed in this directory.
+as_typed() {
+	local word
+	for word; do
+		word=${word#"$AGI_TOP"/}
+		[[ $word == *[![:alnum:]./:_-]* ]] && word="'$word'"
+		printf ' %s' "$word"
+	done
+}
+
 # typed N ARGUMENT…: the same, shown as a user would type it, with the first lines of the answer.
 typed() {
 	local n=$1
 	shift
 	quiet "$n" "$@"
-	printf '  %s$ agihpc-ctl -n %s %s%s\n' "$C_DIM" "$(addr_of "$n")" "${*/#$AGI_TOP\//}" "$C_OFF"
+	printf '  %s$ agihpc-ctl -n %s%s%s\n' "$C_DIM" "$(addr_of "$n")" "$(as_typed "$@")" "$C_OFF"
 	printf '%s\n' "$LAST" | head -n "${SHOW:-6}" | cut -c 1-110 | sed 's/^/    /'
 	[ "$(printf '%s\n' "$LAST" | wc -l)" -le "${SHOW:-6}" ] || echo "    …"
 }
@@ -250,8 +260,8 @@ demo_safety() {
 	expect 11 "nothing to judge: REVISE" REVISE || return
 	LAST=$("$(python_with_grpc)" "$AGI_TOP/scripts/check_plan.py" "$(addr_of 4)" "$harmless" "$AGI_TOP/proto" 2>&1) &&
 		LAST_RC=0 || LAST_RC=$?
-	printf '  %s$ python3 scripts/check_plan.py %s conf/examples/%s proto%s\n    %s\n' "$C_DIM" "$(addr_of 4)" \
-		"$(basename "$harmless")" "$C_OFF" "$LAST"
+	printf '  %s$ python3 scripts/check_plan.py %s conf/examples/harmless.json proto%s\n' "$C_DIM" "$(addr_of 4)" "$C_OFF"
+	printf '%s\n' "$LAST" | sed 's/^/    /'
 	expect 0 "the same question from a Python gRPC client" ALLOW || return
 	end_nodes KILL 1 2
 	did "two of the three gateways are killed"

@@ -114,7 +114,7 @@ build_in() {
 	if needs_bootstrap; then
 		quietly "$dir/bootstrap.log" "./bootstrap" "$AGI_TOP/bootstrap" || return
 	fi
-	quietly "$dir/configure.log" "configure $*" configure_in "$dir" "$@" || return
+	quietly "$dir/configure.log" "configure${*:+ $*}" configure_in "$dir" "$@" || return
 	# shellcheck disable=SC2086
 	quietly "$dir/make.log" "make $targets" make -C "$dir" -j"$(nproc)" $targets
 }
