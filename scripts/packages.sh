@@ -13,7 +13,7 @@ libevent-dev             : event loops, timers, names
 libprotobuf-c-dev        : protobuf messages in C
 protobuf-c-compiler      : protoc-c, .proto to C
 libprotobuf-dev          : google/protobuf/descriptor.proto, which protobuf-c's options import
-protobuf-compiler        : protoc, checks the .proto files and makes the Python test stubs
+protobuf-compiler        : protoc, makes the descriptors that reflection serves and the Python test stubs
 librocksdb-dev           : the store
 libnghttp2-dev           : HTTP/2 under gRPC
 zlib1g-dev               : gzip-compressed gRPC messages

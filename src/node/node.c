@@ -8,6 +8,7 @@
 #include <event2/event.h>
 #include <sodium.h>
 
+#include "net/grpc_reflection.h"
 #include "net/listener.h"
 #include "node/advert.h"
 #include "node/bootstrap.h"
@@ -562,7 +563,7 @@ static void fill_svc(struct agi_node *n)
 	                          .started_us = agi_clock_now().mono_us,
 	                          .role_is_serving = role_is_serving,
 	                          .ctx = n};
-	n->health = (struct agi_svc_health){names, OVERLAY_SERVICES, overlay_is_serving, n};
+	n->health = (struct agi_svc_health){names, OVERLAY_SERVICES, overlay_is_serving, n, n->base};
 	n->http_api.svc = &n->svc;
 }
 
@@ -588,6 +589,8 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 		e = agi_svc_node_add(n->server, &n->svc);
 	if (!e)
 		e = agi_svc_health_add(n->server, &n->health);
+	if (!e)
+		e = agi_grpc_reflection_add(n->server);
 	if (e)
 		return agi_fail(why, e, "gRPC services: %s", agi_err_text(e));
 	agi_grpc_server_guard(n->server, agi_security_guard, n->security);

@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "net/grpc_reflection.h"
 #include "net/listener.h"
 #include "node/security.h"
 #include "node/svc.h"
@@ -99,12 +100,14 @@ enum agi_err agi_role_host_serve(struct agi_role_host *h, const struct agi_role_
 	enum agi_err e;
 
 	h->hooks = *hooks;
-	h->health = (struct agi_svc_health){h->def->services, h->def->n_services, health_of, h};
+	h->health = (struct agi_svc_health){h->def->services, h->def->n_services, health_of, h, h->base};
 	e = agi_grpc_server_new(h->base, &cfg, &h->server);
 	if (!e)
 		e = hooks->add(hooks->ctx, h->def, h->server);
 	if (!e)
 		e = agi_svc_health_add(h->server, &h->health);
+	if (!e)
+		e = agi_grpc_reflection_add(h->server);
 	if (e)
 		return agi_fail(why, e, "role %s: %s", h->def->name, agi_err_text(e));
 	if (hooks->security)

@@ -5,6 +5,10 @@
 #ifndef AGI_NODE_SVC_H
 #define AGI_NODE_SVC_H
 
+#include <event2/event.h>
+#include <event2/event_struct.h>
+#include <sys/queue.h>
+
 #include "config/config.h"
 #include "net/grpc.h"
 #include "node/dht_host.h"
@@ -46,6 +50,10 @@ struct agi_svc_health {
 	size_t n;
 	bool (*is_serving)(void *ctx);
 	void *ctx;
+	struct event_base *base;
+	/* Private to svc_health.c. */
+	LIST_HEAD(, agi_svc_watcher) watchers;
+	struct event look; /* pending while there are watchers */
 };
 AGI_MUST_USE enum agi_err agi_svc_health_add(struct agi_grpc_server *server,
                                              struct agi_svc_health *h);

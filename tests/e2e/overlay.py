@@ -50,7 +50,7 @@ except ImportError as missing:
 OVERLAY_PORT = 5000
 GATEWAY_PORT = 50055
 ERISML_PORT = 50060
-PROTOS = ("plan", "erisml", "safety", "memory", "rh", "health", "agihpc")
+PROTOS = ("plan", "erisml", "safety", "memory", "rh", "health", "reflection", "agihpc")
 
 
 def find_program(name):
