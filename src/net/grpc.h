@@ -47,6 +47,7 @@ struct agi_grpc_method {
 	agi_grpc_handler_fn *handler; /* UNARY, SERVER_STREAM */
 	enum agi_grpc_kind kind;
 	agi_grpc_open_fn *open; /* CLIENT_STREAM, BIDI */
+	bool is_raw; /* UNARY: the request is not decoded, req is NULL; see agi_grpc_call_bytes */
 };
 
 /* When answers are compressed (gzip, those of at least compress_min_bytes, by clients that accept
@@ -111,6 +112,10 @@ void agi_grpc_server_free(struct agi_grpc_server *s);
 /* --- the answer ---
  * The last message and OK. */
 void agi_grpc_reply(struct agi_grpc_call *call, const ProtobufCMessage *res);
+/* The answer of another server handed on as it came: status, its text (status not OK) or the message's
+ * bytes (OK). Headers and trailers that go along are added before. For unary calls. */
+void agi_grpc_relay(struct agi_grpc_call *call, enum agi_grpc_status status, struct agi_str text,
+		    struct agi_str res);
 /* OK without a further message: the end of a stream. */
 void agi_grpc_finish(struct agi_grpc_call *call);
 /* What was sent before still arrives. */
@@ -151,6 +156,8 @@ uint32_t agi_grpc_call_left_ms(const struct agi_grpc_call *call);
 /* The request's serialized bytes as received (unpacked when they came compressed); valid until the
  * call is ended or the next message asked for. */
 struct agi_str agi_grpc_call_bytes(const struct agi_grpc_call *call);
+/* "/package.Service/Method"; lives as long as the server. */
+struct agi_str agi_grpc_call_path(const struct agi_grpc_call *call);
 /* First value of a request header (lower-case name), or {NULL, 0}. Values of names in "-bin" are
  * bytes. */
 struct agi_str agi_grpc_call_metadata(const struct agi_grpc_call *call, const char *name);
@@ -258,6 +265,27 @@ void agi_grpc_stream_half_close(struct agi_grpc_client_call *call);
 void agi_grpc_stream_recv(struct agi_grpc_client_call *call);
 /* Ends the call with CANCELLED, unless it has ended; on_end runs later. */
 void agi_grpc_stream_cancel(struct agi_grpc_client_call *call);
+
+/* --- client, messages as bytes: for who hands calls on --- */
+struct agi_grpc_raw_result {
+	enum agi_grpc_status status;
+	struct agi_str message; /* grpc-message, decoded */
+	struct agi_str res;     /* the message's bytes; empty unless OK */
+	/* Headers, then trailers (net/pairs.h), the protocol's own among them; values of names in
+	 * "-bin" are bytes. */
+	const struct agi_buf *metadata;
+	size_t trailers_at; /* where the trailers begin in it */
+	bool is_unsent;     /* the server has not seen the call: it may be made elsewhere */
+};
+typedef void agi_grpc_raw_done_fn(void *arg, const struct agi_grpc_raw_result *result);
+/* As agi_grpc_unary, with a message that is bytes already. metadata (NULL = none): pairs as they are to
+ * be sent (net/grpc_meta.h agi_meta_give); more than 512 are INVALID. *out is valid until done is called. */
+AGI_MUST_USE enum agi_err agi_grpc_unary_raw(struct agi_grpc_channel *ch, const char *path,
+					     struct agi_str req, const struct agi_buf *metadata,
+					     uint32_t timeout_ms, agi_grpc_raw_done_fn *done,
+					     void *arg, struct agi_grpc_client_call **out);
+/* The server is told; done still runs (CANCELLED, or the answer that was already here). */
+void agi_grpc_unary_cancel(struct agi_grpc_client_call *call);
 
 /* --- protobuf, checked ----------------------------------------------------------------------- */
 /* Unpacks with what the reference runtime does and protobuf-c does not: strings must be UTF-8,

@@ -446,6 +446,8 @@ struct agi_str agi_grpc_call_bytes(const struct agi_grpc_call *call)
 	return agi_buf_str(&call->reader.message);
 }
 
+struct agi_str agi_grpc_call_path(const struct agi_grpc_call *call) { return call->route->path; }
+
 struct agi_str agi_grpc_call_metadata(const struct agi_grpc_call *call, const char *name)
 {
 	return agi_meta_find(&call->headers, agi_str_of(name));

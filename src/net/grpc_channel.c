@@ -25,7 +25,9 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 	(void)arg;
 	if (call && frame->hd.type == NGHTTP2_HEADERS)
 		agi_grpc_client_header(call, (struct agi_str){(const char *)name, name_bytes},
-				       (struct agi_str){(const char *)value, value_bytes});
+				       (struct agi_str){(const char *)value, value_bytes},
+		                       frame->headers.cat == NGHTTP2_HCAT_HEADERS ||
+		                           (frame->hd.flags & NGHTTP2_FLAG_END_STREAM));
 	return 0;
 }
 

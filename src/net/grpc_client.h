@@ -25,7 +25,7 @@ enum {
 	AGI_GRPC_CLIENT_PING_MS = 5000,   /* its answer; then the connection is given up */
 	AGI_GRPC_CLIENT_SEND_HIGH = 128 << 10, /* unsent bytes of a stream; above, FULL ... */
 	AGI_GRPC_CLIENT_SEND_LOW = 32 << 10,   /* ... until so few are left */
-	AGI_GRPC_CLIENT_METADATA_MAX = 16
+	AGI_GRPC_CLIENT_METADATA_MAX = 512 /* pairs: what fits in the 16 KiB a server takes */
 };
 
 struct agi_grpc_client_conn;
@@ -45,6 +45,7 @@ struct agi_grpc_client_call {
 	char *path;
 	const ProtobufCMessageDescriptor *res_type;
 	agi_grpc_done_fn *done;                /* unary */
+	agi_grpc_raw_done_fn *raw_done;        /* unary, instead of done and res_type */
 	const struct agi_grpc_client_ops *ops; /* stream; else NULL */
 	void *arg;
 	struct agi_buf metadata; /* net/pairs.h, as sent */
@@ -59,6 +60,7 @@ struct agi_grpc_client_call {
 	bool is_deferred;    /* nghttp2 waits for more of out */
 	bool is_blocked, is_writable;
 	bool was_refused;
+	bool is_unsent; /* DONE without having been OPEN */
 
 	/* answer */
 	int http_status;
@@ -66,6 +68,8 @@ struct agi_grpc_client_call {
 	enum agi_grpc_status status;
 	struct agi_buf message; /* decoded */
 	struct agi_buf answer;  /* headers and trailers, decoded */
+	size_t trailers_at;     /* where they begin in it, once has_trailers */
+	bool has_trailers;
 	struct agi_grpc_reader reader;
 	uint32_t window;
 	bool wants;
@@ -123,7 +127,7 @@ void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status
 /* Opens a stream on the connection for a WAITING call. */
 void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_client_conn *conn);
 void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str name,
-			    struct agi_str value);
+			    struct agi_str value, bool is_trailer);
 /* Returns how many bytes the stream's window may be opened by at once. */
 size_t agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str data);
 void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_code);

@@ -54,6 +54,7 @@ void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status
 	vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
 	agi_grpc_client_set_result(call, status, text);
+	call->is_unsent = call->state == AGI_CLIENT_WAITING;
 	if (call->state ==
 	    AGI_CLIENT_OPEN) { /* the stream outlives the call only as far as nghttp2 goes */
 		nghttp2_session *session = call->conn->h2.session;
@@ -79,14 +80,26 @@ static void free_call(struct agi_grpc_client_call *call)
 	free(call);
 }
 
-void agi_grpc_client_deliver(struct agi_grpc_client_call *call)
+static void deliver_raw(struct agi_grpc_client_call *call)
+{
+	bool is_ok = call->status == AGI_GRPC_OK;
+	const struct agi_grpc_raw_result result = {
+	    .status = call->status,
+	    .message = agi_buf_str(&call->message),
+	    .res = is_ok ? agi_buf_str(&call->reader.message) : (struct agi_str){NULL, 0},
+	    .metadata = &call->answer,
+	    .trailers_at = call->has_trailers ? call->trailers_at : call->answer.n,
+	    .is_unsent = call->is_unsent};
+
+	call->raw_done(call->arg, &result);
+}
+
+static void deliver_message(struct agi_grpc_client_call *call)
 {
 	struct agi_grpc_result result;
 	ProtobufCMessage *res = NULL;
 	struct agi_why why;
 
-	call->ch->n_calls--;
-	call->ch = NULL; /* the callback may free it */
 	if (call->status == AGI_GRPC_OK && !call->ops) {
 		res = agi_pb_unpack(call->res_type, agi_buf_str(&call->reader.message), &why);
 		if (!res)
@@ -100,6 +113,16 @@ void agi_grpc_client_deliver(struct agi_grpc_client_call *call)
 		call->done(call->arg, &result);
 	if (res)
 		protobuf_c_message_free_unpacked(res, NULL);
+}
+
+void agi_grpc_client_deliver(struct agi_grpc_client_call *call)
+{
+	call->ch->n_calls--;
+	call->ch = NULL; /* the callback may free it */
+	if (call->raw_done)
+		deliver_raw(call);
+	else
+		deliver_message(call);
 	free_call(call);
 }
 
@@ -150,7 +173,8 @@ static size_t add_metadata(const struct agi_grpc_client_call *call, nghttp2_nv *
 	if (call->is_packing)
 		h[n++] = nv("grpc-encoding", "gzip");
 	while (agi_pairs_next(&call->metadata, &at, &name, &value))
-		h[n++] = (nghttp2_nv){(uint8_t *)name.p, (uint8_t *)value.p, name.n, value.n, 0};
+		h[n++] = (nghttp2_nv){(uint8_t *)name.p, (uint8_t *)value.p, name.n, value.n,
+				      NGHTTP2_NV_FLAG_NO_INDEX}; /* may be a secret */
 	return n;
 }
 
@@ -205,8 +229,12 @@ static void take_encoding(struct agi_grpc_client_call *call, struct agi_str valu
 }
 
 void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str name,
-			    struct agi_str value)
+			    struct agi_str value, bool is_trailer)
 {
+	if (is_trailer && !call->has_trailers) {
+		call->has_trailers = true;
+		call->trailers_at = call->answer.n;
+	}
 	if (agi_str_eq(name, AGI_STR(":status")) && value.n == 3)
 		call->http_status =
 		    (value.p[0] - '0') * 100 + (value.p[1] - '0') * 10 + (value.p[2] - '0');
@@ -442,6 +470,52 @@ enum agi_err agi_grpc_unary(struct agi_grpc_channel *ch, const char *path,
 	const struct agi_grpc_opts opts = {.timeout_ms = timeout_ms};
 
 	return agi_grpc_unary_with(ch, path, req, res_type, &opts, done, arg);
+}
+
+static enum agi_err take_pairs(struct agi_grpc_client_call *call, const struct agi_buf *metadata)
+{
+	struct agi_str name, value;
+	size_t n = 0, at = 0;
+
+	while (metadata && agi_pairs_next(metadata, &at, &name, &value)) {
+		if (++n > AGI_GRPC_CLIENT_METADATA_MAX)
+			return AGI_E_INVALID;
+		agi_pairs_put(&call->metadata, name, value);
+	}
+	return call->metadata.err;
+}
+
+enum agi_err agi_grpc_unary_raw(struct agi_grpc_channel *ch, const char *path, struct agi_str req,
+				const struct agi_buf *metadata, uint32_t timeout_ms,
+				agi_grpc_raw_done_fn *done, void *arg,
+				struct agi_grpc_client_call **out)
+{
+	static const struct agi_grpc_opts none;
+	struct agi_grpc_client_call *call;
+	enum agi_err e = make(ch, path, NULL, &none, arg, &call);
+
+	if (e)
+		return e;
+	e = take_pairs(call, metadata);
+	if (!e && !agi_grpc_put_bytes(&call->out, req))
+		e = call->out.err ? call->out.err : AGI_E_TOO_LARGE;
+	if (e) {
+		free_call(call);
+		return e;
+	}
+	call->raw_done = done;
+	call->is_half_closed = true;
+	*out = call;
+	start(call, timeout_ms);
+	if (call->state != AGI_CLIENT_DONE)
+		agi_grpc_channel_push(ch);
+	return AGI_OK;
+}
+
+void agi_grpc_unary_cancel(struct agi_grpc_client_call *call)
+{
+	if (call->state != AGI_CLIENT_DONE)
+		agi_grpc_client_end(call, AGI_GRPC_CANCELLED, "cancelled");
 }
 
 enum agi_err agi_grpc_stream_open(struct agi_grpc_channel *ch, const char *path,

@@ -96,6 +96,20 @@ bool agi_grpc_put_message(struct agi_buf *out, const ProtobufCMessage *m)
 	return n <= UINT32_MAX && put_plain(out, m, n);
 }
 
+bool agi_grpc_put_bytes(struct agi_buf *out, struct agi_str message)
+{
+	size_t before = out->n;
+
+	if (message.n > UINT32_MAX)
+		return false;
+	agi_buf_u8(out, 0);
+	agi_buf_u32(out, (uint32_t)message.n);
+	agi_buf_put_str(out, message);
+	if (out->err)
+		out->n = before;
+	return !out->err;
+}
+
 /* Deflates p->plain to the end of out; 0 unless it became smaller. */
 static size_t pack(struct agi_grpc_packer *p, uint8_t *to)
 {

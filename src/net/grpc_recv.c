@@ -239,9 +239,10 @@ void agi_grpc_call_start_unary(struct agi_grpc_call *call)
 {
 	const struct agi_grpc_route *r = call->route;
 
-	call->req =
-	    agi_pb_unpack_pool(r->input, agi_buf_str(&call->reader.message), &call->pool, NULL);
-	if (!call->req) {
+	if (!r->is_raw)
+		call->req = agi_pb_unpack_pool(r->input, agi_buf_str(&call->reader.message),
+					       &call->pool, NULL);
+	if (!call->req && !r->is_raw) {
 		agi_grpc_call_refuse_early(call, AGI_GRPC_INTERNAL,
 					   "Exception deserializing request!");
 		return;

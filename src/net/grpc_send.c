@@ -221,6 +221,14 @@ static void decide_packing(struct agi_grpc_call *call)
 	call->is_packing = s->packer != NULL;
 }
 
+/* One answer may be of any size; on top of others it must fit. */
+static bool may_hold(const struct agi_grpc_call *call, size_t n)
+{
+	const struct agi_grpc_conn *c = call->conn;
+
+	return c->reply_bytes == 0 || c->reply_bytes + n <= call->server->cfg.conn_bytes_max;
+}
+
 static enum agi_err put(struct agi_grpc_call *call, const ProtobufCMessage *res)
 {
 	struct agi_grpc_server *s = call->server;
@@ -231,7 +239,7 @@ static enum agi_err put(struct agi_grpc_call *call, const ProtobufCMessage *res)
 	if (call->out_sent)
 		compact(call);
 	before = call->out.n;
-	if (n > UINT32_MAX || (c->reply_bytes && c->reply_bytes + n > s->cfg.conn_bytes_max))
+	if (n > UINT32_MAX || !may_hold(call, n))
 		return AGI_E_TOO_LARGE;
 	decide_packing(call);
 	is_put = call->is_packing && n >= s->cfg.compress_min_bytes
@@ -303,6 +311,30 @@ void agi_grpc_reply(struct agi_grpc_call *call, const ProtobufCMessage *res)
 		resume(call);
 	else
 		submit(call, "200", true);
+	agi_grpc_call_handler_done(call);
+}
+
+void agi_grpc_relay(struct agi_grpc_call *call, enum agi_grpc_status status, struct agi_str text,
+		    struct agi_str res)
+{
+	size_t before = call->out.n;
+
+	assert(call->state == AGI_CALL_RUNNING);
+	assert(call->route->kind == AGI_GRPC_UNARY && !call->is_answered);
+	if (status == AGI_GRPC_OK && !call->is_finished && call->conn) {
+		if (!may_hold(call, res.n) || !agi_grpc_put_bytes(&call->out, res)) {
+			call->out.err = AGI_OK;
+			agi_grpc_fail(call, AGI_GRPC_RESOURCE_EXHAUSTED,
+				      "the answer is too large to send");
+			return;
+		}
+		call->conn->reply_bytes += call->out.n - before;
+		agi_grpc_conn_update_full(call->conn);
+		agi_grpc_call_observe(call, AGI_GRPC_OK);
+		call->is_finished = true;
+		submit(call, "200", true);
+	}
+	agi_grpc_call_refuse(call, status, text); /* of no effect on a call that is finished */
 	agi_grpc_call_handler_done(call);
 }
 

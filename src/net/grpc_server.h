@@ -67,6 +67,7 @@ struct agi_grpc_route {
 	const char *service, *method;
 	const ProtobufCMessageDescriptor *input;
 	enum agi_grpc_kind kind;
+	bool is_raw;
 	agi_grpc_handler_fn *handler; /* both NULL: not implemented */
 	agi_grpc_open_fn *open;
 	void *ctx;

@@ -63,6 +63,8 @@ void agi_grpc_packer_free(struct agi_grpc_packer *z);
 /* Appends m with its prefix. False when it does not fit (out->err may be set); out is then as it
  * was. */
 AGI_MUST_USE bool agi_grpc_put_message(struct agi_buf *out, const ProtobufCMessage *m);
+/* The same for a message that is bytes already. */
+AGI_MUST_USE bool agi_grpc_put_bytes(struct agi_buf *out, struct agi_str message);
 /* The same as gzip, when that is smaller and the message is not too long for it. */
 AGI_MUST_USE bool agi_grpc_put_packed(struct agi_buf *out, const ProtobufCMessage *m,
 				      struct agi_grpc_packer *z);
