@@ -86,6 +86,8 @@ const struct agi_key_spec agi_config_spec[] = {
      .help = "Share of the data this host takes, relative to a host of weight 1."},
     {"node.roles", AGI_V_TEXTS, AT(node.roles), .max = AGI_SERVICE_NAME_MAX, .preset = "",
      .refuse = refuse_role, .help = "Roles this host serves."},
+    {"node.forward", AGI_V_CHOICE, AT(node.forward), .choices = switches, .preset = "true",
+     .help = "Hand calls of roles that run on other hosts on to the nearest one."},
     {"node.role_address", AGI_V_IP, AT(node.role_address), .preset = "",
      .help = "Address the ports of roles listen on, when it is not the one of listen."},
     {"node.cluster_key_file", AGI_V_TEXT, AT(node.cluster_key_file), 1, 900,

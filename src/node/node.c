@@ -19,6 +19,7 @@
 #include "node/msg_codec.h"
 #include "node/netif.h"
 #include "node/notify.h"
+#include "node/role_find.h"
 #include "node/role_host.h"
 #include "node/safety_plane.h"
 #include "node/security.h"
@@ -57,6 +58,7 @@ struct agi_node {
 	struct agi_svc svc;
 	struct agi_svc_health health;
 	struct agi_safety_plane *safety;
+	struct agi_forward *forward;
 	struct agi_role_host *roles[ROLES_MAX];
 	size_t n_roles;
 
@@ -598,6 +600,32 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 	return AGI_OK;
 }
 
+static void find_role(void *ctx, struct agi_str role, uint32_t timeout_ms, agi_forward_found_fn *fn,
+                      void *arg)
+{
+	agi_role_find(((struct agi_node *)ctx)->host, role, timeout_ms, fn, arg);
+}
+
+static bool runs_here(void *ctx, const char *role) { return is_own_role(ctx, role); }
+
+/* The services of roles: those that run here are served, the others handed on. */
+static enum agi_err open_forward(struct agi_node *n, struct agi_why *why)
+{
+	const struct agi_forward_cfg cfg = {.base = n->base,
+	                                    .is_on = n->config->node.forward == AGI_SWITCH_ON,
+	                                    .keeps_authorization = n->config->auth.tokens_file[0],
+	                                    .find = find_role,
+	                                    .runs_here = runs_here,
+	                                    .ctx = n};
+	enum agi_err e = agi_forward_new(&cfg, &n->forward);
+
+	if (!e)
+		e = agi_forward_serve(n->forward, n->server);
+	if (!e && is_own_role(n, "erisml"))
+		e = agi_safety_plane_serve_erisml(n->safety, n->server);
+	return e ? agi_fail(why, e, "services of roles: %s", agi_err_text(e)) : AGI_OK;
+}
+
 static enum agi_err open_roles(struct agi_node *n, struct agi_why *why)
 {
 	const struct agi_role_hooks hooks = {
@@ -630,7 +658,8 @@ enum agi_err agi_node_new(const struct agi_node_cfg *cfg, struct agi_node **out,
 {
 	static enum agi_err (*const steps[])(struct agi_node *, struct agi_why *) = {
 	    open_ports, open_disk,    find_bootstrap, open_links, open_core,
-	    open_adverts, open_servers, open_safety,    open_roles, open_events};
+	    open_adverts, open_servers, open_safety,    open_forward,
+	    open_roles,   open_events};
 	struct agi_node *n = calloc(1, sizeof *n);
 	enum agi_err e = AGI_OK;
 
@@ -706,6 +735,7 @@ void agi_node_free(struct agi_node *n)
 	agi_health_checks_free(n->checks);
 	agi_links_free(n->links);
 	agi_dht_host_free(n->host);
+	agi_forward_free(n->forward); /* what it looked for was forgotten */
 	agi_store_close(n->store);
 	agi_resolver_free(n->resolver);
 	if (n->resolver_ready)
