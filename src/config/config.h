@@ -26,7 +26,7 @@ enum {
 	AGI_CONFIG_LIST_MAX = 1024,          /* items of one list */
 	AGI_CONFIG_SERVICES_MAX = 256,       /* dht.services on one host */
 	AGI_CONFIG_TEXT_MAX = 1024,          /* bytes of one string */
-	AGI_CONFIG_KEYS_MAX = 64             /* rows of the schema (asserted) */
+	AGI_CONFIG_KEYS_MAX = 128            /* rows of the schema (asserted) */
 };
 
 enum agi_log_level { AGI_LOG_ERROR, AGI_LOG_WARN, AGI_LOG_INFO, AGI_LOG_DEBUG };
@@ -42,6 +42,7 @@ enum agi_config_plaintext {
 	AGI_CONFIG_PLAINTEXT_LOOPBACK,
 	AGI_CONFIG_PLAINTEXT_REFUSE
 };
+enum agi_grpc_compression { AGI_COMPRESSION_ASKED, AGI_COMPRESSION_ACCEPTED, AGI_COMPRESSION_NEVER };
 enum agi_check_kind { AGI_CHECK_TCP, AGI_CHECK_GRPC, AGI_CHECK_HTTP, AGI_CHECK_NONE };
 
 /* Strings are owned by the config, terminated, never NULL; "" means not given. */
@@ -103,6 +104,13 @@ struct agi_config {
 		struct { /* node.store: */
 			uint64_t cache_bytes, memtable_bytes; /* as struct agi_store_cfg */
 		} store;
+		struct { /* node.grpc: as struct agi_grpc_server_cfg, for every gRPC server of the node */
+			uint64_t recv_max_bytes, conn_max_bytes, header_max_bytes;
+			uint32_t connections_max, streams_max;
+			uint32_t keepalive_ms, keepalive_timeout_ms;
+			uint32_t age_max_ms, age_grace_ms; /* 0 = never, as long as it takes */
+			enum agi_grpc_compression compression;
+		} grpc;
 	} node;
 	struct { /* tls: after _check cert_file and key_file are both given or neither */
 		char *cert_file, *key_file; /* "" = no TLS */

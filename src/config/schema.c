@@ -18,6 +18,7 @@ static const char *const fail_actions[] = {"BLOCK", NULL};
 static const char *const bond_actions[] = {"BLOCK", "REVISE", NULL};
 static const char *const switches[] = {"false", "true", NULL};
 static const char *const plaintexts[] = {"allow", "loopback", "refuse", NULL};
+static const char *const compressions[] = {"asked", "accepted", "never", NULL};
 static const char *const check_kinds[] = {"tcp", "grpc", "http", "none", NULL};
 
 static const char only_block[] = "a failure never becomes a permission";
@@ -110,6 +111,26 @@ const struct agi_key_spec agi_config_spec[] = {
      .preset = "8MiB", .help = "Memory for blocks read from disk."},
     {"node.store.memtable_size", AGI_V_SIZE, AT(node.store.memtable_bytes), 1 << 20, 1ull << 36,
      .preset = "16MiB", .help = "Memory for writes that are in the log but not yet in table files."},
+    {"node.grpc.max_receive_message_size", AGI_V_SIZE, AT(node.grpc.recv_max_bytes), 1 << 16, 100 << 20,
+     .preset = "4MiB", .help = "Longest gRPC message that is received; a longer one ends its call."},
+    {"node.grpc.max_connection_memory", AGI_V_SIZE, AT(node.grpc.conn_max_bytes), 1 << 20, 1ull << 32,
+     .preset = "64MiB", .help = "Requests and answers held for one connection; twice the longest message at least."},
+    {"node.grpc.max_connections", AGI_V_WHOLE, AT(node.grpc.connections_max), 1, 65536, .preset = "4096",
+     .help = "Connections of clients to one port; further ones are closed."},
+    {"node.grpc.max_concurrent_streams", AGI_V_WHOLE, AT(node.grpc.streams_max), 1, 10000, .preset = "1000",
+     .help = "Calls that one connection may have open; further ones wait in the client."},
+    {"node.grpc.max_header_list_size", AGI_V_SIZE, AT(node.grpc.header_max_bytes), 1 << 10, 60 << 10,
+     .preset = "16KiB", .help = "Headers of one call, as HTTP/2 counts them."},
+    {"node.grpc.keepalive_time", AGI_V_DURATION, AT(node.grpc.keepalive_ms), 1000, HOUR_MS, .preset = "1m",
+     .help = "A connection with open calls that is silent for so long is asked whether it lives."},
+    {"node.grpc.keepalive_timeout", AGI_V_DURATION, AT(node.grpc.keepalive_timeout_ms), 100, HOUR_MS,
+     .preset = "20s", .help = "It is closed when it has not answered after so long."},
+    {"node.grpc.max_connection_age", AGI_V_DURATION, AT(node.grpc.age_max_ms), 0, DAY_MS, .preset = "0ms",
+     .help = "A connection this old is told to go, so that clients spread anew; 0ms: never."},
+    {"node.grpc.max_connection_age_grace", AGI_V_DURATION, AT(node.grpc.age_grace_ms), 0, DAY_MS,
+     .preset = "0ms", .help = "Time its calls then have to end; 0ms: as long as they take."},
+    {"node.grpc.compression", AGI_V_CHOICE, AT(node.grpc.compression), .choices = compressions,
+     .preset = "asked", .help = "Which answers are compressed: of compressed requests, all that a client accepts, none."},
 
     {"tls.cert_file", AGI_V_TEXT, AT(tls.cert_file), 0, 900, .preset = "",
      .help = "Certificate of this host and what it was signed with, PEM; turns TLS on."},

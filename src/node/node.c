@@ -569,9 +569,30 @@ static void fill_svc(struct agi_node *n)
 	n->http_api.svc = &n->svc;
 }
 
+static struct agi_grpc_server_cfg grpc_cfg(const struct agi_config *c)
+{
+	static const enum agi_grpc_compress compress[] = {
+	    [AGI_COMPRESSION_ASKED] = AGI_GRPC_COMPRESS_ASKED,
+	    [AGI_COMPRESSION_ACCEPTED] = AGI_GRPC_COMPRESS_ACCEPTED,
+	    [AGI_COMPRESSION_NEVER] = AGI_GRPC_COMPRESS_NEVER};
+	uint64_t twice = 2 * c->node.grpc.recv_max_bytes, held = c->node.grpc.conn_max_bytes;
+
+	return (struct agi_grpc_server_cfg){
+	    .recv_max_bytes = (uint32_t)c->node.grpc.recv_max_bytes,
+	    .conn_bytes_max = held > twice ? held : twice,
+	    .header_bytes_max = (uint32_t)c->node.grpc.header_max_bytes,
+	    .connections_max = c->node.grpc.connections_max,
+	    .streams_max = c->node.grpc.streams_max,
+	    .keepalive_ms = c->node.grpc.keepalive_ms,
+	    .keepalive_timeout_ms = c->node.grpc.keepalive_timeout_ms,
+	    .age_max_ms = c->node.grpc.age_max_ms,
+	    .age_grace_ms = c->node.grpc.age_grace_ms,
+	    .compress = compress[c->node.grpc.compression]};
+}
+
 static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 {
-	static const struct agi_grpc_server_cfg cfg;
+	const struct agi_grpc_server_cfg cfg = grpc_cfg(n->config);
 	enum agi_err e;
 
 	fill_svc(n);
@@ -628,8 +649,10 @@ static enum agi_err open_forward(struct agi_node *n, struct agi_why *why)
 
 static enum agi_err open_roles(struct agi_node *n, struct agi_why *why)
 {
+	const struct agi_grpc_server_cfg cfg = grpc_cfg(n->config);
 	const struct agi_role_hooks hooks = {
 	    .add = add_role,
+	    .grpc = &cfg,
 	    .is_serving = role_serves,
 	    .ctx = n,
 	    .http = n->http,

@@ -96,12 +96,11 @@ enum agi_err agi_role_host_new(struct event_base *base, const struct agi_role_de
 enum agi_err agi_role_host_serve(struct agi_role_host *h, const struct agi_role_hooks *hooks,
                                  struct agi_why *why)
 {
-	static const struct agi_grpc_server_cfg cfg;
 	enum agi_err e;
 
 	h->hooks = *hooks;
 	h->health = (struct agi_svc_health){h->def->services, h->def->n_services, health_of, h, h->base};
-	e = agi_grpc_server_new(h->base, &cfg, &h->server);
+	e = agi_grpc_server_new(h->base, hooks->grpc, &h->server);
 	if (!e)
 		e = hooks->add(hooks->ctx, h->def, h->server);
 	if (!e)

@@ -28,6 +28,7 @@ struct agi_role_hooks {
 	enum agi_err (*add)(void *ctx, const struct agi_role_def *role, struct agi_grpc_server *server);
 	bool (*is_serving)(void *ctx, const struct agi_role_def *role);
 	void *ctx;
+	const struct agi_grpc_server_cfg *grpc; /* of the role's server */
 	struct agi_http *http;              /* serves GET on the role's port too */
 	struct agi_security *security;      /* who may call what; NULL: everybody */
 	agi_grpc_observe_fn *observe;       /* may be NULL */
