@@ -6,8 +6,8 @@
 The nodes run on loopback addresses of their own with default settings, roles erisml and safety-gateway on three
 of them. Latency is measured from outside by one Python gRPC client: one channel to one node that runs no
 safety role, one call at a time (closed loop), after a warm-up of a tenth of the calls. It holds the client's own
-cost: the figure noop (a Status call) is the floor of this client and this machine, measured in the
-same run between the others. Values have 100 bytes, keys are new for every put; the level is quorum, so that an
+cost: the figure noop (a Status call) is the floor of this client and this machine, measured
+first in the same run. Values have 100 bytes, keys are new for every put; the level is quorum, so that an
 acknowledged put was on disk (fsync) on two hosts.
 
 Prints a table, then one line of JSON with these keys:
