@@ -1,192 +1,154 @@
 /* SPDX-License-Identifier: Apache-2.0
- * CPU time of the gRPC server per unary call: 200 bytes in, 100 bytes out, many streams on a few
- * connections. The server runs in a child process whose CPU time (user and system) is read from the
- * kernel; the load generator, closed loop on our own client, is not counted.
+ * The servers of the gRPC bench (tests/bench/bench_grpc.sh puts the parts together).
  *
- *   bench_grpc [seconds per line, default 2]
+ *   bench_grpc serve PATH  our server on a TCP port of 127.0.0.1 and on the Unix-domain socket PATH
+ *   bench_grpc pong PATH   bare ping-pong without any protocol, blocking, likewise:
+ * BENCH_REQUEST_BYTES in, BENCH_RESPONSE_BYTES out; the measure of what the kernel alone costs
  *
- * The last line is JSON:
- * {"bench":"grpc","server_us_per_call":{"c<connections>_s<streams>":...},"calls_per_s":{...}}.
- * server_us_per_call: microseconds of one core that the server spends on a call; calls_per_s: with
- * the generator on the other core. */
+ * Both print the port and serve until they are killed. */
 #include <event2/event.h>
-#include <signal.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <time.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
-#include "tests/net/echo_service.h"
+#include "agihpc.pb-c.h"
+#include "net/grpc.h"
+#include "net/transport.h"
+#include "tests/bench/bench_grpc.h"
 
-enum { CONNECTIONS_MAX = 16, VALUE_BYTES = 190, ANSWER_BYTES = 92 };
+static void need(int ok, const char *what)
+{
+	if (ok)
+		return;
+	perror(what);
+	exit(1);
+}
 
-struct load {
-	struct event_base *base;
-	struct agi_grpc_channel *ch[CONNECTIONS_MAX];
-	uint64_t n_done, n_failed;
-	bool is_over;
-};
-struct lane {
-	struct load *load;
-	struct agi_grpc_channel *ch;
-};
+static int listen_tcp(uint16_t *port, int flags)
+{
+	struct sockaddr_in sa = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t n = sizeof sa;
+	int fd = socket(AF_INET, SOCK_STREAM | flags, 0);
 
-/* --- server process -------------------------------------------------------------------------- */
+	need(fd >= 0 && bind(fd, (struct sockaddr *)&sa, n) == 0 && listen(fd, 1024) == 0 &&
+		 getsockname(fd, (struct sockaddr *)&sa, &n) == 0,
+	     "127.0.0.1");
+	*port = ntohs(sa.sin_port);
+	return fd;
+}
+
+static int listen_unix(const char *path, int flags)
+{
+	struct sockaddr_un sa = {.sun_family = AF_UNIX};
+	int fd = socket(AF_UNIX, SOCK_STREAM | flags, 0);
+
+	snprintf(sa.sun_path, sizeof sa.sun_path, "%s", path);
+	need(fd >= 0 && bind(fd, (struct sockaddr *)&sa, sizeof sa) == 0 && listen(fd, 1024) == 0,
+	     path);
+	return fd;
+}
+
+/* --- our server ------------------------------------------------------------------------------ */
+static struct agi_grpc_server *server;
+
 static void answer(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
 {
-	static uint8_t bytes[ANSWER_BYTES];
+	static uint8_t bytes[BENCH_VALUE_BYTES];
 	Agihpc__V1__GetResponse res = AGIHPC__V1__GET_RESPONSE__INIT;
 
 	(void)ctx;
-	res.version = ((const Agihpc__V1__PutRequest *)req)->value.len;
+	res.version = ((const Agihpc__V1__GetRequest *)req)->key.len & 0x7f;
 	res.value = (ProtobufCBinaryData){sizeof bytes, bytes};
 	agi_grpc_reply(call, &res.base);
 }
 
-static void serve(int to_parent)
+static void on_connect(evutil_socket_t fd, short what, void *arg)
 {
-	static const struct agi_grpc_method methods[] = {{"Put", answer}};
+	int got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	struct agi_transport *t;
+
+	(void)what;
+	if (got < 0)
+		return;
+	t = arg ? agi_transport_unix(got) : agi_transport_tcp(got, &(struct agi_addr){0});
+	if (t)
+		agi_grpc_server_take(server, t);
+}
+
+static void serve(const char *path)
+{
+	static const struct agi_grpc_method methods[] = {{.name = "Get", .handler = answer}};
 	struct event_base *base = event_base_new();
-	struct echo e;
+	uint16_t port;
+	int tcp = listen_tcp(&port, SOCK_NONBLOCK), un = listen_unix(path, SOCK_NONBLOCK);
 
-	echo_start(&e, base, &(struct agi_grpc_server_cfg){0}, 0);
-	agi_grpc_server_free(e.server);
-	if (agi_grpc_server_new(base, &(struct agi_grpc_server_cfg){0}, &e.server) ||
-	    agi_grpc_server_add(e.server, &agihpc__v1__kv_service__descriptor, methods, 1, NULL) ||
-	    write(to_parent, &e.addr.port, sizeof e.addr.port) != sizeof e.addr.port)
-		exit(1);
+	need(
+	    !agi_grpc_server_new(base, &(struct agi_grpc_server_cfg){0}, &server) &&
+		!agi_grpc_server_add(server, &agihpc__v1__kv_service__descriptor, methods, 1, NULL),
+	    "server");
+	event_add(event_new(base, tcp, EV_READ | EV_PERSIST, on_connect, NULL), NULL);
+	event_add(event_new(base, un, EV_READ | EV_PERSIST, on_connect, (void *)path), NULL);
+	printf("%u\n", (unsigned)port);
+	fflush(stdout);
 	event_base_dispatch(base);
-	exit(0);
 }
 
-/* User and system time of a process in microseconds. */
-static uint64_t cpu_us(pid_t pid)
+/* --- ping-pong -------------------------------------------------------------------------------- */
+static void pong_one(int fd)
 {
-	char path[64];
-	unsigned long ticks[2] = {0, 0};
-	struct timespec t;
-	clockid_t clock;
-	FILE *f;
+	char in[BENCH_REQUEST_BYTES], out[BENCH_RESPONSE_BYTES] = {0};
+	size_t have = 0;
+	int on = 1;
 
-	if (clock_getcpuclockid(pid, &clock) == 0 && clock_gettime(clock, &t) == 0)
-		return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
-	snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
-	f = fopen(path, "r");
-	if (!f || fscanf(f, "%*d %*s %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-			 &ticks[0], &ticks[1]) != 2)
-		exit(1);
-	fclose(f);
-	return (ticks[0] + ticks[1]) * 1000000 / (unsigned long)sysconf(_SC_CLK_TCK);
-}
+	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+	for (;;) {
+		ssize_t n = recv(fd, in + have, sizeof in - have, 0);
 
-/* --- load ------------------------------------------------------------------------------------ */
-static void on_done(void *arg, const struct agi_grpc_result *r);
-
-static void call(struct lane *lane)
-{
-	static uint8_t bytes[VALUE_BYTES];
-	Agihpc__V1__PutRequest req = AGIHPC__V1__PUT_REQUEST__INIT;
-
-	req.key = (ProtobufCBinaryData){4, (uint8_t *)"name"};
-	req.value = (ProtobufCBinaryData){sizeof bytes, bytes};
-	if (agi_grpc_unary(lane->ch, "/agihpc.v1.KvService/Put", &req.base,
-			   &agihpc__v1__get_response__descriptor, 0, on_done, lane))
-		exit(1);
-}
-
-static void on_done(void *arg, const struct agi_grpc_result *r)
-{
-	struct lane *lane = arg;
-
-	lane->load->n_done++;
-	lane->load->n_failed += r->status != AGI_GRPC_OK;
-	if (!lane->load->is_over && r->status == AGI_GRPC_OK)
-		call(lane);
-}
-
-static void run_for(struct load *l, double seconds)
-{
-	const struct timeval tv = {(time_t)seconds,
-				   (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)};
-
-	event_base_loopexit(l->base, &tv);
-	event_base_dispatch(l->base);
-}
-
-struct figure {
-	double us_per_call, calls_per_s;
-};
-
-static struct figure measure(pid_t server, uint16_t port, int connections, int streams,
-			     double seconds)
-{
-	struct load l = {.base = event_base_new()};
-	struct lane *lanes = calloc((size_t)(connections * streams), sizeof *lanes);
-	char target[32];
-	uint64_t calls, cpu;
-	struct figure f;
-
-	snprintf(target, sizeof target, "127.0.0.1:%u", (unsigned)port);
-	for (int c = 0; c < connections; c++) {
-		if (agi_grpc_channel_new(l.base, target, &l.ch[c], NULL))
-			exit(1);
-		for (int s = 0; s < streams; s++) {
-			lanes[c * streams + s] = (struct lane){&l, l.ch[c]};
-			call(&lanes[c * streams + s]);
-		}
+		if (n <= 0)
+			break;
+		have += (size_t)n;
+		if (have < sizeof in)
+			continue;
+		have = 0;
+		if (send(fd, out, sizeof out, MSG_NOSIGNAL) != sizeof out)
+			break;
 	}
-	run_for(&l, 0.3); /* connected and warm */
-	calls = l.n_done;
-	cpu = cpu_us(server);
-	run_for(&l, seconds);
-	calls = l.n_done - calls;
-	cpu = cpu_us(server) - cpu;
-	f = (struct figure){calls ? (double)cpu / (double)calls : 0, (double)calls / seconds};
-	l.is_over = true;
-	for (int c = 0; c < connections; c++)
-		agi_grpc_channel_free(l.ch[c]);
-	if (l.n_failed > (uint64_t)(connections * streams))
-		exit(1);
-	event_base_free(l.base);
-	free(lanes);
-	return f;
+	close(fd);
+}
+
+static void *pong(void *arg)
+{
+	for (int fd; (fd = accept(*(int *)arg, NULL, NULL)) >= 0;)
+		pong_one(fd);
+	return NULL;
+}
+
+static void serve_pong(const char *path)
+{
+	static int tcp, un;
+	pthread_t other;
+	uint16_t port;
+
+	tcp = listen_tcp(&port, 0);
+	un = listen_unix(path, 0);
+	printf("%u\n", (unsigned)port);
+	fflush(stdout);
+	need(pthread_create(&other, NULL, pong, &un) == 0, "thread");
+	pong(&tcp);
 }
 
 int main(int argc, char **argv)
 {
-	static const struct {
-		int connections, streams;
-	} shapes[] = {{1, 1}, {1, 10}, {1, 100}, {4, 100}, {16, 1}, {16, 10}};
-	enum { N = sizeof shapes / sizeof *shapes };
-	double seconds = argc > 1 ? atof(argv[1]) : 2;
-	struct figure f[N];
-	uint16_t port;
-	int pipes[2];
-	pid_t server;
-
-	if (pipe(pipes) != 0 || (server = fork()) < 0)
-		return 1;
-	if (server == 0)
-		serve(pipes[1]);
-	if (read(pipes[0], &port, sizeof port) != sizeof port)
-		return 1;
-	printf("connections  streams each   server CPU-us a call      calls/s\n");
-	for (int i = 0; i < N; i++) {
-		f[i] = measure(server, port, shapes[i].connections, shapes[i].streams, seconds);
-		printf("%11d %13d %22.2f %12.0f\n", shapes[i].connections, shapes[i].streams,
-		       f[i].us_per_call, f[i].calls_per_s);
-	}
-	kill(server, SIGKILL);
-	waitpid(server, NULL, 0);
-	printf("{\"bench\":\"grpc\",\"server_us_per_call\":{");
-	for (int i = 0; i < N; i++)
-		printf("%s\"c%d_s%d\":%.3f", i ? "," : "", shapes[i].connections, shapes[i].streams,
-		       f[i].us_per_call);
-	printf("},\"calls_per_s\":{");
-	for (int i = 0; i < N; i++)
-		printf("%s\"c%d_s%d\":%.0f", i ? "," : "", shapes[i].connections, shapes[i].streams,
-		       f[i].calls_per_s);
-	printf("}}\n");
-	return 0;
+	if (argc == 3 && strcmp(argv[1], "serve") == 0)
+		serve(argv[2]);
+	else if (argc == 3 && strcmp(argv[1], "pong") == 0)
+		serve_pong(argv[2]);
+	fprintf(stderr, "usage: bench_grpc serve PATH | bench_grpc pong PATH\n");
+	return 2;
 }
