@@ -192,7 +192,8 @@ void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_cli
 	h[n++] = nv(":authority", call->ch->authority);
 	if (call->ch->authorization) {
 		h[n] = nv("authorization", call->ch->authorization);
-		h[n++].flags |= NGHTTP2_NV_FLAG_NO_INDEX; /* a secret stays out of compression tables */
+		h[n++].flags |=
+		    NGHTTP2_NV_FLAG_NO_INDEX; /* a secret stays out of compression tables */
 	}
 	h[n++] = nv("te", "trailers");
 	if (call->deadline_us) {
@@ -305,7 +306,7 @@ size_t agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str da
 {
 	size_t n = data.n;
 
-	if (!call->is_grpc || data.n == 0)
+	if (!call->is_grpc || call->http_status != 200 || data.n == 0)
 		return n; /* an HTML page of some proxy, say */
 	if (call->ops)
 		return agi_grpc_client_stream_data(call, data);
@@ -345,7 +346,11 @@ void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_co
 			agi_grpc_client_stream_closed(call);
 			return;
 		}
-		if (call->status == AGI_GRPC_OK && !call->is_whole)
+		if (call->status == AGI_GRPC_OK && !call->is_whole &&
+		    !agi_grpc_reader_is_idle(&call->reader))
+			agi_grpc_client_set_result(call, AGI_GRPC_INTERNAL,
+						   "the answer ends inside a message");
+		else if (call->status == AGI_GRPC_OK && !call->is_whole)
 			agi_grpc_client_set_result(call, AGI_GRPC_UNIMPLEMENTED,
 						   "no message answers a unary call");
 	} else if (call->http_status && call->http_status != 200) {
