@@ -34,6 +34,28 @@ enum agi_err agi_erisml_evaluate_step(struct agi_erisml *e, uint64_t wall_us,
 	return pool->err;
 }
 
+void agi_erisml_remember(struct agi_erisml *e, const struct agi_plan_eval *eval)
+{
+	static const struct agi_bond worst = {.index = 1.0};
+
+	e->last = eval && eval->bond ? *eval->bond : worst;
+	e->last.violations = (struct agi_strs){0}; /* in memory of the call */
+	e->has_last = true;
+}
+
+enum agi_err agi_erisml_last_bond(const struct agi_erisml *e, struct agi_pool *pool,
+                                  Agi__Erisml__V1__BondIndexResultProto **out)
+{
+	struct agi_bond bond = {.index = 0};
+
+	if (e->has_last)
+		bond = e->last;
+	else
+		agi_strs_add(&bond.violations, pool, AGI_STR("no plan was evaluated here since the start"));
+	*out = agi_bond_to_pb(&bond, pool);
+	return pool->err;
+}
+
 enum agi_err agi_erisml_evaluate_plan(struct agi_erisml *e, uint64_t wall_us,
                                       const Agi__Erisml__V1__EvaluatePlanRequest *req,
                                       struct agi_pool *pool,
@@ -50,6 +72,7 @@ enum agi_err agi_erisml_evaluate_plan(struct agi_erisml *e, uint64_t wall_us,
 	if (pool->err)
 		return agi_fail(why, pool->err, "EvaluatePlan: %s", agi_err_text(pool->err));
 	err = agi_erisml_plan(&eval, &ctx, facts, req->n_step_facts, req->generate_proofs, why);
+	agi_erisml_remember(e, err ? NULL : &eval);
 	if (err)
 		return err;
 	*out = agi_plan_eval_to_pb(&eval, pool);
@@ -119,8 +142,11 @@ void agi_gateway_check_here(struct agi_check_result *out, const struct agi_gatew
 	                            .wall_us = wall_us,
 	                            .chain = &erisml->chain,
 	                            .pool = pool};
-	if (agi_erisml_plan(&eval, &ctx, check.facts, plan ? plan->n_steps : 0, true, &why))
+	if (agi_erisml_plan(&eval, &ctx, check.facts, plan ? plan->n_steps : 0, true, &why)) {
+		agi_erisml_remember(erisml, NULL);
 		agi_gateway_fail(&check, AGI_CHECK_ERISML_UNAVAILABLE, why.text, out);
-	else
+	} else {
+		agi_erisml_remember(erisml, &eval);
 		agi_gateway_finish(&check, &eval, out);
+	}
 }

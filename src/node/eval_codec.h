@@ -20,6 +20,8 @@
 struct agi_erisml {
 	struct agi_eval_policy policy;
 	struct agi_proof_chain chain;
+	struct agi_bond last; /* of the last plan, without violations */
+	bool has_last;
 };
 /* req is what the wire brought. NOMEM, TOO_LARGE (+ why): nothing was answered. */
 AGI_MUST_USE enum agi_err agi_erisml_evaluate_step(struct agi_erisml *e, uint64_t wall_us,
@@ -32,6 +34,11 @@ AGI_MUST_USE enum agi_err agi_erisml_evaluate_plan(struct agi_erisml *e, uint64_
                                                    struct agi_pool *pool,
                                                    Agi__Erisml__V1__EvaluatePlanResponse **out,
                                                    struct agi_why *why);
+/* Keeps the Bond Index of a plan; eval NULL: it could not be evaluated, which counts as the worst. */
+void agi_erisml_remember(struct agi_erisml *e, const struct agi_plan_eval *eval);
+/* GetBondIndex, see erisml.proto. NOMEM. */
+AGI_MUST_USE enum agi_err agi_erisml_last_bond(const struct agi_erisml *e, struct agi_pool *pool,
+                                               Agi__Erisml__V1__BondIndexResultProto **out);
 /* INVALID + why: a state that is none; the wire's answer is then status UNKNOWN. */
 AGI_MUST_USE enum agi_err agi_erisml_bond_index(const struct agi_erisml *e,
                                                 const Agi__Erisml__V1__BondIndexRequest *req,

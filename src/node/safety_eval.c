@@ -21,6 +21,7 @@ enum agi_err eval_here(struct agi_safety_plane *s, const struct agi_facts *facts
 	uint64_t began = safety_mono_us();
 	enum agi_err err = agi_erisml_plan(out, &ctx, facts, n, true, why);
 
+	agi_erisml_remember(&s->erisml, err ? NULL : out);
 	observe(s, began);
 	return err;
 }
@@ -132,6 +133,23 @@ static void on_bond_index(struct agi_grpc_call *call, const ProtobufCMessage *re
 	agi_pool_free(&pool);
 }
 
+static void on_last_bond(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	struct agi_safety_plane *s = ctx;
+	Agi__Erisml__V1__BondIndexResultProto *res = NULL;
+	struct agi_pool pool;
+	enum agi_err err;
+	(void)req;
+
+	agi_pool_init(&pool, 0);
+	err = agi_erisml_last_bond(&s->erisml, &pool, &res);
+	if (err || !res)
+		agi_grpc_fail_err(call, err ? err : AGI_E_NOMEM, NULL);
+	else
+		agi_grpc_reply(call, &res->base);
+	agi_pool_free(&pool);
+}
+
 static void on_verify(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
 {
 	struct agi_safety_plane *s = ctx;
@@ -150,6 +168,7 @@ static void on_verify(struct agi_grpc_call *call, const ProtobufCMessage *req, v
 static const struct agi_grpc_method methods[] = {{"EvaluateStep", on_evaluate_step},
                                                  {"EvaluatePlan", on_evaluate_plan},
                                                  {"ComputeBondIndex", on_bond_index},
+                                                 {"GetBondIndex", on_last_bond},
                                                  {"VerifyHohfeldian", on_verify}};
 
 enum agi_err agi_safety_plane_serve_erisml(struct agi_safety_plane *s, struct agi_grpc_server *server)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <cmocka.h>
+#include <stdlib.h>
 
 #include "loop.h"
 #include "net/listener.h"
@@ -36,6 +37,7 @@ struct world {
 	enum agi_decision decision;
 	size_t n_reasons;
 	double bond_index;
+	bool is_within;
 	bool is_consistent;
 };
 
@@ -140,8 +142,10 @@ static void on_done(void *arg, const struct agi_grpc_result *r)
 	if (m->descriptor == &agi__erisml__v1__evaluate_step_response__descriptor)
 		snprintf(w->verdict, sizeof w->verdict, "%.*s", AGI_STR_ARG(agi_str_of_pb(
 		         ((const Agi__Erisml__V1__EvaluateStepResponse *)m)->verdict)));
-	if (m->descriptor == &agi__erisml__v1__bond_index_result_proto__descriptor)
+	if (m->descriptor == &agi__erisml__v1__bond_index_result_proto__descriptor) {
 		w->bond_index = ((const Agi__Erisml__V1__BondIndexResultProto *)m)->bond_index;
+		w->is_within = ((const Agi__Erisml__V1__BondIndexResultProto *)m)->within_threshold;
+	}
 	if (m->descriptor == &agi__erisml__v1__hohfeldian_response__descriptor)
 		w->is_consistent = ((const Agi__Erisml__V1__HohfeldianResponse *)m)->consistent;
 }
@@ -302,6 +306,43 @@ static void erisml_answers_its_four_methods(void **state)
 	tear_down(&w);
 }
 
+static void get_bond_index(struct world *w)
+{
+	Agi__Erisml__V1__GetBondIndexRequest none = AGI__ERISML__V1__GET_BOND_INDEX_REQUEST__INIT;
+
+	call(w, w->to_erisml, ERISML "GetBondIndex", &none.base,
+	     &agi__erisml__v1__bond_index_result_proto__descriptor, 1000);
+	assert_int_equal(w->status, AGI_GRPC_OK);
+}
+
+static void the_bond_index_of_the_last_plan_is_kept(void **state)
+{
+	Agi__Erisml__V1__EvaluatePlanRequest plan = AGI__ERISML__V1__EVALUATE_PLAN_REQUEST__INIT;
+	Agi__Erisml__V1__EthicalFactsProto harm = AGI__ERISML__V1__ETHICAL_FACTS_PROTO__INIT;
+	Agi__Erisml__V1__EthicalFactsProto **many = calloc(AGI_PLAN_STEPS_MAX + 1, sizeof *many);
+	struct world w;
+
+	(void)state;
+	set_up(&w);
+	get_bond_index(&w);
+	assert_true(w.bond_index == 0 && !w.is_within);
+	call(&w, w.to_erisml, ERISML "EvaluatePlan", &plan.base,
+	     &agi__erisml__v1__evaluate_plan_response__descriptor, 1000);
+	get_bond_index(&w);
+	assert_true(w.bond_index < 0.3 && w.is_within);
+	for (size_t i = 0; i <= AGI_PLAN_STEPS_MAX; i++)
+		many[i] = &harm;
+	plan.n_step_facts = AGI_PLAN_STEPS_MAX + 1; /* more than is evaluated */
+	plan.step_facts = many;
+	call(&w, w.to_erisml, ERISML "EvaluatePlan", &plan.base,
+	     &agi__erisml__v1__evaluate_plan_response__descriptor, 5000);
+	assert_int_not_equal(w.status, AGI_GRPC_OK);
+	get_bond_index(&w);
+	assert_true(w.bond_index == 1.0 && !w.is_within);
+	free(many);
+	tear_down(&w);
+}
+
 static void a_state_that_is_none_is_an_unknown_error_that_names_it(void **state)
 {
 	Agi__Erisml__V1__BondIndexRequest bond = AGI__ERISML__V1__BOND_INDEX_REQUEST__INIT;
@@ -331,6 +372,7 @@ int main(void)
 	    cmocka_unit_test(a_client_that_gives_up_leaves_nothing_behind),
 	    cmocka_unit_test(closing_during_a_check_is_clean),
 	    cmocka_unit_test(erisml_answers_its_four_methods),
+	    cmocka_unit_test(the_bond_index_of_the_last_plan_is_kept),
 	    cmocka_unit_test(a_state_that_is_none_is_an_unknown_error_that_names_it),
 	};
 
