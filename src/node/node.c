@@ -611,12 +611,13 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 	if (!e)
 		e = agi_svc_node_add(n->server, &n->svc);
 	if (!e)
+		e = agi_svc_event_add(n->server);
+	if (!e)
 		e = agi_svc_health_add(n->server, &n->health);
 	if (!e)
 		e = agi_grpc_reflection_add(n->server);
 	if (e)
 		return agi_fail(why, e, "gRPC services: %s", agi_err_text(e));
-	agi_grpc_server_serve_http(n->server, n->http);
 	agi_grpc_server_guard(n->server, agi_security_guard, n->security);
 	agi_grpc_server_observe(n->server, agi_metrics_on_grpc, n->metrics);
 	return AGI_OK;
@@ -634,6 +635,7 @@ static bool runs_here(void *ctx, const char *role) { return is_own_role(ctx, rol
 static enum agi_err open_forward(struct agi_node *n, struct agi_why *why)
 {
 	const struct agi_forward_cfg cfg = {.base = n->base,
+	                                    .answer_bytes_max = (uint32_t)n->config->node.grpc.recv_max_bytes,
 	                                    .is_on = n->config->node.forward == AGI_SWITCH_ON,
 	                                    .keeps_authorization = n->config->auth.tokens_file[0],
 	                                    .find = find_role,

@@ -191,7 +191,7 @@ static enum agi_err ask(struct forwarded *c, const char *target, struct agi_why 
 
 	if (e)
 		return e;
-	agi_grpc_channel_set_recv_max(agi_pooled_channel(c->channel), AGI_FORWARD_ANSWER_MAX);
+	agi_grpc_channel_set_recv_max(agi_pooled_channel(c->channel), c->f->cfg.answer_bytes_max);
 	agi_buf_init(&metadata, 0);
 	copy_metadata(c, &metadata);
 	e = metadata.err;

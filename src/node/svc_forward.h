@@ -5,7 +5,7 @@
  *
  * Handed on unchanged: the request's bytes (never decoded here), the metadata, what is left of the
  * deadline, a cancellation. Handed back unchanged: status, text, the answer's bytes, metadata, details.
- * Bounds: a text of 1024 bytes, 16 headers and 16 trailers, answers of AGI_FORWARD_ANSWER_MAX.
+ * Bounds: a text of 1024 bytes, 16 headers and 16 trailers, answers of answer_bytes_max.
  *
  *   call ──► FINDING ──instances──► ASKING ──answer──► over
  *               │                     │  ▲
@@ -32,8 +32,7 @@ enum {
 	AGI_FORWARD_CALLS_MAX = 512,         /* in progress; more are refused with RESOURCE_EXHAUSTED */
 	AGI_FORWARD_TRIES = 3,               /* instances tried for one call */
 	AGI_FORWARD_MAX_MS = 600000,         /* a call without a deadline ends then */
-	AGI_FORWARD_FIND_MS = 2000,          /* of a call's time, to find instances */
-	AGI_FORWARD_ANSWER_MAX = 4 << 20     /* bytes of an answer: what clients take unless told otherwise */
+	AGI_FORWARD_FIND_MS = 2000           /* of a call's time, to find instances */
 };
 /* A call with this header was handed on already; it is not handed on again. */
 #define AGI_FORWARD_HEADER "agihpc-forwarded"
@@ -49,6 +48,7 @@ typedef void agi_forward_found_fn(void *arg, const struct agi_instance *instance
 
 struct agi_forward_cfg {
 	struct event_base *base;
+	uint32_t answer_bytes_max; /* a longer answer is RESOURCE_EXHAUSTED */
 	bool is_on; /* node.forward; otherwise calls are told where to go */
 	/* The header "authorization" is for this node itself (it checks tokens): not handed on, as whoever
 	 * may register a service could collect them. */

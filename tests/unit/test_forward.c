@@ -183,6 +183,7 @@ static void start_with(struct world *w, const struct agi_forward_cfg *how)
 	                                     methods, 1, w),
 	                 AGI_OK);
 	cfg.base = w->base;
+	cfg.answer_bytes_max = 1 << 20;
 	cfg.find = find;
 	cfg.runs_here = runs_here;
 	cfg.ctx = w;
