@@ -14,6 +14,7 @@ struct ctl_call {
 	enum agi_grpc_status status;
 	char *message;         /* never NULL afterwards */
 	ProtobufCMessage *res; /* NULL unless OK */
+	bool is_unsent;        /* there was nobody to ask */
 	uint64_t took_us;
 };
 enum { CTL_CALLS_AT_ONCE = 64 }; /* sockets open at a time when many nodes are asked */

@@ -105,8 +105,8 @@ static void deliver_message(struct agi_grpc_client_call *call)
 		if (!res)
 			agi_grpc_client_set_result(call, AGI_GRPC_INTERNAL, why.text);
 	}
-	result =
-	    (struct agi_grpc_result){call->status, agi_buf_str(&call->message), res, &call->answer};
+	result = (struct agi_grpc_result){call->status, agi_buf_str(&call->message), res,
+					  &call->answer, call->is_unsent};
 	if (call->ops)
 		call->ops->on_end(call->arg, &result);
 	else

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Services of roles on every node: handed on to whoever runs the role, told where to go when not."""
+
+import os
+import sys
+import time
+from concurrent import futures
+
+import overlay as o
+from overlay import grpc, pb, wait_until
+from tap import Tap
+
+SAFETY_ROLES = ["erisml", "safety-gateway"]
+PLAN = "/agi.plan.v1.PlanService/Plan"
+
+
+class Planner:
+    """A planner in Python: says what it was called with, fails as its metadata asks."""
+
+    def __init__(self, ip):
+        self.server = grpc.server(futures.ThreadPoolExecutor(32))
+        self.calls, self.cancelled, self.seen = 0, 0, {}
+        plan = grpc.unary_unary_rpc_method_handler(self.plan)  # bytes in, bytes out
+        health = grpc.unary_unary_rpc_method_handler(
+            lambda _request, _context: pb.health.HealthCheckResponse(status=pb.health.HealthCheckResponse.SERVING),
+            request_deserializer=pb.health.HealthCheckRequest.FromString,
+            response_serializer=pb.health.HealthCheckResponse.SerializeToString)
+        self.server.add_generic_rpc_handlers((
+            grpc.method_handlers_generic_handler("agi.plan.v1.PlanService", {"Plan": plan}),
+            grpc.method_handlers_generic_handler("grpc.health.v1.Health", {"Check": health})))
+        self.addr = f"{ip}:{self.server.add_insecure_port(ip + ':0')}"
+        self.server.start()
+
+    def plan(self, request, context):
+        self.calls += 1
+        self.seen = dict(context.invocation_metadata())
+        self.seen["left"] = context.time_remaining()
+        self.seen["request"] = request
+        context.send_initial_metadata((("x-planner", "python"),))
+        context.set_trailing_metadata((("x-cost-bin", b"\x00\xff"),))
+        if "x-wait" in self.seen:
+            deadline = time.monotonic() + 20
+            while context.is_active() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            self.cancelled += not context.is_active()
+        if "x-fail" in self.seen:
+            context.abort(grpc.StatusCode.FAILED_PRECONDITION, "Plan rejected by safety subsystem: 50% ü")
+        return pb.plan.PlanResponse(plan_id="from-python").SerializeToString()
+
+    def stop(self):
+        self.server.stop(0)
+
+
+def plan_stub(node):
+    return node.channel().unary_unary(PLAN)
+
+
+def error_of(call):
+    try:
+        call()
+    except grpc.RpcError as e:
+        return e
+    raise AssertionError("the call should have failed")
+
+
+def call_method(node, path, request=b"", timeout=10):
+    return node.channel().unary_unary(path)(request, timeout=timeout * o.SLOWNESS)
+
+
+def test_planner(tap, net):
+    asker = net.nodes[2]
+    request = pb.plan.PlanRequest().SerializeToString() + b"\x98\x06\x05"  # and a field of a later version
+    with tap.case("nobody plans: UNAVAILABLE says which role and that nobody is known"):
+        e = error_of(lambda: plan_stub(asker)(b"", timeout=10))
+        assert e.code() == grpc.StatusCode.UNAVAILABLE, e
+        assert e.details() == ("role lh-planner does not run on this node; "
+                               "no instance of role lh-planner is known"), e.details()
+    planner = Planner(net.nodes[1].ip)
+    try:
+        with tap.case("a planner registered on one node is called through every node"):
+            net.nodes[1].ctl("register", "lh-planner", planner.addr, "--check", "grpc",
+                             "--interval", "1s").expect(0)
+            for node in net.nodes:
+                wait_until(f"node {node.number} knows it", lambda node=node:
+                           pb.plan.PlanResponse.FromString(plan_stub(node)(request, timeout=10)).plan_id
+                           == "from-python")
+        with tap.case("bytes, metadata and deadline arrive as they were sent"):
+            answer, call = plan_stub(asker).with_call(
+                request, timeout=7, metadata=(("x-task", "t-1"), ("x-ctx-bin", b"\x00\x01\xfe")))
+            assert planner.seen["request"] == request, planner.seen
+            assert planner.seen["x-task"] == "t-1" and planner.seen["x-ctx-bin"] == b"\x00\x01\xfe"
+            assert planner.seen["agihpc-forwarded"] == "1"
+            assert 0 < planner.seen["left"] < 7.5, planner.seen["left"]
+            assert ("x-planner", "python") in call.initial_metadata()
+            assert ("x-cost-bin", b"\x00\xff") in call.trailing_metadata()
+        with tap.case("an error comes back with status, text and trailers"):
+            e = error_of(lambda: plan_stub(asker)(request, timeout=7, metadata=(("x-fail", "1"),)))
+            assert e.code() == grpc.StatusCode.FAILED_PRECONDITION, e
+            assert e.details() == "Plan rejected by safety subsystem: 50% ü", e.details()
+            assert ("x-cost-bin", b"\x00\xff") in e.trailing_metadata()
+        with tap.case("a cancelled call is cancelled in the planner"):
+            before = planner.cancelled
+            call = plan_stub(asker).future(request, metadata=(("x-wait", "1"),))
+            wait_until("it runs", lambda: "x-wait" in planner.seen)
+            call.cancel()
+            wait_until("the planner was told", lambda: planner.cancelled > before)
+        with tap.case("400 calls at once are all answered"):
+            calls = [plan_stub(asker).future(request, timeout=60) for _ in range(400)]
+            assert all(pb.plan.PlanResponse.FromString(c.result()).plan_id == "from-python" for c in calls)
+        with tap.case("a call that was forwarded is not forwarded again"):
+            e = error_of(lambda: plan_stub(asker)(request, timeout=7, metadata=(("agihpc-forwarded", "1"),)))
+            assert e.code() == grpc.StatusCode.UNAVAILABLE and "goes no further" in e.details(), e
+    finally:
+        planner.stop()
+    with tap.case("a planner that has gone is UNAVAILABLE, at once"):
+        e = error_of(lambda: plan_stub(asker)(request, timeout=10))
+        assert e.code() == grpc.StatusCode.UNAVAILABLE, e
+        assert e.details().startswith("role lh-planner does not run on this node; "), e.details()
+        net.nodes[1].ctl("deregister", "lh-planner", planner.addr).expect(0)
+
+
+def test_erisml(tap, net):
+    plan = pb.erisml.EvaluatePlanRequest(step_facts=[pb.erisml.EthicalFactsProto(option_id="a")])
+    get = "/agi.erisml.v1.ErisMLService/GetBondIndex"
+    with tap.case("ErisML answers through every node, also one that does not run it"):
+        for node in net.nodes:
+            wait_until(f"node {node.number} finds an ErisML", lambda node=node: node.rpc("erisml").EvaluatePlan(
+                plan, timeout=5).plan_approved)
+    with tap.case("GetBondIndex tells the last plan's Bond Index"):
+        answer = pb.erisml.BondIndexResultProto.FromString(call_method(net.nodes[2], get))
+        assert answer.within_threshold and answer.bond_index < 0.3, answer
+
+
+def test_not_there(tap, net):
+    node = net.nodes[2]
+    with tap.case("a safety call that nobody serves is an error, never an answer"):
+        for path, role in (("/agi.safety.v1.InActionSafetyService/CheckAction", "in-action"),
+                           ("/agi.safety.v1.InActionSafetyService/ReflexCheck", "in-action"),
+                           ("/agi.safety.v1.PostActionSafetyService/ReportOutcome", "post-action")):
+            e = error_of(lambda path=path: call_method(node, path))
+            assert e.code() == grpc.StatusCode.UNAVAILABLE and f"role {role} " in e.details(), (path, e)
+    with tap.case("memory and world model name their roles"):
+        for path, role in (("/agi.memory.v1.UnifiedMemoryService/EnrichPlanningContext", "semantic-memory"),
+                           ("/agi.memory.v1.EpisodicMemoryService/StoreEpisode", "episodic-memory"),
+                           ("/agi.rh.v1.RHHealthService/GetStatus", "rh-world-model")):
+            e = error_of(lambda path=path: call_method(node, path))
+            assert e.code() == grpc.StatusCode.UNAVAILABLE and f"role {role} " in e.details(), (path, e)
+    with tap.case("the event service says that it is not there yet"):
+        e = error_of(lambda: call_method(node, "/agihpc.v1.EventService/Publish"))
+        assert e.code() == grpc.StatusCode.UNIMPLEMENTED and "no event fabric yet" in e.details(), e
+        stream = node.channel().unary_stream("/agihpc.v1.EventService/Subscribe")(b"", timeout=5)
+        e = error_of(lambda: next(stream))
+        assert e.code() == grpc.StatusCode.UNIMPLEMENTED and "no event fabric yet" in e.details(), e
+
+
+def test_off(tap, net):
+    node = net.nodes[2]
+    config = os.path.join(net.dir, "no-forward.yaml")
+    with open(config, "w") as f:
+        f.write("node:\n  forward: false\n")
+    with tap.case("node.forward: false names the nearest instance instead"):
+        node.stop()
+        node.extra = ["--config", config]
+        net.start([node])
+        path = "/agi.erisml.v1.ErisMLService/EvaluatePlan"
+        known = {f"{n.ip}:{o.ERISML_PORT}" for n in net.nodes[:2]}
+
+        def is_told():
+            e = error_of(lambda: call_method(node, path))
+            assert e.code() == grpc.StatusCode.UNAVAILABLE, e
+            return e.details() in {f"role erisml does not run on this node; nearest: {a}" for a in known}
+        wait_until("it names one", is_told)
+    with tap.case("safety checks are decided by quorum there all the same"):
+        plan = o.load_plan(os.path.join(o.SRCDIR, "conf", "examples", "harmless.json"))
+        wait_until("ALLOW", lambda: node.check_plan(plan)[0] == "ALLOW")
+
+
+def main():
+    tap = Tap()
+    with o.Overlay(3, roles={1: SAFETY_ROLES, 2: SAFETY_ROLES, 3: ["safety-gateway"]}) as net:
+        tap.on_failure = net.logs
+        net.start()
+        for part in (test_planner, test_erisml, test_not_there, test_off):
+            part(tap, net)
+    tap.done()
+    sys.exit(1 if tap.failed else 0)
+
+
+main()
