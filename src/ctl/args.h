@@ -10,7 +10,7 @@
 
 #include "base/err.h"
 
-enum { CTL_OPTS_MAX = 8 }; /* options in one table */
+enum { CTL_OPTS_MAX = 12 }; /* options in one table */
 
 struct ctl_opt {
 	const char *name;   /* long name, without dashes; NULL ends a table */

@@ -26,6 +26,7 @@ struct slot {
 	uint64_t start_us;
 };
 struct batch {
+	const struct ctl *c;
 	struct event_base *base;
 	struct ctl_call *calls;
 	size_t n, next, n_open;
@@ -89,13 +90,31 @@ static void on_done(void *arg, const struct agi_grpc_result *r)
 	event_active(s->batch->turn, EV_TIMEOUT, 0);
 }
 
+/* With TLS every node is called with TLS: an answer names others by host:port only. */
+static enum agi_err open_channel(const struct batch *b, const char *target,
+				 struct agi_grpc_channel **out, struct agi_why *why)
+{
+	bool is_bare = strncmp(target, "unix:", 5) != 0 &&
+		       strncmp(target, CTL_TLS_PREFIX, strlen(CTL_TLS_PREFIX)) != 0;
+	char full[CTL_TARGET_TEXT + sizeof CTL_TLS_PREFIX];
+	enum agi_err e;
+
+	snprintf(full, sizeof full, "%s%s", b->c->tls && is_bare ? CTL_TLS_PREFIX : "", target);
+	e = agi_grpc_channel_new(b->base, full, out, why);
+	if (e)
+		return e;
+	agi_grpc_channel_set_tls(*out, b->c->tls);
+	e = agi_grpc_channel_set_token(*out, b->c->token);
+	return e ? agi_fail(why, e, "the token cannot be sent: %s", agi_err_text(e)) : AGI_OK;
+}
+
 static void open_call(struct batch *b, struct slot *s, struct ctl_call *call)
 {
 	struct agi_why why = {""};
 
 	agi_grpc_channel_free(s->channel);
 	s->channel = NULL;
-	if (agi_grpc_channel_new(b->base, call->target, &s->channel, &why) != AGI_OK) {
+	if (open_channel(b, call->target, &s->channel, &why) != AGI_OK) {
 		end_call(call, AGI_GRPC_UNAVAILABLE, why.text);
 		event_active(b->turn, EV_TIMEOUT, 0);
 		return;
@@ -147,8 +166,8 @@ void ctl_calls_run(struct ctl *c, struct ctl_call *calls, size_t n, uint32_t tim
 {
 	struct batch *b = ctl_alloc(sizeof *b);
 
-	(void)c;
 	memset(b, 0, sizeof *b);
+	b->c = c;
 	b->calls = calls;
 	b->n = n;
 	b->deadline_us = ctl_now_us() + (uint64_t)timeout_ms * 1000;

@@ -25,6 +25,7 @@ enum ctl_exit {
 
 enum { CTL_TIMEOUT_DEFAULT_MS = 5000, CTL_TIMEOUT_MAX_MS = 3600 * 1000 };
 
+struct agi_tls_client;
 struct ctl;
 struct ctl_input {
 	struct ctl_optset opts;
@@ -49,6 +50,8 @@ struct ctl {
 	bool has_colour;
 	uint32_t timeout_ms;  /* -t */
 	uint64_t deadline_us; /* monotonic; the end of the whole command */
+	struct agi_tls_client *tls; /* NULL = nodes are called without TLS */
+	char *token;          /* to carry with every call; NULL = none */
 	char *node;           /* the address that answered; NULL before ctl_choose_node */
 };
 
@@ -102,6 +105,7 @@ enum ctl_exit ctl_del(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_owners(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_safety_check(struct ctl *c, const struct ctl_input *in); /* cmd_safety.c */
 enum ctl_exit ctl_keygen(struct ctl *c, const struct ctl_input *in);       /* cmd_local.c */
+enum ctl_exit ctl_token_new(struct ctl *c, const struct ctl_input *in);    /* cmd_token.c */
 enum ctl_exit ctl_version(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_config_check(struct ctl *c, const struct ctl_input *in); /* cmd_config.c */
 enum ctl_exit ctl_help(struct ctl *c, const struct ctl_input *in);         /* help.c */
@@ -109,6 +113,6 @@ enum ctl_exit ctl_completion(struct ctl *c, const struct ctl_input *in);   /* co
 
 extern const struct ctl_opt ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[],
     ctl_opts_put[], ctl_opts_kv[], ctl_opts_owners[], ctl_opts_lookup[], ctl_opts_safety_check[],
-    ctl_opts_keygen[], ctl_opts_config_check[];
+    ctl_opts_keygen[], ctl_opts_token_new[], ctl_opts_config_check[];
 
 #endif

@@ -8,10 +8,12 @@
 #include <unistd.h>
 
 #include "base/hash.h"
+#include "base/token.h"
 #include "ctl/ctl.h"
 #include "ctl/units.h"
+#include "net/tls.h"
 
-enum { WORDS_MAX = 1024, COMMANDS_MAX = 64 };
+enum { WORDS_MAX = 1024, COMMANDS_MAX = 64, TOKEN_FILE_MAX = 4096 };
 
 static const struct ctl_command commands[] = {
     {"status", "", "how the node is: ready, members, slots, roles, warnings", ctl_status, NULL, 0,
@@ -37,6 +39,8 @@ static const struct ctl_command commands[] = {
      "have a plan (PlanGraphProto as JSON; -: standard input) decided by the gateways",
      ctl_safety_check, ctl_opts_safety_check, 1, 1},
     {"keygen", "[--out FILE]", "make a cluster key", ctl_keygen, ctl_opts_keygen, 0, 0},
+    {"token new", "NAME --scope SCOPES", "make a token and the line that lets it in",
+     ctl_token_new, ctl_opts_token_new, 1, 1},
     {"config check", "FILE...", "check configuration files as the node would read them",
      ctl_config_check, ctl_opts_config_check, 1, WORDS_MAX},
     {"health", "[SERVICE]", "ask the node's gRPC health service", ctl_health, NULL, 0, 1},
@@ -47,9 +51,15 @@ static const struct ctl_command commands[] = {
 
 static const struct ctl_opt global_opts[] = {
     {"node", 'n', "ADDR", NULL,
-     "node to ask: HOST[:PORT], or several with commas: the first that answers"},
+     "node to ask: HOST[:PORT], tls://HOST[:PORT] or unix:PATH; of several with commas the first "
+     "that answers"},
     {"output", 'o', "FORMAT", "table json", "form of the answer (default: table)"},
     {"timeout", 't', "SECONDS", NULL, "give up after this time, like 2 or 500ms (default: 5)"},
+    {"tls-ca", 0, "FILE", NULL, "use TLS; who may sign the node's certificate (PEM)"},
+    {"tls-cert", 0, "FILE", NULL, "use TLS; show this certificate (PEM)"},
+    {"tls-key", 0, "FILE", NULL, "its key (PEM)"},
+    {"tls-server-name", 0, "NAME", NULL, "use TLS; name in the node's certificate"},
+    {"token-file", 0, "FILE", NULL, "send the token in FILE (default: AGIHPC_TOKEN)"},
     {"help", 'h', NULL, NULL, "how to use the command"},
     {"version", 0, NULL, NULL, "the version of agihpc-ctl"},
     {NULL, 0, NULL, NULL, NULL}};
@@ -133,12 +143,52 @@ static enum ctl_exit check_nodes(const struct ctl *c)
 	}
 }
 
+static enum ctl_exit take_tls(struct ctl *c, const struct ctl_optset *set)
+{
+	const struct agi_tls_client_cfg cfg = {.ca_file = ctl_opt_value(set, "tls-ca"),
+					       .cert_file = ctl_opt_value(set, "tls-cert"),
+					       .key_file = ctl_opt_value(set, "tls-key"),
+					       .server_name =
+						   ctl_opt_value(set, "tls-server-name")};
+	struct agi_why why;
+
+	if (!cfg.ca_file && !cfg.cert_file && !cfg.key_file && !cfg.server_name &&
+	    !strstr(c->nodes, CTL_TLS_PREFIX))
+		return CTL_OK;
+	if (agi_tls_client_new(&cfg, &c->tls, &why) != AGI_OK)
+		return ctl_error(c, CTL_USAGE, "%s", why.text);
+	return CTL_OK;
+}
+
+static enum ctl_exit take_token(struct ctl *c, const struct ctl_optset *set)
+{
+	const char *path = ctl_opt_value(set, "token-file"), *preset = getenv("AGIHPC_TOKEN");
+	struct agi_str text = {preset, preset ? strlen(preset) : 0};
+	uint8_t hash[AGI_TOKEN_HASH_BYTES];
+	enum ctl_exit code = path ? ctl_read_file(c, path, TOKEN_FILE_MAX, &text) : CTL_OK;
+	const char *p = text.p;
+
+	if (code != CTL_OK || (!path && !text.n))
+		return code;
+	while (text.n && strchr(" \t\r\n", text.p[text.n - 1]))
+		text.n--;
+	if (!agi_token_hash(hash, text))
+		code = ctl_usage(c, "%s%s holds no token: expected agi_ and 43 characters",
+				 path ? "--token-file " : "AGIHPC_TOKEN", path ? path : "");
+	else
+		c->token = ctl_copy(text);
+	if (path)
+		free((char *)p);
+	return code;
+}
+
 static enum ctl_exit take_globals(struct ctl *c, const struct ctl_optset *set)
 {
 	const char *nodes = ctl_opt_value(set, "node"), *output = ctl_opt_value(set, "output");
 	const char *timeout = ctl_opt_value(set, "timeout"), *preset = getenv("AGIHPC_NODE");
 	uint64_t ms = CTL_TIMEOUT_DEFAULT_MS;
 	struct agi_why why;
+	enum ctl_exit code;
 
 	c->nodes = nodes ? nodes : preset && *preset ? preset : "127.0.0.1:5000";
 	c->is_json = output && strcmp(output, "json") == 0;
@@ -146,7 +196,10 @@ static enum ctl_exit take_globals(struct ctl *c, const struct ctl_optset *set)
 		return ctl_usage(c, "--timeout %s", why.text);
 	c->timeout_ms = (uint32_t)ms;
 	c->deadline_us = ctl_now_us() + ms * 1000;
-	return check_nodes(c);
+	code = check_nodes(c);
+	if (code == CTL_OK)
+		code = take_tls(c, set);
+	return code == CTL_OK ? take_token(c, set) : code;
 }
 
 /* "agihpc-ctl put --help" is "agihpc-ctl help put". */
@@ -203,5 +256,7 @@ int main(int argc, char **argv)
 	c.has_colour = isatty(STDOUT_FILENO) && !getenv("NO_COLOR");
 	code = run(&c, argc - 1, argv + 1);
 	free(c.node);
+	free(c.token);
+	agi_tls_client_free(c.tls);
 	return code;
 }

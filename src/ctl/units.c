@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/addr.h"
+#include "net/dial.h"
 
 static void format_long(char out[CTL_UNIT_TEXT], uint64_t s)
 {
@@ -167,12 +168,38 @@ static enum agi_err parse_name(char out[CTL_TARGET_TEXT], const char *text, size
 	return AGI_OK;
 }
 
+static bool has_prefix(const char *text, size_t n, const char *prefix)
+{
+	return n >= strlen(prefix) && memcmp(text, prefix, strlen(prefix)) == 0;
+}
+
+static enum agi_err parse_unix(char out[CTL_TARGET_TEXT], const char *text, size_t n,
+			       struct agi_why *why)
+{
+	enum agi_err e = agi_dial_check((struct agi_str){text, n}, why);
+
+	if (e == AGI_OK)
+		snprintf(out, CTL_TARGET_TEXT, "%.*s", (int)n, text);
+	return e;
+}
+
 enum agi_err ctl_parse_target(char out[CTL_TARGET_TEXT], const char *text, size_t n,
 			      uint16_t default_port, struct agi_why *why)
 {
 	struct agi_addr addr;
-	char formatted[AGI_ADDR_TEXT];
+	char formatted[AGI_ADDR_TEXT], plain[CTL_TARGET_TEXT];
 
+	if (has_prefix(text, n, "unix:"))
+		return parse_unix(out, text, n, why);
+	if (has_prefix(text, n, CTL_TLS_PREFIX)) {
+		enum agi_err e = ctl_parse_target(plain, text + strlen(CTL_TLS_PREFIX),
+						  n - strlen(CTL_TLS_PREFIX), default_port, why);
+
+		if (e == AGI_OK)
+			snprintf(out, CTL_TARGET_TEXT, "%s%.*s", CTL_TLS_PREFIX,
+				 CTL_TARGET_TEXT - 7, plain);
+		return e;
+	}
 	if (agi_addr_parse(&addr, (struct agi_str){text, n}, default_port, NULL) != AGI_OK)
 		return parse_name(out, text, n, default_port, why);
 	agi_addr_format(formatted, &addr);

@@ -9,10 +9,13 @@
 #include "base/err.h"
 #include "base/limits.h"
 
+#define CTL_TLS_PREFIX "tls://"
+
 enum {
 	CTL_UNIT_TEXT = 32,      /* bytes of any formatted quantity and its terminator */
 	CTL_DEFAULT_PORT = 5000, /* the overlay port */
-	CTL_TARGET_TEXT = AGI_ADDRESS_MAX + 3 /* brackets of an IPv6 address and terminator */
+	CTL_TARGET_TEXT =
+	    AGI_ADDRESS_MAX + 9 /* "tls://", brackets of an IPv6 address and terminator */
 };
 
 /* "0.042 ms", "12.3 ms", "1.50 s", "4m 05s", "3h 07m", "12d 4h"; "-" for a negative or NaN (not
@@ -31,7 +34,7 @@ AGI_MUST_USE enum agi_err ctl_parse_duration(uint64_t *out_ms, const char *text,
 AGI_MUST_USE enum agi_err ctl_parse_u32(uint32_t *out, const char *text, uint32_t min, uint32_t max,
 					struct agi_why *why);
 /* "host:port" for an IP address or DNS name of n bytes, with or without a port (then default_port;
- * 0 = the port is required). INVALID with why. */
+ * 0 = the port is required), "tls://" before it kept; "unix:PATH" as it is. INVALID with why. */
 AGI_MUST_USE enum agi_err ctl_parse_target(char out[CTL_TARGET_TEXT], const char *text, size_t n,
 					   uint16_t default_port, struct agi_why *why);
 

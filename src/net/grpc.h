@@ -91,6 +91,10 @@ typedef enum agi_grpc_status agi_grpc_guard_fn(void *ctx, const struct agi_grpc_
 					       const char *service, const char *method,
 					       struct agi_why *why);
 void agi_grpc_server_guard(struct agi_grpc_server *s, agi_grpc_guard_fn *fn, void *ctx);
+/* GET and HEAD over HTTP/2 are answered as http answers them (borrowed for the server's life): a
+ * client that speaks both is told "h2" by ALPN, and a browser is one. */
+struct agi_http;
+void agi_grpc_server_serve_http(struct agi_grpc_server *s, struct agi_http *http);
 /* Registers the methods that exist; a declared method without handler and open answers
  * UNIMPLEMENTED "Method not implemented!", an unknown one UNIMPLEMENTED "Method not found!". desc
  * is the generated service descriptor. Arrays are borrowed for the server's life. */

@@ -144,12 +144,27 @@ static void take_timeout(struct agi_grpc_call *call, struct agi_str value)
 	call->deadline_us = call->start_us + us;
 }
 
+static void take_method(struct agi_grpc_call *call, struct agi_str value)
+{
+	call->is_post = agi_str_eq(value, AGI_STR("POST"));
+	call->is_head = agi_str_eq(value, AGI_STR("HEAD"));
+	call->is_get = call->is_head || agi_str_eq(value, AGI_STR("GET"));
+}
+
+/* A path that is no method's is kept for a GET; handlers never see it. */
+static void take_path(struct agi_grpc_call *call, struct agi_str value)
+{
+	call->route = agi_grpc_route_find(call->server, value);
+	if (!call->route && call->server->http)
+		agi_pairs_put(&call->headers, AGI_STR(":path"), value);
+}
+
 static void take_pseudo(struct agi_grpc_call *call, struct agi_str name, struct agi_str value)
 {
 	if (agi_str_eq(name, AGI_STR(":path")))
-		call->route = agi_grpc_route_find(call->server, value);
+		take_path(call, value);
 	else if (agi_str_eq(name, AGI_STR(":method")))
-		call->is_post = agi_str_eq(value, AGI_STR("POST"));
+		take_method(call, value);
 }
 
 enum agi_err agi_grpc_call_header(struct agi_grpc_call *call, struct agi_str name,
@@ -204,6 +219,10 @@ static bool is_refused_as_http(struct agi_grpc_call *call)
 
 	if (call->is_post && call->is_grpc)
 		return false;
+	if (call->is_get && call->server->http) {
+		agi_grpc_call_serve_get(call);
+		return true;
+	}
 	if (!call->is_post) {
 		agi_pairs_put(&call->extra, AGI_STR("allow"), AGI_STR("POST"));
 		status = "405";

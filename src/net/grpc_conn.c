@@ -171,7 +171,8 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *a
 		(void)nghttp2_session_terminate_session(session, error_code);
 	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)
 		allow_pings(c, AGI_GRPC_PINGS_PER_FRAME);
-	if (frame->hd.type != NGHTTP2_HEADERS || !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
+	if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
+	    !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
 	call = call_of(session, frame->hd.stream_id);
 	if (call)

@@ -243,6 +243,11 @@ fail:
 	return AGI_E_NOMEM;
 }
 
+void agi_grpc_server_serve_http(struct agi_grpc_server *s, struct agi_http *http)
+{
+	s->http = http;
+}
+
 void agi_grpc_server_guard(struct agi_grpc_server *s, agi_grpc_guard_fn *fn, void *ctx)
 {
 	s->guard = fn;

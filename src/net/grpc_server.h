@@ -91,6 +91,7 @@ struct agi_grpc_call {
 	bool is_observed;
 	bool is_queued; /* on server->ready */
 	bool is_held;   /* on conn->held */
+	bool is_get, is_head; /* is_head: is_get too */
 	bool is_post, is_grpc, has_deadline, is_bad_timeout, is_oversized, is_bad_metadata;
 	bool is_timed; /* the deadline's event is pending */
 	bool accepts_gzip, is_packing;
@@ -159,6 +160,7 @@ struct agi_grpc_server {
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 	struct event *sweep, *pump;
+	struct agi_http *http; /* NULL: GET is refused */
 	agi_grpc_guard_fn *guard; /* NULL: everybody may everything */
 	void *guard_ctx;
 	agi_grpc_observe_fn *observe;
@@ -232,6 +234,10 @@ void agi_grpc_call_start_unary(struct agi_grpc_call *call);
 void agi_grpc_call_deliver(struct agi_grpc_call *call);
 /* Frees and stops to count what is held of the request. */
 void agi_grpc_call_drop_request(struct agi_grpc_call *call);
+
+/* --- grpc_http.c ----------------------------------------------------------------------------- */
+/* Answers a GET or HEAD. */
+void agi_grpc_call_serve_get(struct agi_grpc_call *call);
 
 /* --- grpc_send.c: the answer ----------------------------------------------------------------- */
 /* Ends the call on the wire, after what was sent before, unless it has ended. */

@@ -172,7 +172,9 @@ static void update_events(struct agi_h2 *h)
 static void flush(struct agi_h2 *h)
 {
 	if (send_session(h) == SENT_FAILED) {
-		closed(h, AGI_E_UNREACHABLE, "connection lost while writing");
+		const char *reason = agi_transport_reason(h->transport);
+
+		closed(h, AGI_E_UNREACHABLE, reason ? reason : "connection lost while writing");
 		return;
 	}
 	if (!h->unsent && !h->is_held && !nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session)) {

@@ -77,22 +77,31 @@ static void put_head(struct conn *c, int status, const char *content_type, size_
 	               status == 405 ? "Allow: GET, HEAD\r\n" : "", c->is_closing ? "Connection: close\r\n" : "");
 }
 
+int agi_http_answer(struct agi_http *h, const char *path, const char *query, struct agi_buf *body,
+		    const char **content_type)
+{
+	int status;
+
+	*content_type = "text/plain; charset=utf-8";
+	status = h->fn(h->ctx, path, query, body, content_type);
+	if (!body->err)
+		return status;
+	agi_buf_reset(body);
+	*content_type = "text/plain; charset=utf-8";
+	agi_buf_printf(body, "500 the answer is too large\n");
+	return 500;
+}
+
 static void answer(struct conn *c)
 {
 	const struct agi_http_request *r = &c->http->request;
-	const char *content_type = "text/plain; charset=utf-8";
+	const char *content_type;
 	struct agi_buf body;
 	int status;
 
 	agi_buf_init(&body, 0);
 	c->is_closing = !r->is_keep_alive;
-	status = c->http->fn(c->http->ctx, r->path, r->query, &body, &content_type);
-	if (body.err) {
-		agi_buf_reset(&body);
-		status = 500;
-		content_type = "text/plain; charset=utf-8";
-		agi_buf_printf(&body, "500 the answer is too large\n");
-	}
+	status = agi_http_answer(c->http, r->path, r->query, &body, &content_type);
 	put_head(c, status, content_type, body.n);
 	if (!r->is_head)
 		agi_buf_put_str(&c->out, agi_buf_str(&body));

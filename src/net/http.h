@@ -26,6 +26,10 @@ AGI_MUST_USE enum agi_err agi_http_new(struct event_base *base, agi_http_fn *fn,
                                        struct agi_http **out);
 /* Closes every connection. NULL is allowed; not from inside fn. */
 void agi_http_free(struct agi_http *h);
+/* The answer to a request that came in another way (HTTP/2): as agi_http_fn, and an error of body has become
+ * a 500. */
+int agi_http_answer(struct agi_http *h, const char *path, const char *query, struct agi_buf *body,
+                    const char **content_type);
 /* Takes a connection (nothing consumed). */
 void agi_http_take(struct agi_http *h, struct agi_transport *t);
 /* The same with a plain, connected, non-blocking TCP socket. */

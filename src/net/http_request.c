@@ -112,6 +112,11 @@ static bool read_target(struct agi_str t, struct agi_http_request *out)
 	return decode_path((struct agi_str){t.p, n}, out->path);
 }
 
+bool agi_http_target_read(struct agi_str target, struct agi_http_request *out)
+{
+	return target.n < AGI_HTTP_LINE_MAX && read_target(target, out);
+}
+
 static bool is_token(struct agi_str s)
 {
 	for (size_t i = 0; i < s.n; i++)

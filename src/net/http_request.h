@@ -23,6 +23,9 @@ struct agi_http_request {
  * took. Anything else is the status to refuse with (400, 405, 413, 414, 431, 501, 505), after which
  * the connection must close. On any result but 200 *used is unchanged. */
 int agi_http_request_read(struct agi_str in, struct agi_http_request *out, size_t *used);
+/* A request target alone: path and query of *out. False when it is malformed or longer than
+ * AGI_HTTP_LINE_MAX. */
+bool agi_http_target_read(struct agi_str target, struct agi_http_request *out);
 const char *agi_http_reason(int status); /* "Not Found" */
 
 #endif

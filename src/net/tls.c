@@ -152,6 +152,20 @@ static ssize_t tls_read(struct agi_transport *t, void *to, size_t n)
 	return (ssize_t)got;
 }
 
+/* Writing has failed: the peer may have said why before it hung up. */
+static void find_reason(struct tls *c)
+{
+	int saved = errno;
+	char byte;
+	size_t n;
+
+	if (!c->reason[0] && SSL_peek_ex(c->ssl, &byte, 1, &n) != 1 &&
+	    ERR_GET_LIB(ERR_peek_error()) == ERR_LIB_SSL)
+		agi_tls_reason(c->reason, sizeof c->reason);
+	ERR_clear_error();
+	errno = saved;
+}
+
 static ssize_t tls_write(struct agi_transport *t, const void *p, size_t n)
 {
 	struct tls *c = tls_of(t);
@@ -167,6 +181,8 @@ static ssize_t tls_write(struct agi_transport *t, const void *p, size_t n)
 		return (ssize_t)done;
 	if (outcome(c, ok) == 0)
 		errno = EPIPE;
+	if (c->is_broken)
+		find_reason(c);
 	t->wants_write = wanted; /* is of reading only */
 	return -1;
 }

@@ -86,9 +86,14 @@ ssize_t agi_transport_write(struct agi_transport *t, const void *p, size_t n)
 	return t->ops->write(t, p, n);
 }
 
+const char *agi_transport_reason(const struct agi_transport *t)
+{
+	return t->ops->error ? t->ops->error(t) : NULL;
+}
+
 const char *agi_transport_error(const struct agi_transport *t)
 {
-	const char *text = t->ops->error ? t->ops->error(t) : NULL;
+	const char *text = agi_transport_reason(t);
 
 	return text ? text : strerror(errno);
 }

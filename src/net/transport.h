@@ -67,7 +67,9 @@ static inline size_t agi_transport_pending(const struct agi_transport *t)
 {
 	return t->ops->pending ? t->ops->pending(t) : 0;
 }
-/* After a read or write that failed: why, for people. */
+/* After a read or write that failed: what the peer or TLS says about it; NULL when that is nothing. */
+const char *agi_transport_reason(const struct agi_transport *t);
+/* The same, else what errno says. */
 const char *agi_transport_error(const struct agi_transport *t);
 /* The last read had to stop because the socket is full: read again when it can be written. */
 static inline bool agi_transport_wants_write(const struct agi_transport *t)

@@ -6,10 +6,18 @@
 #include <strings.h>
 #include <unistd.h>
 
-enum { NONE = 0, READ = AGI_SCOPE_READ, WRITE = AGI_SCOPE_WRITE, SAFETY = AGI_SCOPE_SAFETY, ADMIN = AGI_SCOPE_ADMIN };
+enum {
+	NONE = 0,
+	READ = AGI_SCOPE_READ,
+	WRITE = AGI_SCOPE_WRITE,
+	SAFETY = AGI_SCOPE_SAFETY,
+	ADMIN = AGI_SCOPE_ADMIN
+};
 
-/* --- the table -------------------------------------------------------------------------------------------- */
-/* The operators' rows at the end stand for methods of later versions: they are restricted before they exist. */
+/* --- the table
+ * -------------------------------------------------------------------------------------------- */
+/* The operators' rows at the end stand for methods of later versions: they are restricted before
+ * they exist. */
 static const struct {
 	const char *service, *method;
 	unsigned scope;
@@ -83,7 +91,8 @@ unsigned agi_access_needed(const char *service, const char *method)
 	return ADMIN;
 }
 
-/* --- who somebody is ---------------------------------------------------------------------------------------- */
+/* --- who somebody is
+ * ---------------------------------------------------------------------------------------- */
 static bool has_admin_name(const struct agi_access *a, const struct agi_transport_peer *peer)
 {
 	for (size_t i = 0; peer->has_cert && i < peer->n_names; i++)
@@ -95,7 +104,8 @@ static bool has_admin_name(const struct agi_access *a, const struct agi_transpor
 
 static bool is_operator(const struct agi_access *a, const struct agi_transport_peer *peer)
 {
-	return (peer->is_unix && (peer->uid == geteuid() || peer->uid == 0)) || has_admin_name(a, peer);
+	return (peer->is_unix && (peer->uid == geteuid() || peer->uid == 0)) ||
+	       has_admin_name(a, peer);
 }
 
 /* RFC 6750 2.1; the scheme's case does not matter (RFC 9110 11.1). */
@@ -112,8 +122,10 @@ static bool take_token(struct agi_str authorization, struct agi_str *token)
 	return token->n > 0;
 }
 
-/* --- the answer --------------------------------------------------------------------------------------------- */
-static enum agi_grpc_status refuse(struct agi_why *why, enum agi_grpc_status status, const char *text)
+/* --- the answer
+ * --------------------------------------------------------------------------------------------- */
+static enum agi_grpc_status refuse(struct agi_why *why, enum agi_grpc_status status,
+				   const char *text)
 {
 	(void)agi_fail(why, AGI_E_DENIED, "%s", text);
 	return status;
@@ -126,35 +138,39 @@ static const char *scope_name(unsigned scope)
 	return scope < sizeof names / sizeof *names ? names[scope] : "admin";
 }
 
-static enum agi_grpc_status refuse_token(struct agi_why *why, unsigned needed, unsigned have, const char *name,
-                                         const char *method)
+static enum agi_grpc_status refuse_token(struct agi_why *why, unsigned needed, unsigned have,
+					 const char *name, const char *method)
 {
 	char list[AGI_SCOPES_TEXT];
 
 	agi_scopes_format(list, have);
-	(void)agi_fail(why, AGI_E_DENIED, "%s needs the scope \"%s\"; the token of %s has %s", method,
-	               scope_name(needed), name, list);
+	(void)agi_fail(why, AGI_E_DENIED, "%s needs the scope \"%s\"; the token of %s has %s",
+		       method, scope_name(needed), name, list);
 	return AGI_GRPC_PERMISSION_DENIED;
 }
 
 /* Nobody has said who they are. */
-static enum agi_grpc_status refuse_stranger(const struct agi_access *a, struct agi_why *why, unsigned needed,
-                                            const char *method)
+static enum agi_grpc_status refuse_stranger(const struct agi_access *a, struct agi_why *why,
+					    unsigned needed, const char *method)
 {
 	if (needed == AGI_SCOPE_ADMIN)
 		(void)agi_fail(why, AGI_E_DENIED,
-		               "%s needs the scope \"admin\": a token that has it (auth.tokens_file), a client certificate "
-		               "with a name of tls.admin_names, or the Unix socket (node.unix_socket) as the node's user",
-		               method);
+			       "%s needs the scope \"admin\": a token that has it "
+			       "(auth.tokens_file), a client certificate "
+			       "with a name of tls.admin_names, or the Unix socket "
+			       "(node.unix_socket) as the node's user",
+			       method);
 	else
-		(void)agi_fail(why, AGI_E_AUTH, "%s needs the scope \"%s\": send \"authorization: Bearer TOKEN\"", method,
-		               scope_name(needed));
+		(void)agi_fail(why, AGI_E_AUTH,
+			       "%s needs the scope \"%s\": send \"authorization: Bearer TOKEN\"",
+			       method, scope_name(needed));
 	return a->tokens ? AGI_GRPC_UNAUTHENTICATED : AGI_GRPC_PERMISSION_DENIED;
 }
 
-enum agi_grpc_status agi_access_check(const struct agi_access *a, const struct agi_transport_peer *peer,
-                                      struct agi_str authorization, const char *service, const char *method,
-                                      struct agi_why *why)
+enum agi_grpc_status agi_access_check(const struct agi_access *a,
+				      const struct agi_transport_peer *peer,
+				      struct agi_str authorization, const char *service,
+				      const char *method, struct agi_why *why)
 {
 	unsigned needed = agi_access_needed(service, method), have = 0;
 	const char *name = NULL;
@@ -163,14 +179,17 @@ enum agi_grpc_status agi_access_check(const struct agi_access *a, const struct a
 	if (!needed || is_operator(a, peer))
 		return AGI_GRPC_OK;
 	if (!a->tokens)
-		return needed == AGI_SCOPE_ADMIN ? refuse_stranger(a, why, needed, method) : AGI_GRPC_OK;
+		return needed == AGI_SCOPE_ADMIN ? refuse_stranger(a, why, needed, method)
+						 : AGI_GRPC_OK;
 	if (!authorization.n)
 		return refuse_stranger(a, why, needed, method);
 	if (!take_token(authorization, &token))
-		return refuse(why, AGI_GRPC_UNAUTHENTICATED,
-		              "the authorization header is not understood: expected \"Bearer TOKEN\"");
+		return refuse(
+		    why, AGI_GRPC_UNAUTHENTICATED,
+		    "the authorization header is not understood: expected \"Bearer TOKEN\"");
 	if (!agi_tokens_find(a->tokens, token, &have, &name))
 		return refuse(why, AGI_GRPC_UNAUTHENTICATED,
-		              "the token is not known to this node: is its line in the file auth.tokens_file names?");
+			      "the token is not known to this node: is its line in the file "
+			      "auth.tokens_file names?");
 	return have & needed ? AGI_GRPC_OK : refuse_token(why, needed, have, name, method);
 }

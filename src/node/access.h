@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Who may call what. One table (access.c) says which scope each method of each service needs; what is not in the
- * table needs admin. Scopes come from
- *   the Unix socket, of the node's own user or root: all;
- *   a client certificate with a name of tls.admin_names: all;
- *   a bearer token of auth.tokens_file: those of its line;
- *   nothing, when there is no tokens file: read, write and safety. */
+ * Who may call what. One table (access.c) says which scope each method of each service needs; what
+ * is not in the table needs admin. Scopes come from the Unix socket, of the node's own user or
+ * root: all; a client certificate with a name of tls.admin_names: all; a bearer token of
+ * auth.tokens_file: those of its line; nothing, when there is no tokens file: read, write and
+ * safety. */
 #ifndef AGI_NODE_ACCESS_H
 #define AGI_NODE_ACCESS_H
 
@@ -13,16 +12,17 @@
 #include "node/tokens.h"
 
 struct agi_access {
-	const struct agi_tokens *tokens;           /* NULL: no tokens file */
+	const struct agi_tokens *tokens; /* NULL: no tokens file */
 	const struct agi_config_list *admin_names;
 };
 
 /* 0: everybody may. */
 unsigned agi_access_needed(const char *service, const char *method);
-/* authorization: the header's value, {NULL, 0} without one. OK, UNAUTHENTICATED or PERMISSION_DENIED + why, which
- * names the scope that is missing and where it may come from. */
-enum agi_grpc_status agi_access_check(const struct agi_access *a, const struct agi_transport_peer *peer,
-                                      struct agi_str authorization, const char *service, const char *method,
-                                      struct agi_why *why);
+/* authorization: the header's value, {NULL, 0} without one. OK, UNAUTHENTICATED or
+ * PERMISSION_DENIED + why, which names the scope that is missing and where it may come from. */
+enum agi_grpc_status agi_access_check(const struct agi_access *a,
+				      const struct agi_transport_peer *peer,
+				      struct agi_str authorization, const char *service,
+				      const char *method, struct agi_why *why);
 
 #endif

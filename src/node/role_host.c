@@ -109,6 +109,7 @@ enum agi_err agi_role_host_serve(struct agi_role_host *h, const struct agi_role_
 		e = agi_grpc_reflection_add(h->server);
 	if (e)
 		return agi_fail(why, e, "role %s: %s", h->def->name, agi_err_text(e));
+	agi_grpc_server_serve_http(h->server, hooks->http);
 	if (hooks->security)
 		agi_grpc_server_guard(h->server, agi_security_guard, hooks->security);
 	if (hooks->observe)

@@ -23,12 +23,14 @@ struct agi_security {
 
 static bool has_tls(const struct agi_config *c) { return c->tls.cert_file[0] != '\0'; }
 
-/* --- reading ------------------------------------------------------------------------------------------------ */
+/* --- reading
+ * ------------------------------------------------------------------------------------------------
+ */
 static enum agi_err open_tls(struct agi_security *s, struct agi_why *why)
 {
 	const struct agi_config *c = s->config;
 	struct agi_tls_server_cfg cfg = {c->tls.cert_file, c->tls.key_file, c->tls.client_ca_file,
-	                                 c->tls.require_client_cert == AGI_SWITCH_ON};
+					 c->tls.require_client_cert == AGI_SWITCH_ON};
 	struct agi_why reason = {""};
 	enum agi_err e;
 
@@ -47,9 +49,11 @@ static bool tokens_have_changed(struct agi_security *s)
 	memset(&now, 0, sizeof now);
 	if (stat(s->config->auth.tokens_file, &now) != 0)
 		memset(&now, 0, sizeof now);
-	has_changed = now.st_ino != s->tokens_seen.st_ino || now.st_size != s->tokens_seen.st_size ||
-	              now.st_mode != s->tokens_seen.st_mode || now.st_mtim.tv_sec != s->tokens_seen.st_mtim.tv_sec ||
-	              now.st_mtim.tv_nsec != s->tokens_seen.st_mtim.tv_nsec;
+	has_changed = now.st_ino != s->tokens_seen.st_ino ||
+		      now.st_size != s->tokens_seen.st_size ||
+		      now.st_mode != s->tokens_seen.st_mode ||
+		      now.st_mtim.tv_sec != s->tokens_seen.st_mtim.tv_sec ||
+		      now.st_mtim.tv_nsec != s->tokens_seen.st_mtim.tv_nsec;
 	s->tokens_seen = now;
 	return has_changed;
 }
@@ -67,8 +71,8 @@ static enum agi_err open_tokens(struct agi_security *s, struct agi_why *why)
 	return e ? agi_fail(why, e, "auth.tokens_file: %.280s", reason.text) : AGI_OK;
 }
 
-enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *log, struct agi_security **out,
-                              struct agi_why *why)
+enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *log,
+			      struct agi_security **out, struct agi_why *why)
 {
 	struct agi_security *s = calloc(1, sizeof *s);
 	enum agi_err e;
@@ -96,7 +100,8 @@ void agi_security_free(struct agi_security *s)
 	free(s);
 }
 
-/* --- reading again ------------------------------------------------------------------------------------------- */
+/* --- reading again
+ * ------------------------------------------------------------------------------------------- */
 static void reload_tls(struct agi_security *s)
 {
 	struct agi_why why = {""};
@@ -104,7 +109,8 @@ static void reload_tls(struct agi_security *s)
 	if (agi_tls_server_reload(s->tls, &why))
 		AGI_LOG(s->log, AGI_LOG_ERROR, "tls_reload_refused", agi_kv_z("why", why.text));
 	else
-		AGI_LOG(s->log, AGI_LOG_INFO, "tls_reloaded", agi_kv_z("cert", s->config->tls.cert_file));
+		AGI_LOG(s->log, AGI_LOG_INFO, "tls_reloaded",
+			agi_kv_z("cert", s->config->tls.cert_file));
 }
 
 static void reload_tokens(struct agi_security *s)
@@ -118,7 +124,8 @@ static void reload_tokens(struct agi_security *s)
 	}
 	agi_tokens_free(s->tokens);
 	s->tokens = tokens;
-	AGI_LOG(s->log, AGI_LOG_INFO, "tokens_reloaded", agi_kv_u("tokens", agi_tokens_count(tokens)));
+	AGI_LOG(s->log, AGI_LOG_INFO, "tokens_reloaded",
+		agi_kv_u("tokens", agi_tokens_count(tokens)));
 }
 
 void agi_security_reload(struct agi_security *s)
@@ -142,12 +149,14 @@ void agi_security_tick(struct agi_security *s, uint64_t now_us)
 		reload_tokens(s);
 }
 
-/* --- what listeners and servers ask ---------------------------------------------------------------------------- */
+/* --- what listeners and servers ask
+ * ---------------------------------------------------------------------------- */
 static void on_tls_failed(void *ctx, const struct agi_addr *remote, const struct agi_why *why)
 {
 	struct agi_security *s = ctx;
 
-	AGI_LOG(s->log, AGI_LOG_INFO, "tls_refused", agi_kv_addr("addr", remote), agi_kv_z("why", why->text));
+	AGI_LOG(s->log, AGI_LOG_INFO, "tls_refused", agi_kv_addr("addr", remote),
+		agi_kv_z("why", why->text));
 }
 
 void agi_security_fill(struct agi_security *s, struct agi_listener_cfg *cfg)
@@ -165,8 +174,9 @@ void agi_security_fill(struct agi_security *s, struct agi_listener_cfg *cfg)
 	cfg->tls_failed_ctx = s;
 }
 
-enum agi_grpc_status agi_security_guard(void *ctx, const struct agi_grpc_call *call, const char *service,
-                                        const char *method, struct agi_why *why)
+enum agi_grpc_status agi_security_guard(void *ctx, const struct agi_grpc_call *call,
+					const char *service, const char *method,
+					struct agi_why *why)
 {
 	struct agi_security *s = ctx;
 	const struct agi_access access = {s->tokens, &s->config->tls.admin_names};
@@ -175,28 +185,34 @@ enum agi_grpc_status agi_security_guard(void *ctx, const struct agi_grpc_call *c
 
 	if (!peer)
 		return AGI_GRPC_CANCELLED;
-	status = agi_access_check(&access, peer, agi_grpc_call_metadata(call, "authorization"), service, method, why);
+	status = agi_access_check(&access, peer, agi_grpc_call_metadata(call, "authorization"),
+				  service, method, why);
 	if (status != AGI_GRPC_OK)
-		AGI_LOG(s->log, AGI_LOG_INFO, "call_refused", agi_kv_addr("addr", &peer->addr), agi_kv_z("service", service),
-		        agi_kv_z("method", method), agi_kv_z("why", why->text));
+		AGI_LOG(s->log, AGI_LOG_INFO, "call_refused", agi_kv_addr("addr", &peer->addr),
+			agi_kv_z("service", service), agi_kv_z("method", method),
+			agi_kv_z("why", why->text));
 	return status;
 }
 
-/* --- warnings -------------------------------------------------------------------------------------------------- */
+/* --- warnings
+ * --------------------------------------------------------------------------------------------------
+ */
 static bool is_open(const struct agi_addr *listen) { return !agi_addr_is_loopback(listen); }
 
 static bool warn_plain(struct agi_security *s)
 {
 	const struct agi_config *c = s->config;
-	const char *which = is_open(&c->node.listen)                               ? "node.listen"
-	                    : c->node.roles.n && is_open(&c->node.role_address) ? "node.role_address"
-	                                                                        : NULL;
+	const char *which = is_open(&c->node.listen) ? "node.listen"
+			    : c->node.roles.n && is_open(&c->node.role_address)
+				? "node.role_address"
+				: NULL;
 
 	if (!which || (s->tls && c->tls.plaintext != AGI_CONFIG_PLAINTEXT_ALLOW))
 		return false;
-	snprintf(s->warning, sizeof s->warning,
-	         "gRPC and HTTP are open to the network without TLS (%s is not a loopback address): %s", which,
-	         s->tls ? "set tls.plaintext to loopback" : "set tls.cert_file and tls.key_file");
+	snprintf(
+	    s->warning, sizeof s->warning,
+	    "gRPC and HTTP are open to the network without TLS (%s is not a loopback address): %s",
+	    which, s->tls ? "set tls.plaintext to loopback" : "set tls.cert_file and tls.key_file");
 	return true;
 }
 
@@ -207,10 +223,11 @@ static bool warn_expiry(struct agi_security *s)
 	if (left > AGI_SECURITY_EXPIRY_WARN_S)
 		return false;
 	if (left <= 0)
-		snprintf(s->warning, sizeof s->warning, "the TLS certificate has expired: new clients are turned away");
+		snprintf(s->warning, sizeof s->warning,
+			 "the TLS certificate has expired: new clients are turned away");
 	else
 		snprintf(s->warning, sizeof s->warning, "the TLS certificate expires in %lld hours",
-		         (long long)(left / 3600));
+			 (long long)(left / 3600));
 	return true;
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The node's certificates, tokens and what follows from them, for every listener and gRPC server: files are read
- * at start, looked at again every AGI_SECURITY_LOOK_MS and on SIGHUP; what cannot be used is logged and the old
- * stays in force. */
+ * The node's certificates, tokens and what follows from them, for every listener and gRPC server:
+ * files are read at start, looked at again every AGI_SECURITY_LOOK_MS and on SIGHUP; what cannot be
+ * used is logged and the old stays in force. */
 #ifndef AGI_NODE_SECURITY_H
 #define AGI_NODE_SECURITY_H
 
@@ -19,7 +19,7 @@ enum {
 
 /* INVALID, DENIED, IO, ... + why that names the key and the file. config and log outlive it. */
 AGI_MUST_USE enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *log,
-                                           struct agi_security **out, struct agi_why *why);
+					   struct agi_security **out, struct agi_why *why);
 /* After the listeners and servers it was given to. NULL is allowed. */
 void agi_security_free(struct agi_security *s);
 

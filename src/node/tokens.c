@@ -24,14 +24,15 @@ struct agi_tokens {
 	size_t n, cap;
 };
 
-/* --- scopes ---------------------------------------------------------------------------------------------- */
+/* --- scopes
+ * ---------------------------------------------------------------------------------------------- */
 static const struct {
 	const char *name;
 	unsigned scope, includes;
 } scopes[] = {{"read", AGI_SCOPE_READ, AGI_SCOPE_READ},
-              {"write", AGI_SCOPE_WRITE, AGI_SCOPE_WRITE},
-              {"safety", AGI_SCOPE_SAFETY, AGI_SCOPE_SAFETY},
-              {"admin", AGI_SCOPE_ADMIN, AGI_SCOPES_ALL}};
+	      {"write", AGI_SCOPE_WRITE, AGI_SCOPE_WRITE},
+	      {"safety", AGI_SCOPE_SAFETY, AGI_SCOPE_SAFETY},
+	      {"admin", AGI_SCOPE_ADMIN, AGI_SCOPES_ALL}};
 enum { SCOPES = sizeof scopes / sizeof *scopes };
 
 void agi_scopes_format(char out[AGI_SCOPES_TEXT], unsigned set)
@@ -39,8 +40,8 @@ void agi_scopes_format(char out[AGI_SCOPES_TEXT], unsigned set)
 	out[0] = '\0';
 	for (int i = 0; i < SCOPES; i++)
 		if (set & scopes[i].scope)
-			snprintf(out + strlen(out), AGI_SCOPES_TEXT - strlen(out), "%s%s", out[0] ? "," : "",
-			         scopes[i].name);
+			snprintf(out + strlen(out), AGI_SCOPES_TEXT - strlen(out), "%s%s",
+				 out[0] ? "," : "", scopes[i].name);
 	if (!out[0])
 		snprintf(out, AGI_SCOPES_TEXT, "none");
 }
@@ -63,8 +64,9 @@ enum agi_err agi_scopes_parse(unsigned *out, struct agi_str text, struct agi_why
 		unsigned one = scope_of(word);
 
 		if (!one)
-			return agi_fail(why, AGI_E_INVALID, "scope \"%.*s\": expected read, write, safety or admin",
-			                (int)(word.n < 40 ? word.n : 40), word.p ? word.p : "");
+			return agi_fail(why, AGI_E_INVALID,
+					"scope \"%.*s\": expected read, write, safety or admin",
+					(int)(word.n < 40 ? word.n : 40), word.p ? word.p : "");
 		set |= one;
 		if (!comma)
 			break;
@@ -74,7 +76,9 @@ enum agi_err agi_scopes_parse(unsigned *out, struct agi_str text, struct agi_why
 	return AGI_OK;
 }
 
-/* --- lines ------------------------------------------------------------------------------------------------ */
+/* --- lines
+ * ------------------------------------------------------------------------------------------------
+ */
 static struct agi_str next_word(struct agi_str *line)
 {
 	struct agi_str word = {line->p, 0};
@@ -99,16 +103,24 @@ static bool is_name(struct agi_str s)
 static enum agi_err read_entry(struct entry *e, struct agi_str line, struct agi_why *why)
 {
 	static const struct agi_str prefix = {"blake2b:", 8};
-	struct agi_str name = next_word(&line), scope_list = next_word(&line), hash = next_word(&line);
+	struct agi_str name = next_word(&line), scope_list = next_word(&line),
+		       hash = next_word(&line);
 	enum agi_err err;
 
 	if (next_word(&line).n || !hash.n)
-		return agi_fail(why, AGI_E_INVALID, "expected NAME SCOPES blake2b:HASH, as agihpc-ctl token new prints it");
+		return agi_fail(
+		    why, AGI_E_INVALID,
+		    "expected NAME SCOPES blake2b:HASH, as agihpc-ctl token new prints it");
 	if (!is_name(name))
-		return agi_fail(why, AGI_E_INVALID, "the name: expected 1..%d printable ASCII characters", AGI_TOKEN_NAME_MAX);
+		return agi_fail(why, AGI_E_INVALID,
+				"the name: expected 1..%d printable ASCII characters",
+				AGI_TOKEN_NAME_MAX);
 	if (!agi_str_has_prefix(hash, prefix) ||
-	    agi_unhex(e->hash, sizeof e->hash, (struct agi_str){hash.p + prefix.n, hash.n - prefix.n}))
-		return agi_fail(why, AGI_E_INVALID, "the hash: expected blake2b: and 64 hex digits (never the token itself)");
+	    agi_unhex(e->hash, sizeof e->hash,
+		      (struct agi_str){hash.p + prefix.n, hash.n - prefix.n}))
+		return agi_fail(
+		    why, AGI_E_INVALID,
+		    "the hash: expected blake2b: and 64 hex digits (never the token itself)");
 	err = agi_scopes_parse(&e->scopes, scope_list, why);
 	memcpy(e->name, name.p, name.n);
 	return err;
@@ -117,8 +129,10 @@ static enum agi_err read_entry(struct entry *e, struct agi_str line, struct agi_
 static enum agi_err add_entry(struct agi_tokens *t, const struct entry *e, struct agi_why *why)
 {
 	for (size_t i = 0; i < t->n; i++)
-		if (strcmp(t->v[i].name, e->name) == 0 || memcmp(t->v[i].hash, e->hash, sizeof e->hash) == 0)
-			return agi_fail(why, AGI_E_INVALID, "\"%s\" or its token is given twice", e->name);
+		if (strcmp(t->v[i].name, e->name) == 0 ||
+		    memcmp(t->v[i].hash, e->hash, sizeof e->hash) == 0)
+			return agi_fail(why, AGI_E_INVALID, "\"%s\" or its token is given twice",
+					e->name);
 	if (t->n == AGI_TOKENS_MAX)
 		return agi_fail(why, AGI_E_TOO_LARGE, "more than %d tokens", AGI_TOKENS_MAX);
 	if (t->n == t->cap) {
@@ -149,7 +163,8 @@ static enum agi_err take_line(struct agi_tokens *t, struct agi_str line, struct 
 	return err ? err : add_entry(t, &e, why);
 }
 
-enum agi_err agi_tokens_parse(const char *name, struct agi_str text, struct agi_tokens **out, struct agi_why *why)
+enum agi_err agi_tokens_parse(const char *name, struct agi_str text, struct agi_tokens **out,
+			      struct agi_why *why)
 {
 	struct agi_tokens *t = calloc(1, sizeof *t);
 	enum agi_err e = t ? AGI_OK : agi_fail(why, AGI_E_NOMEM, "out of memory");
@@ -171,7 +186,9 @@ enum agi_err agi_tokens_parse(const char *name, struct agi_str text, struct agi_
 	return e;
 }
 
-/* --- the file ------------------------------------------------------------------------------------------------ */
+/* --- the file
+ * ------------------------------------------------------------------------------------------------
+ */
 static enum agi_err check_file(int fd, const char *path, struct agi_why *why)
 {
 	struct stat st;
@@ -179,11 +196,13 @@ static enum agi_err check_file(int fd, const char *path, struct agi_why *why)
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
 		return agi_fail(why, AGI_E_IO, "%s: expected a regular file", path);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return agi_fail(why, AGI_E_DENIED, "%s: others can write to it (mode %03o): expected 644 or less", path,
-		                (unsigned)(st.st_mode & 07777));
+		return agi_fail(why, AGI_E_DENIED,
+				"%s: others can write to it (mode %03o): expected 644 or less",
+				path, (unsigned)(st.st_mode & 07777));
 	return st.st_size > AGI_TOKENS_FILE_MAX
-	           ? agi_fail(why, AGI_E_TOO_LARGE, "%s: larger than %d bytes", path, AGI_TOKENS_FILE_MAX)
-	           : AGI_OK;
+		   ? agi_fail(why, AGI_E_TOO_LARGE, "%s: larger than %d bytes", path,
+			      AGI_TOKENS_FILE_MAX)
+		   : AGI_OK;
 }
 
 static enum agi_err read_all(int fd, const char *path, struct agi_buf *out, struct agi_why *why)
@@ -230,8 +249,10 @@ void agi_tokens_free(struct agi_tokens *t)
 
 size_t agi_tokens_count(const struct agi_tokens *t) { return t->n; }
 
-/* How long a search takes may tell how much of a hash fits; of the token behind it that tells nothing. */
-bool agi_tokens_find(const struct agi_tokens *t, struct agi_str token, unsigned *out, const char **name)
+/* How long a search takes may tell how much of a hash fits; of the token behind it that tells
+ * nothing. */
+bool agi_tokens_find(const struct agi_tokens *t, struct agi_str token, unsigned *out,
+		     const char **name)
 {
 	uint8_t hash[AGI_TOKEN_HASH_BYTES];
 

@@ -395,6 +395,26 @@ class Tests:
         first, second = self.run("keygen").expect(0).out, self.run("keygen").expect(0).out
         assert re.fullmatch("[0-9a-f]{64}\n", first) and first != second
 
+    def test_token_new_prints_a_token_and_the_line_that_lets_it_in(self):
+        made = self.doc("token", "new", "planner", "--scope", "read,write")
+        assert re.fullmatch("agi_[A-Za-z0-9_-]{43}", made["token"]), made
+        assert re.fullmatch("planner read,write blake2b:[0-9a-f]{64}", made["line"]), made
+        assert made["token"] not in made["line"]
+        text = self.run("token", "new", "x", "--scope", "admin").expect(0).out
+        assert re.search(r"^  agi_\S{43}$", text, re.M) and re.search("^  x admin blake2b:", text, re.M), text
+        self.run("token", "new", "x").expect(2, "--scope is missing")
+        self.run("token", "new", "x", "--scope", "read,reed").expect(2, "'read,reed'", "read, write, safety or admin")
+        self.run("token", "new", "x", "--scope", "read,read").expect(2, "expected read")
+        self.run("token", "new", "two words", "--scope", "read").expect(2, "the name")
+
+    def test_tls_files_and_tokens_are_checked_before_anything_is_sent(self):
+        self.run("--tls-ca", self.path("none.pem"), "status").expect(2, "none.pem: No such file")
+        self.run("--tls-cert", self.path("c.pem", b"x"), "status").expect(2, "the key is missing")
+        self.run("--token-file", self.path("none.token"), "status").expect(1, "none.token")
+        self.run("--token-file", self.path("bad.token", b"secret\n"), "status").expect(2, "holds no token")
+        self.run("status", node="unix:relative").expect(2, "absolute path")
+        self.run("status", node="unix:" + self.path("no.sock")).expect(4, "No such file")
+
     def test_config_check(self):
         good = self.path("good.yaml", b"dht:\n  replication_factor: 3\n")
         assert f"{good}: valid" in self.run("config", "check", good).expect(0).out
@@ -412,7 +432,7 @@ class Tests:
         overview = Run("help").expect(0).out
         assert Run("--help").expect(0).out == overview
         commands = re.findall(r"^  ([a-z ]*[a-z])  ", overview.split("Options")[0], re.M)
-        assert len(commands) == 20, commands
+        assert len(commands) == 21, commands
         for command in commands:
             assert f"Usage: agihpc-ctl [OPTION...] {command}" in Run("help", *command.split()).expect(0).out
         assert Run("put", "--help").expect(0).out == Run("help", "put").out

@@ -17,12 +17,15 @@
 #include "base/token.h"
 #include "erisml.pb-c.h"
 #include "health.pb-c.h"
+#include "node/security.h"
 #include "memory.pb-c.h"
 #include "plan.pb-c.h"
 #include "rh.pb-c.h"
 #include "safety.pb-c.h"
 
-/* --- tokens ------------------------------------------------------------------------------------------------ */
+/* --- tokens
+ * ------------------------------------------------------------------------------------------------
+ */
 static char token[AGI_TOKEN_BYTES + 1], other[AGI_TOKEN_BYTES + 1];
 
 static void line_of(char out[200], const char *name, const char *scopes, const char *of)
@@ -59,8 +62,9 @@ static void tokens_differ_and_fit_a_header(void **state)
 	(void)state;
 	assert_int_equal(strlen(token), AGI_TOKEN_BYTES);
 	assert_string_not_equal(token, other);
-	assert_int_equal(strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
-	                 AGI_TOKEN_BYTES);
+	assert_int_equal(
+	    strspn(token, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"),
+	    AGI_TOKEN_BYTES);
 }
 
 static void a_token_is_found_by_all_of_its_bytes_only(void **state)
@@ -89,7 +93,9 @@ static void a_token_is_found_by_all_of_its_bytes_only(void **state)
 static void spell_out(char *to, const char *from)
 {
 	while (*from) {
-		size_t n = strncmp(from, "HASH", 4) == 0 ? 4 : strncmp(from, "OTHER", 5) == 0 ? 5 : 0;
+		size_t n = strncmp(from, "HASH", 4) == 0    ? 4
+			   : strncmp(from, "OTHER", 5) == 0 ? 5
+							    : 0;
 
 		if (n) {
 			memset(to, n == 4 ? 'a' : 'b', 64);
@@ -106,15 +112,18 @@ static void a_wrong_line_is_named_with_what_would_be_right(void **state)
 {
 	static const struct {
 		const char *line, *text;
-	} cases[] = {{"planner read", "f:2: expected NAME SCOPES blake2b:HASH"},
-	             {"planner read blake2b:00 more", "f:2: expected NAME SCOPES"},
-	             {"planner read blake2b:00", "64 hex digits"},
-	             {"planner read agi_secret", "never the token itself"},
-	             {"pl\"anner read blake2b:HASH", "printable"},
-	             {"planner reed blake2b:HASH", "scope \"reed\": expected read, write, safety or admin"},
-	             {"planner read, blake2b:HASH", "scope \"\": expected"},
-	             {"a read blake2b:HASH\na write blake2b:OTHER", "f:3: \"a\" or its token is given twice"},
-	             {"a read blake2b:HASH\nb write blake2b:HASH", "f:3: \"b\" or its token is given twice"}};
+	} cases[] = {
+	    {"planner read", "f:2: expected NAME SCOPES blake2b:HASH"},
+	    {"planner read blake2b:00 more", "f:2: expected NAME SCOPES"},
+	    {"planner read blake2b:00", "64 hex digits"},
+	    {"planner read agi_secret", "never the token itself"},
+	    {"pl\"anner read blake2b:HASH", "printable"},
+	    {"planner reed blake2b:HASH", "scope \"reed\": expected read, write, safety or admin"},
+	    {"planner read, blake2b:HASH", "scope \"\": expected"},
+	    {"a read blake2b:HASH\na write blake2b:OTHER",
+	     "f:3: \"a\" or its token is given twice"},
+	    {"a read blake2b:HASH\nb write blake2b:HASH",
+	     "f:3: \"b\" or its token is given twice"}};
 
 	(void)state;
 	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -166,7 +175,8 @@ static void a_file_others_can_write_to_is_refused(void **state)
 	assert_int_equal(agi_tokens_read("/", &t, &why), AGI_E_IO);
 }
 
-/* --- the table of methods -------------------------------------------------------------------------------------- */
+/* --- the table of methods
+ * -------------------------------------------------------------------------------------- */
 static void every_method_of_every_service_has_a_row(void **state)
 {
 	static const ProtobufCServiceDescriptor *const services[] = {
@@ -192,9 +202,10 @@ static void every_method_of_every_service_has_a_row(void **state)
 	(void)state;
 	for (size_t i = 0; i < sizeof services / sizeof *services; i++)
 		for (unsigned m = 0; m < services[i]->n_methods; m++)
-			if (agi_access_needed(services[i]->name, services[i]->methods[m].name) == AGI_SCOPE_ADMIN)
-				fail_msg("%s/%s has no row of its own in the table", services[i]->name,
-				         services[i]->methods[m].name);
+			if (agi_access_needed(services[i]->name, services[i]->methods[m].name) ==
+			    AGI_SCOPE_ADMIN)
+				fail_msg("%s/%s has no row of its own in the table",
+					 services[i]->name, services[i]->methods[m].name);
 }
 
 static void what_nobody_has_thought_of_needs_admin(void **state)
@@ -206,12 +217,14 @@ static void what_nobody_has_thought_of_needs_admin(void **state)
 	assert_int_equal(agi_access_needed("", ""), AGI_SCOPE_ADMIN);
 }
 
-/* --- who may --------------------------------------------------------------------------------------------------- */
+/* --- who may
+ * ---------------------------------------------------------------------------------------------------
+ */
 static const char *const calls[][2] = {{"agihpc.v1.KvService", "Get"},
-                                       {"agihpc.v1.KvService", "Put"},
-                                       {"agi.safety.v1.PreActionSafetyService", "CheckPlan"},
-                                       {"agihpc.v1.NodeService", "Drain"},
-                                       {"grpc.health.v1.Health", "Check"}};
+				       {"agihpc.v1.KvService", "Put"},
+				       {"agi.safety.v1.PreActionSafetyService", "CheckPlan"},
+				       {"agihpc.v1.NodeService", "Drain"},
+				       {"grpc.health.v1.Health", "Check"}};
 enum { CALLS = sizeof calls / sizeof *calls };
 
 static char admin[] = "operator.test", nobody[] = "x";
@@ -219,16 +232,16 @@ static char *admins[] = {admin};
 static const struct agi_config_list admin_names = {admins, 1};
 
 /* One letter for each of calls: '+' OK, 'a' UNAUTHENTICATED, 'd' PERMISSION_DENIED. */
-static void expect(const struct agi_tokens *t, const struct agi_transport_peer *peer, const char *authorization,
-                   const char *want)
+static void expect(const struct agi_tokens *t, const struct agi_transport_peer *peer,
+		   const char *authorization, const char *want)
 {
 	struct agi_access a = {t, &admin_names};
 	char got[CALLS + 1] = "";
 	struct agi_why why;
 
 	for (int i = 0; i < CALLS; i++) {
-		enum agi_grpc_status s =
-		    agi_access_check(&a, peer, agi_str_of(authorization), calls[i][0], calls[i][1], &why);
+		enum agi_grpc_status s = agi_access_check(&a, peer, agi_str_of(authorization),
+							  calls[i][0], calls[i][1], &why);
 
 		got[i] = s == AGI_GRPC_OK ? '+' : s == AGI_GRPC_UNAUTHENTICATED ? 'a' : 'd';
 	}
@@ -248,8 +261,8 @@ static void with_tokens_each_scope_permits_its_own_calls(void **state)
 {
 	static const struct {
 		const char *scopes, *want;
-	} cases[] = {{"read", "+ddd+"},       {"write", "d+dd+"},      {"safety", "dd+d+"},
-	             {"read,write", "++dd+"}, {"admin", "+++++"},      {"read,write,safety", "+++d+"}};
+	} cases[] = {{"read", "+ddd+"},       {"write", "d+dd+"}, {"safety", "dd+d+"},
+		     {"read,write", "++dd+"}, {"admin", "+++++"}, {"read,write,safety", "+++d+"}};
 	struct agi_transport_peer peer = {.is_tls = false};
 	char header[80];
 
@@ -272,7 +285,8 @@ static void with_tokens_each_scope_permits_its_own_calls(void **state)
 
 static void operators_are_known_by_certificate_and_by_socket(void **state)
 {
-	struct agi_transport_peer by_cert = {.is_tls = true, .has_cert = true, .names = {nobody, admin}, .n_names = 2};
+	struct agi_transport_peer by_cert = {
+	    .is_tls = true, .has_cert = true, .names = {nobody, admin}, .n_names = 2};
 	struct agi_transport_peer by_socket = {.is_unix = true, .uid = geteuid()};
 	struct agi_tokens *t = table_of("read");
 
@@ -304,13 +318,48 @@ static void refusals_name_the_scope_that_is_missing(void **state)
 	(void)state;
 	snprintf(header, sizeof header, "Bearer %s", token);
 	(void)agi_access_check(&a, &peer, agi_str_of(header), calls[1][0], calls[1][1], &why);
-	assert_string_equal(why.text, "Put needs the scope \"write\"; the token of planner has read,safety");
+	assert_string_equal(why.text,
+			    "Put needs the scope \"write\"; the token of planner has read,safety");
 	(void)agi_access_check(&a, &peer, agi_str_of(NULL), calls[1][0], calls[1][1], &why);
-	assert_string_equal(why.text, "Put needs the scope \"write\": send \"authorization: Bearer TOKEN\"");
+	assert_string_equal(why.text,
+			    "Put needs the scope \"write\": send \"authorization: Bearer TOKEN\"");
 	(void)agi_access_check(&a, &peer, agi_str_of(NULL), calls[3][0], calls[3][1], &why);
 	assert_non_null(strstr(why.text, "Drain needs the scope \"admin\": a token"));
 	assert_non_null(strstr(why.text, "node.unix_socket"));
 	agi_tokens_free(t);
+}
+
+/* --- what is told
+ * --------------------------------------------------------------------------------------------- */
+static bool is_warned(const char *listen)
+{
+	struct agi_security *s;
+	struct agi_config c;
+	const char *text;
+	struct agi_why why;
+	bool is_told;
+
+	assert_int_equal(agi_config_defaults(&c, &why), AGI_OK);
+	assert_int_equal(agi_config_set(&c, "node.listen", listen, &why), AGI_OK);
+	assert_int_equal(agi_config_check(&c, &why), AGI_OK);
+	assert_int_equal(agi_security_new(&c, NULL, &s, &why), AGI_OK);
+	text = agi_security_warning(s, 0);
+	is_told = text && strstr(text, "without TLS") && strstr(text, "node.listen");
+	assert_int_equal(text != NULL, is_told);
+	assert_null(agi_security_warning(s, 1));
+	agi_security_free(s);
+	agi_config_free(&c);
+	return is_told;
+}
+
+static void plain_text_that_the_network_reaches_is_told(void **state)
+{
+	(void)state;
+	assert_true(is_warned("0.0.0.0:5000"));
+	assert_true(is_warned("192.0.2.1:5000"));
+	assert_true(is_warned("[::]:5000"));
+	assert_false(is_warned("127.0.0.11:5000"));
+	assert_false(is_warned("[::1]:5000"));
 }
 
 int main(void)
@@ -327,6 +376,7 @@ int main(void)
 	    cmocka_unit_test(with_tokens_each_scope_permits_its_own_calls),
 	    cmocka_unit_test(operators_are_known_by_certificate_and_by_socket),
 	    cmocka_unit_test(refusals_name_the_scope_that_is_missing),
+	    cmocka_unit_test(plain_text_that_the_network_reaches_is_told),
 	};
 
 	return cmocka_run_group_tests_name("access", tests, make_tokens, NULL);
