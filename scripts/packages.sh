@@ -33,9 +33,16 @@ python3-protobuf         : its messages
 # To run ./check on top of the two lists above.
 AGI_PACKAGES_CHECK="
 clang                    : a second compiler's opinion
+libclang-rt-14-dev       : its sanitizers and fuzzer
 openssl                  : makes the certificates of the TLS tests
 curl                     : an HTTP client that is not ours
 mandoc                   : lint of the man pages
 shellcheck               : lint of the shell scripts
 xz-utils                 : make distcheck packs with it
+"
+
+# To compare with gRPC C++ in make bench-grpc, by hand.
+AGI_PACKAGES_BENCH="
+libgrpc++-dev            : the library that is measured beside ours
+protobuf-compiler-grpc   : its code generator
 "
