@@ -18,6 +18,7 @@ librocksdb-dev           : the store
 libnghttp2-dev           : HTTP/2 under gRPC
 zlib1g-dev               : gzip-compressed gRPC messages
 libssl-dev               : TLS
+uthash-dev               : hash tables inside structs
 libyaml-dev              : configuration files
 libjansson-dev           : JSON
 libcmocka-dev            : unit tests
