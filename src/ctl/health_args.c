@@ -10,6 +10,7 @@ struct taken {
 	const char *plaintext, *data, *max_time, *emit_defaults;
 	const char *addr, *service, *rpc_timeout, *tls;
 	const char *connect_timeout, *help, *version;
+	const char *ca, *cert, *key, *server_name;
 	const char *words[3];
 	int n_words;
 };
@@ -24,6 +25,14 @@ static const struct option {
     {"d", CURL, true, offsetof(struct taken, data)},
     {"max-time", CURL, true, offsetof(struct taken, max_time)},
     {"emit-defaults", CURL, false, offsetof(struct taken, emit_defaults)},
+    {"cacert", CURL, true, offsetof(struct taken, ca)},
+    {"cert", CURL, true, offsetof(struct taken, cert)},
+    {"key", CURL, true, offsetof(struct taken, key)},
+    {"servername", CURL, true, offsetof(struct taken, server_name)},
+    {"tls-ca-cert", PROBE, true, offsetof(struct taken, ca)},
+    {"tls-client-cert", PROBE, true, offsetof(struct taken, cert)},
+    {"tls-client-key", PROBE, true, offsetof(struct taken, key)},
+    {"tls-server-name", PROBE, true, offsetof(struct taken, server_name)},
     {"addr", PROBE, true, offsetof(struct taken, addr)},
     {"service", PROBE, true, offsetof(struct taken, service)},
     {"rpc-timeout", PROBE, true, offsetof(struct taken, rpc_timeout)},
@@ -53,7 +62,8 @@ static enum agi_err take_option(struct taken *t, char **argv, int argc, int *i, 
 	if (!o)
 		return agi_fail(why, AGI_E_INVALID,
 				"unknown option %.60s; valid are -plaintext, -d, -max-time, -connect-timeout, "
-				"-emit-defaults, or -addr, -service, -connect-timeout, -rpc-timeout, -tls",
+				"-emit-defaults, -cacert, -cert, -key, -servername, or -addr, -service, -connect-timeout, -rpc-timeout, -tls, "
+				"-tls-ca-cert, -tls-client-cert, -tls-client-key, -tls-server-name",
 				argv[*i]);
 	if (o->has_value && !value) {
 		if (*i + 1 == argc)
@@ -108,15 +118,11 @@ static enum agi_err take_target(struct health_args *a, const char *text, bool is
 		snprintf(local, sizeof local, "localhost%s", text);
 		text = local;
 	}
-	if (strncmp(text, "unix:", 5) == 0) {
-		if (strlen(text) >= sizeof a->target)
-			return agi_fail(why, AGI_E_INVALID, "the path is too long: %.60s", text);
-		snprintf(a->target, sizeof a->target, "%s", text);
-		return AGI_OK;
-	}
 	if (ctl_parse_target(address, text, strlen(text), 0, &detail))
 		return agi_fail(why, AGI_E_INVALID, "address %s", detail.text);
-	snprintf(a->target, sizeof a->target, "%s%s", is_plain ? "" : "tls://", address);
+	is_plain = is_plain || strncmp(address, CTL_TLS_PREFIX, strlen(CTL_TLS_PREFIX)) == 0 ||
+		   strncmp(address, "unix:", 5) == 0;
+	snprintf(a->target, sizeof a->target, "%s%s", is_plain ? "" : CTL_TLS_PREFIX, address);
 	return AGI_OK;
 }
 
@@ -175,7 +181,11 @@ enum agi_err health_args_parse(struct health_args *out, int argc, char **argv, s
 
 	*out = (struct health_args){.is_probe = t.addr || is_named_probe(argv[0]),
 				    .wants_help = t.help,
-				    .wants_version = t.version};
+				    .wants_version = t.version,
+				    .ca_file = t.ca,
+				    .cert_file = t.cert,
+				    .key_file = t.key,
+				    .server_name = t.server_name};
 	if (e || t.help || t.version)
 		return e;
 	return out->is_probe ? as_probe(out, &t, why) : as_curl(out, &t, why);

@@ -20,6 +20,7 @@ struct health_args {
 	const char *data;                 /* -d; NULL = an empty message */
 	const char *service;              /* probe: -service; "" = overall */
 	uint32_t timeout_ms;              /* of everything */
+	const char *ca_file, *cert_file, *key_file, *server_name; /* TLS; NULL = not given */
 };
 
 /* INVALID + why, in one line. Words of argv are kept, not copied. */

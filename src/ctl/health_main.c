@@ -15,7 +15,9 @@
 #include "erisml.pb-c.h"
 #include "health.pb-c.h"
 #include "memory.pb-c.h"
+#include "net/dial.h"
 #include "net/pbjson.h"
+#include "net/tls.h"
 #include "plan.pb-c.h"
 #include "reflection.pb-c.h"
 #include "rh.pb-c.h"
@@ -146,10 +148,22 @@ static int print(const ProtobufCMessage *res, bool has_defaults)
 /* --- one call -------------------------------------------------------------------------------------- */
 static int ask(const struct health_args *a, struct ctl_call *call)
 {
+	const struct agi_tls_client_cfg tls = {.ca_file = a->ca_file,
+					       .cert_file = a->cert_file,
+					       .key_file = a->key_file,
+					       .server_name = a->server_name};
 	struct ctl c = {.commands = NULL};
+	struct agi_why why;
 
 	call->target = a->target;
+	if (agi_dial_is_tls(agi_str_of(a->target)) && agi_tls_client_new(&tls, &c.tls, &why)) {
+		call->status = AGI_GRPC_UNAVAILABLE;
+		call->message = ctl_copy(agi_str_of(why.text));
+		call->is_unsent = true;
+		return FAILED;
+	}
 	ctl_calls_run(&c, call, 1, a->timeout_ms);
+	agi_tls_client_free(c.tls);
 	return call->status == AGI_GRPC_OK ? OK : FAILED;
 }
 

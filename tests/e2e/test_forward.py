@@ -175,12 +175,21 @@ def test_off(tap, net):
         wait_until("ALLOW", lambda: node.check_plan(plan)[0] == "ALLOW")
 
 
+def test_end(tap, net):
+    with tap.case("every node ends in order, and no sanitizer complained"):
+        assert [node.stop() for node in net.nodes] == [0, 0, 0]
+        for node in net.nodes:
+            with open(node.log, "rb") as f:
+                text = f.read()
+            assert b"Sanitizer" not in text and b"runtime error" not in text, text[-2000:]
+
+
 def main():
     tap = Tap()
     with o.Overlay(3, roles={1: SAFETY_ROLES, 2: SAFETY_ROLES, 3: ["safety-gateway"]}) as net:
         tap.on_failure = net.logs
         net.start()
-        for part in (test_planner, test_erisml, test_not_there, test_off):
+        for part in (test_planner, test_erisml, test_not_there, test_off, test_end):
             part(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)

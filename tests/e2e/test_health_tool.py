@@ -3,6 +3,7 @@
 
 import json
 import os
+import shutil
 import socket
 import stat
 import sys
@@ -10,7 +11,7 @@ from concurrent import futures
 
 import overlay as o
 from overlay import grpc, pb
-from tap import Tap
+from tap import Skip, Tap
 
 HEALTH = o.find_program("agihpc-health")
 SCRIPT = os.path.join(o.SRCDIR, "tests", "data", "guide", "health_check.sh")
@@ -154,6 +155,37 @@ def test_as_probe(tap, net):
         service.stop()
 
 
+def test_tls(tap, net):
+    node = net.nodes[2]
+    openssl = shutil.which("openssl")
+    with tap.case("with TLS: the authority that was given is trusted, no other"):
+        if not openssl:
+            raise Skip("openssl is missing")
+        key, cert, config = (os.path.join(net.dir, name) for name in ("t.key", "t.crt", "tls.yaml"))
+        o.run(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout",
+              key, "-out", cert, "-days", "2", "-subj", "/CN=t", "-addext", f"subjectAltName=IP:{node.ip}").expect(0)
+        os.chmod(key, 0o600)
+        with open(config, "w") as f:
+            f.write(f"tls:\n  cert_file: {cert}\n  key_file: {key}\n")
+        node.stop()
+        node.extra = ["--config", config]
+        net.start([node])
+        assert o.run(HEALTH, "-cacert", cert, node.addr, CHECK).expect(0).json() == {"status": "SERVING"}
+        o.run(HEALTH, f"-addr={node.addr}", "-tls", f"-tls-ca-cert={cert}").expect(0)
+        o.run(HEALTH, node.addr, CHECK).expect(1)
+        o.run(HEALTH, "-cacert", config, node.addr, CHECK).expect(1)
+        o.run(HEALTH, f"-addr={node.addr}", "-tls").expect(2)
+
+
+def test_end(tap, net):
+    with tap.case("every node ends in order, and no sanitizer complained"):
+        assert [node.stop() for node in net.nodes] == [0, 0, 0]
+        for node in net.nodes:
+            with open(node.log, "rb") as f:
+                text = f.read()
+            assert b"Sanitizer" not in text and b"runtime error" not in text, text[-2000:]
+
+
 def main():
     tap = Tap()
     with o.Overlay(3, roles={1: ROLES, 2: ROLES}) as net:
@@ -162,6 +194,8 @@ def main():
         test_as_grpcurl(tap, net)
         test_script(tap, net)
         test_as_probe(tap, net)
+        test_tls(tap, net)
+        test_end(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)
 
