@@ -44,7 +44,7 @@ static void save_then_answer(struct agi_dht *d, const struct agi_slot *s, const 
 		memcpy(p->contacts, answer->contacts, answer->n_contacts * sizeof *answer->contacts);
 		p->answer.contacts = p->contacts;
 	}
-	if (!agi_slot_save(d, s, NULL, answer_when_stored, p)) {
+	if (!agi_slot_save(d, s, NULL, 0, answer_when_stored, p)) {
 		free(p);
 		agi_answer_on(d, AGI_TRAFFIC_CONTROL, from, rpc_id, &failed);
 	}
@@ -159,6 +159,8 @@ struct pull {
 	struct agi_peer to;
 	uint64_t rpc_id;
 	uint32_t slot;
+	bool is_strong;
+	struct agi_ballot promised; /* registers: the highest ballot this member has promised */
 };
 
 static void on_page(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
@@ -169,8 +171,14 @@ static void on_page(struct agi_dht *d, void *arg, const struct agi_storage_done 
 
 	if (done->n && !items)
 		out.status = AGI_E_NOMEM;
-	for (size_t i = 0; out.status == AGI_OK && i < done->n; i++)
-		out.status = agi_item_decode(&items[i], done->kv[i].key, done->kv[i].value);
+	out.is_strong = p->is_strong;
+	out.ballot = p->promised;
+	for (size_t i = 0; out.status == AGI_OK && i < done->n; i++) {
+		if (p->is_strong) /* as stored: order and flags travel with the value */
+			items[i] = (struct agi_item){.key = done->kv[i].key, .value = done->kv[i].value};
+		else
+			out.status = agi_item_decode(&items[i], done->kv[i].key, done->kv[i].value);
+	}
 	if (out.status == AGI_OK) {
 		out.items = items;
 		out.n_items = done->n;
@@ -207,7 +215,8 @@ void agi_view_on_pull(struct agi_dht *d, const struct agi_peer *from, const stru
 {
 	uint8_t begin[4], end[4];
 	struct agi_msg out = {.kind = AGI_MSG_SLOT_ITEMS, .slot = m->slot};
-	struct agi_storage_req req = {.kind = AGI_STORAGE_SCAN, .cf = AGI_CF_ITEMS,
+	struct agi_storage_req req = {.kind = AGI_STORAGE_SCAN,
+	                              .cf = m->is_strong ? AGI_CF_STRONG : AGI_CF_ITEMS,
 	                              .max_items = AGI_PAGE_ITEMS, .max_bytes = AGI_PAGE_BYTES};
 	struct agi_buf after;
 	struct pull *p = NULL;
@@ -227,7 +236,8 @@ void agi_view_on_pull(struct agi_dht *d, const struct agi_peer *from, const stru
 	if (out.status == AGI_OK && (after.err || !(p = calloc(1, sizeof *p))))
 		out.status = AGI_E_NOMEM;
 	if (p) {
-		*p = (struct pull){*from, m->rpc_id, m->slot};
+		*p = (struct pull){*from, m->rpc_id, m->slot, m->is_strong,
+		                   agi_slot_find(d, m->slot)->strong_promised};
 		if (!agi_job_submit(d, &req, on_page, p)) {
 			free(p);
 			out.status = AGI_E_NOMEM;

@@ -175,7 +175,14 @@ void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const
 	case AGI_CALL_PUT:
 	case AGI_CALL_GET:
 	case AGI_CALL_DELETE:
-		agi_kv_call(d, call_id, call);
+		if (call->level == AGI_LEVEL_STRONG)
+			agi_strong_call(d, call_id, call);
+		else
+			agi_kv_call(d, call_id, call);
+		break;
+	case AGI_CALL_CAS:
+	case AGI_CALL_ADD:
+		agi_strong_call(d, call_id, call);
 		break;
 	case AGI_CALL_REGISTER:
 	case AGI_CALL_DEREGISTER:

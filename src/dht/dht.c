@@ -68,6 +68,7 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	d->jobs.next_id = 1;
 	d->hosts.generation = 1;
 	TAILQ_INIT(&d->kvops);
+	TAILQ_INIT(&d->strong_calls);
 	TAILQ_INIT(&d->lookups);
 	TAILQ_INIT(&d->registry.local);
 	agi_reconf_init(d);
@@ -104,6 +105,7 @@ void agi_dht_free(struct agi_dht *d)
 	d->is_stopped = true;
 	agi_dht_jobs_free(d);
 	agi_kv_free_all(d);
+	agi_strong_free_all(d);
 	agi_lookups_free(d);
 	agi_vfetches_free(d);
 	agi_views_free(d);
@@ -213,6 +215,18 @@ static void serve(struct agi_dht *d, const struct agi_peer *from, const struct a
 		break;
 	case AGI_MSG_PROVIDER_GET:
 		agi_registry_on_get(d, from, m);
+		break;
+	case AGI_MSG_LEAD:
+		agi_reg_on_lead(d, from, m);
+		break;
+	case AGI_MSG_REG_WRITE:
+		agi_reg_on_write(d, from, m);
+		break;
+	case AGI_MSG_REG_READ:
+		agi_reg_on_read(d, from, m);
+		break;
+	case AGI_MSG_STRONG_DO:
+		agi_lead_on_do(d, from, m);
 		break;
 	case AGI_MSG_GOODBYE:
 		agi_hosts_gone(d, &from->id);

@@ -83,7 +83,9 @@ enum agi_call_kind {
 	AGI_CALL_LOOKUP,     /* target: the k nearest hosts and the hops taken */
 	AGI_CALL_REGISTER,   /* service, address: advertise on this host (again = update) */
 	AGI_CALL_DEREGISTER, /* service, address */
-	AGI_CALL_DISCOVER    /* service: healthy instances, nearest first */
+	AGI_CALL_DISCOVER,   /* service: healthy instances, nearest first */
+	AGI_CALL_CAS,        /* ns, key, value, expected: a strong put under a condition */
+	AGI_CALL_ADD         /* ns, key, delta: a strong fetch-and-add on a decimal number */
 };
 struct agi_call {
 	enum agi_call_kind kind;
@@ -91,6 +93,8 @@ struct agi_call {
 	struct agi_str ns, key, value;
 	enum agi_level level;
 	uint64_t ttl_ms;     /* 0 = never expires */
+	uint64_t expected;   /* CAS: version the item must have; 0 = must be absent */
+	int64_t delta;       /* ADD */
 	struct agi_id target;
 	struct agi_str service, address;
 	struct agi_str config;  /* REGISTER: opaque, kept with the registration (health check) */

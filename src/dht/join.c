@@ -2,6 +2,8 @@
  * A new member becomes active: whom it may learn from, and the transfer. */
 #include "dht/reconf.h"
 
+#include <stdlib.h>
+
 static void pull_page(struct agi_reconf *r);
 
 static void activate(struct agi_reconf *r)
@@ -11,7 +13,7 @@ static void activate(struct agi_reconf *r)
 
 	agi_reconf_finish(r, false);
 	agi_slot_set_phase(d, s, AGI_VIEW_ACTIVE);
-	(void)agi_slot_save(d, s, NULL, NULL, NULL);
+	(void)agi_slot_save(d, s, NULL, 0, NULL, NULL);
 }
 
 static void pull_next_source(struct agi_reconf *r)
@@ -22,6 +24,7 @@ static void pull_next_source(struct agi_reconf *r)
 		return;
 	}
 	agi_buf_reset(&r->cursor);
+	r->is_strong_pulled = false;
 	pull_page(r);
 }
 
@@ -35,10 +38,38 @@ static void on_merged(struct agi_dht *d, void *arg, const struct agi_storage_don
 		agi_reconf_finish(r, true);
 	} else if (r->has_more) {
 		pull_page(r);
+	} else if (!r->is_strong_pulled) {
+		r->is_strong_pulled = true;
+		agi_buf_reset(&r->cursor);
+		pull_page(r);
 	} else {
 		r->pulling++;
 		pull_next_source(r);
 	}
+}
+
+/* Registers as the source stores them; PUT_NEWER keeps the highest accepted ballot of each. */
+static uint64_t write_registers(struct agi_dht *d, uint32_t slot, const struct agi_item *items, size_t n,
+                                agi_job_fn *fn, void *arg)
+{
+	struct agi_storage_op *ops = calloc(n, sizeof *ops);
+	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = ops, .n_ops = n};
+	uint8_t begin[4], end[4];
+	struct agi_reg reg;
+	uint64_t job = 0;
+
+	agi_slot_range(slot, begin, end);
+	for (size_t i = 0; ops && i < n; i++) {
+		if (!agi_str_has_prefix(items[i].key, (struct agi_str){(const char *)begin, 4}) ||
+		    agi_reg_decode(&reg, items[i].value) != AGI_OK)
+			goto out;
+		ops[i] = (struct agi_storage_op){AGI_PUT_NEWER, AGI_CF_STRONG, items[i].key, items[i].value};
+	}
+	if (ops)
+		job = agi_job_submit(d, &req, fn, arg);
+out:
+	free(ops);
+	return job;
 }
 
 static void on_items(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
@@ -53,6 +84,13 @@ static void on_items(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 		agi_reconf_finish(r, true);
 		return;
 	}
+	if (m->is_strong != r->is_strong_pulled) {
+		agi_reconf_finish(r, true);
+		return;
+	}
+	/* our next leader's rounds, and so versions, go on from the highest any source has promised */
+	if (m->is_strong && m->ballot.round > r->s->strong_promised.round)
+		r->s->strong_promised = m->ballot;
 	r->has_more = m->has_more && m->n_items > 0;
 	agi_buf_reset(&r->cursor);
 	agi_buf_put_str(&r->cursor, m->cursor);
@@ -60,7 +98,8 @@ static void on_items(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 		on_merged(d, r, &empty);
 		return;
 	}
-	r->job = agi_items_write(d, r->s->view.slot, m->items, m->n_items, on_merged, r);
+	r->job = m->is_strong ? write_registers(d, r->s->view.slot, m->items, m->n_items, on_merged, r)
+	                      : agi_items_write(d, r->s->view.slot, m->items, m->n_items, on_merged, r);
 	if (!r->job)
 		agi_reconf_finish(r, true);
 }
@@ -71,6 +110,7 @@ static void pull_page(struct agi_reconf *r)
 	struct agi_peer to = agi_hosts_peer(r->d, &r->peer[r->to_pull[r->pulling]]);
 
 	m.cursor = agi_buf_str(&r->cursor);
+	m.is_strong = r->is_strong_pulled;
 	r->pull_rpc = agi_rpc_ask(r->d, &to, AGI_TRAFFIC_BULK, &m, 5 * AGI_RPC_TIMEOUT_MS, on_items, r, 0);
 	if (!r->pull_rpc)
 		agi_reconf_finish(r, true);

@@ -423,7 +423,7 @@ static void cancel_call(struct agi_dht *d, void *arg)
 	destroy(arg);
 }
 
-static enum agi_err check_call(const struct agi_dht *d, const struct agi_call *c, struct agi_why *why)
+enum agi_err agi_kv_check_call(const struct agi_dht *d, const struct agi_call *c, struct agi_why *why)
 {
 	if (!d->member.is_joined)
 		return agi_fail(why, AGI_E_NOT_READY, "%s", d->member.waits_for);
@@ -444,7 +444,7 @@ void agi_kv_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *c)
 {
 	enum op_kind kind = c->kind == AGI_CALL_PUT ? OP_PUT : c->kind == AGI_CALL_GET ? OP_GET : OP_DELETE;
 	struct agi_why why;
-	enum agi_err err = check_call(d, c, &why);
+	enum agi_err err = agi_kv_check_call(d, c, &why);
 	struct agi_kvop *op;
 
 	if (err != AGI_OK) {

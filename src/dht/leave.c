@@ -10,13 +10,14 @@ static void release(struct agi_reconf *r)
 	struct agi_dht *d = r->d;
 	struct agi_slot *s = r->s;
 	uint8_t begin_key[4], end_key[4];
-	struct agi_storage_op drop = {AGI_DELETE_RANGE, AGI_CF_ITEMS, {(const char *)begin_key, 4},
-	                              {(const char *)end_key, 4}};
+	struct agi_storage_op drop[2] = {
+	    {AGI_DELETE_RANGE, AGI_CF_ITEMS, {(const char *)begin_key, 4}, {(const char *)end_key, 4}},
+	    {AGI_DELETE_RANGE, AGI_CF_STRONG, {(const char *)begin_key, 4}, {(const char *)end_key, 4}}};
 
 	agi_slot_range(s->view.slot, begin_key, end_key);
 	agi_reconf_finish(r, false);
 	agi_slot_set_phase(d, s, AGI_VIEW_FORWARD);
-	(void)agi_slot_save(d, s, &drop, NULL, NULL);
+	(void)agi_slot_save(d, s, drop, 2, NULL, NULL);
 }
 
 static void on_pushed(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,

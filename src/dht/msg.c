@@ -30,6 +30,10 @@ bool agi_msg_is_answer(enum agi_msg_kind k)
 	case AGI_MSG_PROVIDER_ACK:
 	case AGI_MSG_PROVIDERS:
 	case AGI_MSG_REFUSED:
+	case AGI_MSG_LED:
+	case AGI_MSG_REG_ACK:
+	case AGI_MSG_REG_STATE:
+	case AGI_MSG_STRONG_DONE:
 		return true;
 	default:
 		return false;

@@ -30,7 +30,15 @@
 	X(PROVIDER_GET, 20)   /* service; answer PROVIDERS                                        */ \
 	X(PROVIDERS, 21)      /* providers                                                        */ \
 	X(GOODBYE, 22)        /* one-way: this node shuts down in order                           */ \
-	X(REFUSED, 23)        /* status, why: answer to a request that makes no sense here        */
+	X(REFUSED, 23)        /* status, why: answer to a request that makes no sense here        */ \
+	X(LEAD, 24)           /* slot, epoch, ballot: "only I write this slot's registers"; LED    */ \
+	X(LED, 25)            /* status, ballot (highest promised)                                */ \
+	X(REG_WRITE, 26)      /* slot, epoch, ballot, seq, one item; answer REG_ACK               */ \
+	X(REG_ACK, 27)        /* status, ballot (highest promised)                                */ \
+	X(REG_READ, 28)       /* slot, epoch, ns, key; answer REG_STATE                           */ \
+	X(REG_STATE, 29)      /* status; when has_item, one item whose value is the stored record */ \
+	X(STRONG_DO, 30)      /* slot, epoch, op, expected, one item; answer STRONG_DONE          */ \
+	X(STRONG_DONE, 31)    /* status, has_item (found), one item (value, version)              */
 
 enum agi_msg_kind {
 #define AGI_MSG_ENUM(name, number) AGI_MSG_##name = number,
@@ -45,6 +53,15 @@ bool agi_msg_is_answer(enum agi_msg_kind k);
 struct agi_ballot {
 	uint64_t round;
 	struct agi_id node;
+};
+
+/* What a strong operation does to its register. */
+enum agi_strong_op {
+	AGI_STRONG_GET,
+	AGI_STRONG_PUT,
+	AGI_STRONG_DELETE,
+	AGI_STRONG_CAS, /* put, if the version is `expected` (0 = absent) */
+	AGI_STRONG_ADD  /* the value is a decimal number: add `delta`, answer the sum */
 };
 
 /* One struct for all kinds: few fields, most shared; the comment above says which count for a kind.
@@ -67,6 +84,11 @@ struct agi_msg {
 	struct agi_str service;
 	struct agi_str cursor;           /* opaque to the receiver of a page */
 	bool has_more, has_item;
+	bool is_strong;                  /* SLOT_PULL, SLOT_ITEMS: registers, as stored, not eventual items */
+	uint64_t seq;                    /* REG_WRITE: the leader's count of its writes */
+	enum agi_strong_op op;
+	uint64_t expected;
+	int64_t delta;
 	bool is_transfer;                /* WRITE: repair, hint or release, not a client's write */
 	const struct agi_contact *contacts;
 	size_t n_contacts;

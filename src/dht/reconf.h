@@ -22,7 +22,7 @@ struct agi_reconf {
 	bool is_ready[2 * AGI_REPLICAS_MAX];  /* may be pulled from */
 	bool is_active[2 * AGI_REPLICAS_MAX]; /* an active member of the new view */
 	uint8_t to_pull[AGI_REPLICAS_MAX], n_pull, pulling;
-	bool is_pulling;
+	bool is_pulling, is_strong_pulled; /* of the source being pulled: items come first, then registers */
 	uint32_t waiting;
 	uint64_t job, pull_rpc;
 	struct agi_buf cursor;

@@ -175,6 +175,8 @@ struct agi_slot {
 	uint64_t retry_us;                    /* not before */
 	uint64_t settled;                     /* hosts.generation at which it needed no change; 0 = look */
 	uint64_t round;                       /* highest ballot round seen */
+	struct agi_ballot strong_promised;    /* whose register writes this member accepts */
+	struct agi_lead *lead;                /* our own leadership of the slot's registers, or NULL */
 	uint32_t installing;                  /* newer views on their way to the disk */
 };
 struct agi_vfetch;
@@ -197,9 +199,9 @@ void agi_views_genesis(struct agi_dht *d, const struct agi_storage_op *extra, ag
 struct agi_slot *agi_slot_find(const struct agi_dht *d, uint32_t slot);
 bool agi_slot_is_held(const struct agi_slot *s); /* data is here: active, joining, sealed, leaving */
 void agi_slot_set_phase(struct agi_dht *d, struct agi_slot *s, enum agi_view_phase p);
-/* Writes the record; extra operations (may be NULL) go into the same atomic write. */
+/* Writes the record; up to two extra operations go into the same atomic write. */
 uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct agi_storage_op *extra,
-                       agi_job_fn *fn, void *arg);
+                       size_t n_extra, agi_job_fn *fn, void *arg);
 /* Somebody's view of a slot, and the members of the epoch before it. Installed when newer. */
 void agi_view_learn(struct agi_dht *d, const struct agi_view *v, const struct agi_id *prev,
                     uint8_t n_prev);
@@ -260,6 +262,28 @@ uint64_t agi_items_write(struct agi_dht *d, uint32_t slot, const struct agi_item
                          agi_job_fn *fn, void *arg);
 /* Key range [begin, end) of one slot's items. */
 void agi_slot_range(uint32_t slot, uint8_t begin[4], uint8_t end[4]);
+
+/* --- strong registers (reg.c, lead.c, strong.c) --------------------------------------------------------------- */
+/* A register as stored (CF strong, keys as items'). The first 40 bytes order writes: be64 epoch ‖ be64 round ‖
+ * first 16 bytes of the leader's id ‖ be64 seq; then flags, be64 version, value. */
+struct agi_reg {
+	uint8_t order[AGI_VERSION_BYTES];
+	bool is_tombstone;
+	uint64_t version; /* round << 32 | seq of the write that set the value: grows with every write of a key */
+	struct agi_str value;
+};
+enum agi_err agi_reg_decode(struct agi_reg *out, struct agi_str record);
+void agi_reg_on_lead(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_reg_on_write(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_reg_on_read(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_lead_on_do(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+/* The slot's view changed or this node stops: what was not finished is answered as unknown or retryable. */
+void agi_lead_abort(struct agi_dht *d, struct agi_slot *s);
+struct agi_strong_call;
+void agi_strong_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
+void agi_strong_free_all(struct agi_dht *d);
+/* Size limits of a key and its value; fills why. */
+enum agi_err agi_kv_check_call(const struct agi_dht *d, const struct agi_call *c, struct agi_why *why);
 
 /* --- coordinator (kv.c) ----------------------------------------------------------------------------------------- */
 struct agi_kvop;
@@ -357,6 +381,7 @@ struct agi_dht {
 	struct agi_open_call *calls;
 	uint32_t n_calls;
 	TAILQ_HEAD(, agi_kvop) kvops;
+	TAILQ_HEAD(, agi_strong_call) strong_calls;
 	TAILQ_HEAD(, agi_lookup) lookups;
 	uint32_t n_kvops;
 	bool is_started, is_stopped, is_read_only;

@@ -48,7 +48,8 @@ struct agi_view {
 	struct agi_id members[AGI_REPLICAS_MAX]; /* in order of preference (nearest to the slot first) */
 };
 
-enum agi_level { AGI_LEVEL_ONE, AGI_LEVEL_QUORUM, AGI_LEVEL_ALL };
+/* STRONG: a register of its own (linearizable), kept apart from the eventual items. */
+enum agi_level { AGI_LEVEL_ONE, AGI_LEVEL_QUORUM, AGI_LEVEL_ALL, AGI_LEVEL_STRONG };
 const char *agi_level_name(enum agi_level l);
 AGI_MUST_USE enum agi_err agi_level_parse(enum agi_level *out, struct agi_str s);
 

@@ -16,7 +16,7 @@
 
 #include "dht/state.h"
 
-enum { RECORD_VERSION = 1 };
+enum { RECORD_VERSION = 2 };
 
 int agi_ballot_cmp(const struct agi_ballot *a, const struct agi_ballot *b)
 {
@@ -102,6 +102,7 @@ static void record_encode(struct agi_buf *b, const struct agi_slot *s)
 	put_ids(b, s->prev, s->n_prev);
 	put_ballot(b, &s->promised);
 	put_ballot(b, &s->accepted);
+	put_ballot(b, &s->strong_promised);
 	if (s->accepted.round)
 		put_ids(b, s->proposal.members, s->proposal.n_members);
 }
@@ -119,6 +120,7 @@ static bool record_decode(struct agi_slot *s, struct agi_str value)
 		return false;
 	get_ballot(&c, &s->promised);
 	get_ballot(&c, &s->accepted);
+	get_ballot(&c, &s->strong_promised);
 	if (s->accepted.round && !get_ids(&c, s->proposal.members, &s->proposal.n_members))
 		return false;
 	s->proposal.slot = s->view.slot;
@@ -136,11 +138,11 @@ static void slot_key(uint8_t key[4], uint32_t slot)
 }
 
 uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct agi_storage_op *extra,
-                       agi_job_fn *fn, void *arg)
+                       size_t n_extra, agi_job_fn *fn, void *arg)
 {
 	uint8_t key[4];
 	struct agi_buf value;
-	struct agi_storage_op ops[2];
+	struct agi_storage_op ops[3];
 	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = ops, .n_ops = 1};
 	uint64_t job = 0;
 
@@ -148,8 +150,9 @@ uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct
 	agi_buf_init(&value, 0);
 	record_encode(&value, s);
 	ops[0] = (struct agi_storage_op){AGI_PUT, AGI_CF_VIEWS, {(const char *)key, 4}, agi_buf_str(&value)};
-	if (extra)
-		ops[req.n_ops++] = *extra;
+	assert(n_extra <= 2);
+	for (size_t i = 0; i < n_extra; i++)
+		ops[req.n_ops++] = extra[i];
 	if (!value.err)
 		job = agi_job_submit(d, &req, fn, arg);
 	agi_buf_free(&value);
@@ -236,8 +239,10 @@ void agi_views_genesis(struct agi_dht *d, const struct agi_storage_op *extra, ag
 void agi_views_free(struct agi_dht *d)
 {
 	for (uint32_t i = 0; d->slots.by_number && i < d->slots.n; i++) {
-		if (d->slots.by_number[i])
+		if (d->slots.by_number[i]) {
 			agi_reconf_abort(d, d->slots.by_number[i]);
+			agi_lead_abort(d, d->slots.by_number[i]);
+		}
 		free(d->slots.by_number[i]);
 	}
 	free(d->slots.by_number);
@@ -273,6 +278,7 @@ static void install(struct agi_dht *d, struct agi_slot *s, const struct agi_view
 	bool was_held = agi_slot_is_held(s), is_member = agi_view_has(v, &d->self.id);
 
 	agi_reconf_abort(d, s);
+	agi_lead_abort(d, s);
 	s->view = *v;
 	s->n_prev = n_prev;
 	for (uint8_t i = 0; i < n_prev; i++)
@@ -285,7 +291,7 @@ static void install(struct agi_dht *d, struct agi_slot *s, const struct agi_view
 	                                   : was_held ? AGI_VIEW_LEAVING : AGI_VIEW_FORWARD);
 	if (is_member || was_held) {
 		s->installing++; /* stays up when the write fails: what is not durable is not claimed */
-		(void)agi_slot_save(d, s, NULL, on_installed, s);
+		(void)agi_slot_save(d, s, NULL, 0, on_installed, s);
 		agi_reconf_wake(d, d->now.mono_us);
 	}
 }

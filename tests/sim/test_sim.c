@@ -68,12 +68,17 @@ int main(void)
 		sum.partitions += w->stats.partitions;
 		sum.views += w->stats.views;
 		sum.transfers += w->stats.transfers;
+		sum.strong += w->stats.strong;
+		sum.strong_unknown += w->stats.strong_unknown;
+		sum.strong_failed += w->stats.strong_failed;
 	}
 	printf("# %" PRIu64 " seeds: %" PRIu64 " events, %" PRIu64 " writes acknowledged, %" PRIu64
 	       " calls failed, %" PRIu64 " crashes, %" PRIu64 " partitions, %" PRIu64
 	       " view changes, %" PRIu64 " pages pulled\n",
 	       n, sum.events, sum.acked, sum.failed, sum.crashes, sum.partitions, sum.views, sum.transfers);
-	printf("%s 1 - no acknowledged write is lost and one view per epoch over %" PRIu64 " seeds\n",
+	printf("# strong operations: %" PRIu64 " answered, %" PRIu64 " of them unknown, %" PRIu64 " without effect\n",
+	       sum.strong, sum.strong_unknown, sum.strong_failed);
+	printf("%s 1 - no acknowledged write is lost, registers are linearizable, one view per epoch over %" PRIu64 " seeds\n",
 	       failed ? "not ok" : "ok", n);
 	c = cfg_of(base);
 	(void)sim_run(w, &c);

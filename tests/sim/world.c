@@ -27,6 +27,8 @@ struct sim_call {
 	uint32_t node, key;
 	enum agi_call_kind kind;
 	bool is_final;           /* a check after healing */
+	int op;                  /* strong: index in its register's history */
+	bool is_strong;
 	struct agi_version floor; /* final: nothing older may be returned */
 	int *outcome;            /* final: 1 = answered well */
 };
@@ -280,6 +282,119 @@ static int version_cmp(const struct agi_version *a, const struct agi_version *b)
 	return agi_id_cmp(&a->node, &b->node);
 }
 
+/* --- strong registers ------------------------------------------------------------------------------------- */
+
+/* A version names one token for ever. */
+static void learn_version(struct sim_world *w, uint32_t reg, uint64_t version, uint64_t token)
+{
+	struct sim_register *r = &w->reg[reg];
+
+	if (version == 0)
+		return;
+	for (size_t i = 0; i < r->n_seen; i++) {
+		if (r->seen[i].version != version)
+			continue;
+		if (r->seen[i].token != token)
+			fail(w, "register %u: version %" PRIx64 " was given twice", reg, version);
+		return;
+	}
+	if (r->n_seen < SIM_VERSIONS_MAX) {
+		r->seen[r->n_seen].version = version;
+		r->seen[r->n_seen++].token = token;
+	}
+}
+
+static uint64_t token_of(const struct agi_result *res, bool is_counter)
+{
+	uint64_t token = 0;
+
+	if (!res->found && res->kind == AGI_CALL_GET)
+		return 0;
+	if (is_counter) {
+		for (size_t i = 0; i < res->value.n; i++)
+			token = token * 10 + (uint64_t)(res->value.p[i] - '0');
+		return token;
+	}
+	if (res->value.n == 8)
+		memcpy(&token, res->value.p, 8);
+	return token;
+}
+
+/* Did the call certainly do nothing? */
+static bool is_without_effect(enum agi_err err)
+{
+	return err != AGI_OK && err != AGI_E_NOT_FOUND && err != AGI_E_CONDITION && err != AGI_E_UNKNOWN_OUTCOME;
+}
+
+static void take_strong(struct sim_world *w, struct sim_call *c, const struct agi_result *res)
+{
+	struct lin_op *op = &w->reg[c->key].history.op[c->op];
+	bool is_counter = c->key == SIM_REGISTERS - 1;
+	uint64_t token = token_of(res, is_counter);
+
+	w->stats.strong++;
+	if (res->err == AGI_E_UNKNOWN_OUTCOME) {
+		w->stats.strong_unknown++;
+		return; /* stays pending */
+	}
+	if (is_without_effect(res->err)) {
+		w->stats.strong_failed++;
+		op->kind = LIN_NONE;
+		return;
+	}
+	op->end = w->now_us;
+	if (op->kind == LIN_GET || op->kind == LIN_ADD)
+		op->result = token;
+	else if (op->kind == LIN_DELETE)
+		op->result = res->found;
+	else if (op->kind == LIN_CAS)
+		op->result = res->err == AGI_OK;
+	if (!is_counter && op->kind == LIN_GET && res->found)
+		learn_version(w, c->key, res->version.hlc, token);
+	else if (op->kind == LIN_PUT || (op->kind == LIN_CAS && res->err == AGI_OK))
+		learn_version(w, c->key, res->version.hlc, op->arg);
+}
+
+static void strong_step(struct sim_world *w, struct sim_node *n)
+{
+	uint32_t reg = (uint32_t)agi_prng_below(&w->prng, SIM_REGISTERS);
+	bool is_counter = reg == SIM_REGISTERS - 1;
+	struct sim_register *r = &w->reg[reg];
+	struct sim_call *c = calloc(1, sizeof *c);
+	struct agi_call call = {.ns = AGI_STR("strong"), .level = AGI_LEVEL_STRONG,
+	                        .timeout_ms = (uint32_t)between(w, 200, 3000)};
+	uint64_t dice = agi_prng_below(&w->prng, 10), expected = 0;
+	enum lin_kind kind;
+	char key[16];
+
+	c->key = reg;
+	c->is_strong = true;
+	c->value = ++w->next_value;
+	key_text(key, reg);
+	call.key = agi_str_of(key);
+	call.value = (struct agi_str){(char *)&c->value, 8};
+	if (is_counter) {
+		kind = dice < 6 ? LIN_ADD : LIN_GET;
+		c->value = call.delta = (int64_t)between(w, 1, 5);
+	} else {
+		kind = dice < 3 ? LIN_PUT : dice < 6 ? LIN_GET : dice < 7 ? LIN_DELETE : LIN_CAS;
+	}
+	if (kind == LIN_CAS && r->n_seen && dice != 9) {
+		size_t i = r->n_seen - 1 - agi_prng_below(&w->prng, r->n_seen < 3 ? r->n_seen : 3);
+
+		call.expected = r->seen[i].version;
+		expected = r->seen[i].token;
+	}
+	call.kind = kind == LIN_PUT ? AGI_CALL_PUT : kind == LIN_GET ? AGI_CALL_GET
+	            : kind == LIN_DELETE ? AGI_CALL_DELETE : kind == LIN_CAS ? AGI_CALL_CAS : AGI_CALL_ADD;
+	c->op = lin_begin(&r->history, kind, c->value, expected, w->now_us);
+	if (c->op < 0) {
+		free(c);
+		return;
+	}
+	start_call(w, n, c, &call);
+}
+
 static void check_final(struct sim_world *w, struct sim_call *c, const struct agi_result *res)
 {
 	struct sim_key *k = &w->key[c->key];
@@ -320,7 +435,9 @@ static void fx_reply(void *ctx, uint64_t call_id, const struct agi_result *res)
 		return;
 	}
 	k = &w->key[c->key];
-	if (c->is_final) {
+	if (c->is_strong) {
+		take_strong(w, c, res);
+	} else if (c->is_final) {
 		check_final(w, c, res);
 	} else if (res->err == AGI_OK && c->kind != AGI_CALL_GET) {
 		w->stats.acked++;
@@ -345,6 +462,10 @@ static void client_step(struct sim_world *w)
 
 	if (!n->dht)
 		return;
+	if (chance(w, 0.25)) {
+		strong_step(w, n);
+		return;
+	}
 	c = calloc(1, sizeof *c);
 	c->key = (uint32_t)agi_prng_below(&w->prng, SIM_KEYS);
 	c->value = ++w->next_value;
@@ -525,7 +646,9 @@ static void happen(struct sim_world *w, struct sim_event *e)
 	trace(w, e->at_us * 8 + (uint64_t)e->kind);
 	switch (e->kind) {
 	case EV_MESSAGE:
-		if (n->dht) /* a message may reach a later life of the node */
+		/* a message may reach a later life of the node, but not one that must not be done twice: its
+		 * link has ended with the life it was sent to */
+		if (n->dht && (is_alive || e->msg->kind != AGI_MSG_STRONG_DO))
 			agi_dht_on_message(n->dht, sim_now(n), &e->from, e->msg);
 		break;
 	case EV_UNREACHABLE:
@@ -664,6 +787,38 @@ static void check_everything_acked_is_there(struct sim_world *w)
 	}
 }
 
+static void tell_history(struct sim_world *w, const struct lin_history *h)
+{
+	static const char *const names[] = {"none", "get", "put", "delete", "cas", "add"};
+
+	for (size_t i = 0; i < h->n; i++) {
+		const struct lin_op *op = &h->op[i];
+
+		if (op->kind != LIN_NONE)
+			say(w, "  %12.6f .. %12.6f %-6s arg %" PRIu64 " expected %" PRIu64 " result %" PRIu64 "%s",
+			    (double)op->start / 1e6, op->end == LIN_PENDING ? 0 : (double)op->end / 1e6,
+			    names[op->kind], op->arg, op->expected, op->result,
+			    op->end == LIN_PENDING ? " (unknown)" : "");
+	}
+}
+
+/* Every register answers after healing, and its whole history is linearizable. */
+static void check_registers(struct sim_world *w)
+{
+	for (uint32_t i = 0; i < 200 && !w->failure[0]; i++) {
+		strong_step(w, &w->node[i % w->cfg.nodes]);
+		sim_run_until(w, w->now_us + 20000);
+	}
+	sim_run_until(w, w->now_us + 5000000);
+	for (uint32_t r = 0; r < SIM_REGISTERS && !w->failure[0]; r++) {
+		if (lin_check(&w->reg[r].history))
+			continue;
+		tell_history(w, &w->reg[r].history);
+		fail(w, "register %u: its history of %zu operations is not linearizable", r,
+		     w->reg[r].history.n);
+	}
+}
+
 void sim_set_up(struct sim_world *w, const struct sim_cfg *cfg)
 {
 	memset(w, 0, sizeof *w);
@@ -741,6 +896,8 @@ int sim_run(struct sim_world *w, const struct sim_cfg *cfg)
 	}
 	if (!w->failure[0])
 		check_everything_acked_is_there(w);
+	if (!w->failure[0])
+		check_registers(w);
 	sim_tear_down(w);
 	return w->failure[0] ? 1 : 0;
 }

@@ -7,8 +7,9 @@
 #include "base/prng.h"
 #include "dht/dht.h"
 #include "disk.h"
+#include "history.h"
 
-enum { SIM_NODES_MAX = 64, SIM_KEYS = 40, SIM_SLOTS_MAX = 64, SIM_EPOCHS_MAX = 512 };
+enum { SIM_NODES_MAX = 64, SIM_KEYS = 40, SIM_REGISTERS = 8, SIM_VERSIONS_MAX = 1024, SIM_SLOTS_MAX = 64, SIM_EPOCHS_MAX = 512 };
 
 struct sim_cfg {
 	uint64_t seed;
@@ -39,9 +40,19 @@ struct sim_key {
 	uint64_t acked_value;
 };
 
+/* A strong register: its history, and which token each version named. The last one is a counter. */
+struct sim_register {
+	struct lin_history history;
+	struct {
+		uint64_t version, token;
+	} seen[SIM_VERSIONS_MAX];
+	size_t n_seen;
+};
+
 struct sim_stats {
 	uint64_t events, messages, dropped, puts, gets, deletes, acked, failed, crashes, partitions,
-	    views, transfers, hints, repairs, lookups;
+	    views, transfers, hints, repairs, lookups,
+	    strong, strong_unknown, strong_failed;
 };
 
 struct sim_event;
@@ -56,6 +67,7 @@ struct sim_world {
 	double drop, duplicate, refuse_sends;
 	uint64_t slow_us;        /* added to a message's delay at most */
 	struct sim_key key[SIM_KEYS];
+	struct sim_register reg[SIM_REGISTERS];
 	uint64_t next_value, next_call;
 	uint64_t trace;          /* hash of everything that happened */
 	struct agi_view seen[SIM_SLOTS_MAX][SIM_EPOCHS_MAX]; /* the one view of each epoch */

@@ -1,0 +1,204 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * A member's part in strong registers: one Paxos register per key (CASPaxos, Rystsov 2018), with the promise made
+ * for a whole slot. A leader that holds a majority's promise writes any key of the slot in one round trip.
+ *
+ * Accepting is a storage operation: the promise is compared here, in memory, and the order of accepted writes by
+ * AGI_PUT_NEWER, so an acceptor never reads before it writes. The promise is on disk before it is answered. */
+#include <stdlib.h>
+
+#include "dht/state.h"
+
+enum { FLAG_TOMBSTONE = 1, HEAD_BYTES = AGI_VERSION_BYTES + 1 + 8 };
+
+enum agi_err agi_reg_decode(struct agi_reg *out, struct agi_str record)
+{
+	struct agi_cur c = agi_cur_of(record);
+
+	agi_cur_copy(&c, out->order, AGI_VERSION_BYTES);
+	out->is_tombstone = agi_cur_u8(&c) & FLAG_TOMBSTONE;
+	out->version = agi_cur_u64(&c);
+	out->value = agi_cur_take(&c, c.n);
+	return c.bad ? AGI_E_CORRUPT : AGI_OK;
+}
+
+static void encode(struct agi_buf *b, const struct agi_msg *m)
+{
+	const struct agi_item *it = &m->items[0];
+
+	agi_buf_u64(b, m->epoch);
+	agi_buf_u64(b, m->ballot.round);
+	agi_buf_put(b, m->ballot.node.b, 16);
+	agi_buf_u64(b, m->seq);
+	agi_buf_u8(b, it->is_tombstone ? FLAG_TOMBSTONE : 0);
+	agi_buf_u64(b, it->version.hlc);
+	agi_buf_put_str(b, it->value);
+}
+
+struct waiting {
+	struct agi_peer to;
+	uint64_t rpc_id;
+	enum agi_msg_kind kind;
+	struct agi_ballot ballot;
+};
+
+static struct waiting *wait_for(const struct agi_peer *from, const struct agi_msg *m, enum agi_msg_kind kind)
+{
+	struct waiting *w = calloc(1, sizeof *w);
+
+	if (w)
+		*w = (struct waiting){*from, m->rpc_id, kind, m->ballot};
+	return w;
+}
+
+static void on_stored(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct waiting *w = arg;
+	struct agi_msg out = {.kind = w->kind, .status = done->err, .ballot = w->ballot};
+
+	agi_answer_on(d, AGI_TRAFFIC_CONTROL, &w->to, w->rpc_id, &out);
+	free(w);
+}
+
+/* Refuses with EXISTS, and tells the promise, when a higher ballot than the request's was promised. */
+static enum agi_err admit(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m,
+                          struct agi_msg *out)
+{
+	enum agi_err e = agi_view_admit(d, from, m->slot, m->epoch, out);
+	struct agi_slot *s = agi_slot_find(d, m->slot);
+
+	if (e == AGI_OK && d->is_read_only)
+		e = AGI_E_READ_ONLY;
+	if (e == AGI_OK && (m->ballot.round == 0 || !agi_view_has(&s->view, &m->ballot.node)))
+		e = AGI_E_INVALID;
+	if (e == AGI_OK && agi_ballot_cmp(&m->ballot, &s->strong_promised) < 0) {
+		e = AGI_E_EXISTS;
+		out->ballot = s->strong_promised;
+	}
+	return e;
+}
+
+void agi_reg_on_lead(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_msg out = {.kind = AGI_MSG_LED, .slot = m->slot};
+	struct agi_slot *s = agi_slot_find(d, m->slot);
+	struct waiting *w = NULL;
+
+	out.status = admit(d, from, m, &out);
+	if (out.status == AGI_OK && m->ballot.round <= s->strong_promised.round) {
+		out.status = AGI_E_EXISTS; /* a round is used once, whoever asks: versions are made of it */
+		out.ballot = s->strong_promised;
+	}
+	if (out.status == AGI_OK) {
+		s->strong_promised = m->ballot;
+		w = wait_for(from, m, AGI_MSG_LED);
+		if (w && agi_slot_save(d, s, NULL, 0, on_stored, w))
+			return;
+		free(w);
+		out.status = AGI_E_NOMEM;
+	}
+	agi_answer(d, from, m, &out);
+}
+
+static enum agi_err check_item(struct agi_dht *d, const struct agi_msg *m)
+{
+	const struct agi_item *it = m->items;
+
+	if (m->n_items != 1 || it->key.n == 0)
+		return AGI_E_INVALID;
+	if (it->ns.n > AGI_NAMESPACE_MAX || it->key.n > AGI_KEY_MAX || it->value.n > AGI_VALUE_MAX)
+		return AGI_E_TOO_LARGE;
+	return agi_dht_slot_of(d, it->ns, it->key) == m->slot ? AGI_OK : AGI_E_INVALID;
+}
+
+/* A leader whose request for the promise this member missed is promised now, in the same atomic write. */
+static uint64_t store(struct agi_dht *d, struct agi_slot *s, const struct agi_msg *m, struct waiting *w)
+{
+	bool is_new_promise = agi_ballot_cmp(&m->ballot, &s->strong_promised) > 0;
+	struct agi_buf key, value;
+	struct agi_storage_op op = {.verb = AGI_PUT_NEWER, .cf = AGI_CF_STRONG};
+	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = &op, .n_ops = 1};
+	uint64_t job = 0;
+
+	agi_buf_init(&key, 0);
+	agi_buf_init(&value, 0);
+	agi_item_key(&key, m->slot, m->items->ns, m->items->key);
+	encode(&value, m);
+	op.key = agi_buf_str(&key);
+	op.value = agi_buf_str(&value);
+	if (key.err || value.err)
+		goto out;
+	if (is_new_promise) {
+		s->strong_promised = m->ballot;
+		job = agi_slot_save(d, s, &op, 1, on_stored, w);
+	} else {
+		job = agi_job_submit(d, &req, on_stored, w);
+	}
+out:
+	agi_buf_free(&key);
+	agi_buf_free(&value);
+	return job;
+}
+
+void agi_reg_on_write(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_msg out = {.kind = AGI_MSG_REG_ACK, .slot = m->slot};
+	struct agi_slot *s = agi_slot_find(d, m->slot);
+	struct waiting *w = NULL;
+
+	out.status = admit(d, from, m, &out);
+	if (out.status == AGI_OK)
+		out.status = check_item(d, m);
+	if (out.status == AGI_OK) {
+		w = wait_for(from, m, AGI_MSG_REG_ACK);
+		if (w && store(d, s, m, w))
+			return;
+		free(w);
+		out.status = AGI_E_NOMEM;
+	}
+	agi_answer(d, from, m, &out);
+}
+
+static void on_read(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct waiting *w = arg;
+	struct agi_item item = {.value = {"", 0}};
+	struct agi_msg out = {.kind = AGI_MSG_REG_STATE};
+	struct agi_reg reg;
+
+	if (done->err == AGI_OK) {
+		out.status = agi_reg_decode(&reg, done->kv[0].value);
+		item.value = done->kv[0].value;
+		out.has_item = true;
+		out.items = &item;
+		out.n_items = 1;
+	} else if (done->err != AGI_E_NOT_FOUND) {
+		out.status = done->err;
+	}
+	agi_answer_on(d, AGI_TRAFFIC_CONTROL, &w->to, w->rpc_id, &out);
+	free(w);
+}
+
+void agi_reg_on_read(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_msg out = {.kind = AGI_MSG_REG_STATE, .slot = m->slot};
+	struct agi_storage_req req = {.kind = AGI_STORAGE_GET, .cf = AGI_CF_STRONG};
+	struct waiting *w = NULL;
+	struct agi_buf key;
+
+	agi_buf_init(&key, 0);
+	out.status = agi_view_admit(d, from, m->slot, m->epoch, &out);
+	if (out.status == AGI_OK && (m->ns.n > AGI_NAMESPACE_MAX || m->key.n > AGI_KEY_MAX))
+		out.status = AGI_E_TOO_LARGE;
+	if (out.status == AGI_OK) {
+		agi_item_key(&key, m->slot, m->ns, m->key);
+		req.begin = agi_buf_str(&key);
+		w = key.err ? NULL : wait_for(from, m, AGI_MSG_REG_STATE);
+		if (!w || !agi_job_submit(d, &req, on_read, w)) {
+			free(w);
+			out.status = AGI_E_NOMEM;
+		}
+	}
+	agi_buf_free(&key);
+	if (out.status != AGI_OK)
+		agi_answer(d, from, m, &out);
+}

@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Client side of strong operations: a get asks the members directly and is done when a majority shows the same
+ * accepted write (or none); everything else, and a get that finds a write half done, goes to the slot's first
+ * living member, which leads (lead.c).
+ *
+ * An operation that may have been applied is never sent twice: when its answer stays away the outcome is
+ * unknown, and is told so. */
+#include <stdlib.h>
+
+#include "dht/state.h"
+
+enum { PAUSE_MIN_MS = 3, PAUSE_MAX_MS = 60 };
+
+struct agi_strong_call {
+	struct agi_dht *d;
+	uint64_t call_id;
+	enum agi_call_kind kind;
+	enum agi_strong_op op;
+	struct agi_str ns, key, value; /* in bytes */
+	char *bytes;
+	uint64_t expected;
+	int64_t delta;
+	uint32_t slot, attempts;
+	enum agi_err last;        /* why the last attempt did not do */
+	struct agi_gather g;      /* get: members asked */
+	struct agi_buf best;
+	uint8_t n_same;
+	uint64_t rpc;             /* to the leader */
+	uint64_t deadline_us;
+	struct agi_timer deadline, retry;
+	struct agi_vwait wait;
+	TAILQ_ENTRY(agi_strong_call) entry;
+};
+
+static void attempt(struct agi_strong_call *c);
+static void ask_leader(struct agi_strong_call *c);
+
+static void destroy(struct agi_strong_call *c)
+{
+	struct agi_dht *d = c->d;
+
+	for (uint32_t i = 0; i < c->g.n; i++)
+		agi_rpc_cancel(d, c->g.rpc[i]);
+	agi_rpc_cancel(d, c->rpc);
+	agi_vfetch_cancel(d, &c->wait);
+	agi_timer_clear(&d->timers, &c->deadline);
+	agi_timer_clear(&d->timers, &c->retry);
+	TAILQ_REMOVE(&d->strong_calls, c, entry);
+	d->n_kvops--;
+	agi_buf_free(&c->best);
+	free(c->bytes);
+	free(c);
+}
+
+static bool is_read(const struct agi_strong_call *c) { return c->op == AGI_STRONG_GET; }
+
+static void reply(struct agi_strong_call *c, enum agi_err err, bool is_found, struct agi_str value,
+                  uint64_t version)
+{
+	struct agi_result res = {.kind = c->kind, .err = err, .slot = c->slot, .found = is_found, .value = value,
+	                         .version = {.hlc = version}};
+
+	if (err == AGI_OK && is_read(c) && !is_found)
+		res.err = AGI_E_NOT_FOUND;
+	else if (err == AGI_E_UNKNOWN_OUTCOME)
+		agi_fail(&res.why, err, "slot %u: the write was sent and not confirmed; read the version to "
+		                        "learn whether it happened", c->slot);
+	else if (err == AGI_E_CONDITION)
+		agi_fail(&res.why, err, "version is %llu, expected %llu", (unsigned long long)version,
+		         (unsigned long long)c->expected);
+	else if (err != AGI_OK)
+		agi_fail(&res.why, err, "slot %u after %u attempts: %s", c->slot, c->attempts,
+		         agi_err_text(c->last ? c->last : err));
+	agi_call_reply(c->d, c->call_id, &res);
+	destroy(c);
+}
+
+static void fail(struct agi_strong_call *c, enum agi_err err)
+{
+	reply(c, err, false, (struct agi_str){"", 0}, 0);
+}
+
+static void again(struct agi_strong_call *c, enum agi_err why)
+{
+	uint64_t pause = PAUSE_MIN_MS << (c->attempts < 5 ? c->attempts : 5);
+
+	c->last = why;
+	if (pause > PAUSE_MAX_MS)
+		pause = PAUSE_MAX_MS;
+	agi_timer_set(&c->d->timers, &c->retry,
+	              agi_after_ms(c->d, pause) + agi_prng_below(&c->d->prng, pause * 1000));
+}
+
+static void on_retry(struct agi_dht *d, void *arg)
+{
+	(void)d;
+	attempt(arg);
+}
+
+/* A pending answer that may never come: a read simply failed, a write may have happened. */
+static void on_deadline(struct agi_dht *d, void *arg)
+{
+	struct agi_strong_call *c = arg;
+
+	(void)d;
+	fail(c, c->rpc && !is_read(c) ? AGI_E_UNKNOWN_OUTCOME
+	                              : c->last == AGI_E_NO_QUORUM ? AGI_E_NO_QUORUM : AGI_E_TIMEOUT);
+}
+
+/* --- by the leader ---------------------------------------------------------------------------------- */
+
+static void on_done(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
+                    const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_strong_call *c = arg;
+	const struct agi_item *it = err == AGI_OK && m->n_items == 1 ? m->items : NULL;
+
+	(void)which, (void)from;
+	c->rpc = 0;
+	if (err != AGI_OK || m->kind != AGI_MSG_STRONG_DONE) {
+		/* refused by a node that does not serve: it did nothing; silence: nobody knows */
+		if (is_read(c) || err == AGI_E_NOT_READY || err == AGI_E_UNSUPPORTED || err == AGI_E_FULL)
+			again(c, err ? err : AGI_E_MALFORMED);
+		else
+			fail(c, AGI_E_UNKNOWN_OUTCOME);
+		return;
+	}
+	if (m->view.epoch)
+		agi_view_learn_from(d, m);
+	switch (m->status) {
+	case AGI_OK:
+	case AGI_E_CONDITION:
+		reply(c, it ? m->status : AGI_E_MALFORMED, m->has_item, it ? it->value : (struct agi_str){"", 0},
+		      it ? it->version.hlc : 0);
+		break;
+	case AGI_E_STALE_EPOCH:
+	case AGI_E_NOT_MEMBER:
+	case AGI_E_SEALED:
+	case AGI_E_NO_QUORUM:
+	case AGI_E_TIMEOUT:
+		again(c, m->status);
+		break;
+	default:
+		c->last = m->status;
+		fail(c, m->status);
+		break;
+	}
+}
+
+/* The first living member leads; after failures the others get their chance. */
+static int choose_leader(const struct agi_strong_call *c, const struct agi_view *v)
+{
+	uint32_t skip = c->attempts > 3 ? c->attempts - 3 : 0;
+
+	for (uint32_t i = 0; i < v->n_members; i++) {
+		uint32_t at = (i + skip) % v->n_members;
+
+		if (agi_hosts_is_up(c->d, &v->members[at]))
+			return (int)at;
+	}
+	return -1;
+}
+
+static void ask_leader(struct agi_strong_call *c)
+{
+	struct agi_dht *d = c->d;
+	struct agi_slot *s = agi_slot_find(d, c->slot);
+	struct agi_item item = {.ns = c->ns, .key = c->key, .value = c->value};
+	struct agi_msg m = {.kind = AGI_MSG_STRONG_DO, .slot = c->slot, .epoch = s->view.epoch, .op = c->op,
+	                    .expected = c->expected, .delta = c->delta, .items = &item, .n_items = 1};
+	int leader = choose_leader(c, &s->view);
+	uint64_t left_ms = c->deadline_us > d->now.mono_us ? (c->deadline_us - d->now.mono_us) / 1000 : 0;
+	struct agi_peer to;
+
+	if (leader < 0) {
+		again(c, AGI_E_NO_QUORUM);
+		return;
+	}
+	to = agi_hosts_peer(d, &s->view.members[leader]);
+	c->rpc = agi_rpc_ask(d, &to, AGI_TRAFFIC_CONTROL, &m, (uint32_t)left_ms + 1, on_done, c, 0);
+	if (!c->rpc)
+		again(c, AGI_E_NOMEM);
+}
+
+/* --- a get, directly ------------------------------------------------------------------------------------ */
+
+static struct agi_str order_of(struct agi_str record)
+{
+	return (struct agi_str){record.p, record.n < AGI_VERSION_BYTES ? 0 : AGI_VERSION_BYTES};
+}
+
+static void take_record(struct agi_strong_call *c, struct agi_str record)
+{
+	int cmp = agi_str_cmp(order_of(record), order_of(agi_buf_str(&c->best)));
+
+	if (cmp > 0) {
+		agi_buf_reset(&c->best);
+		agi_buf_put_str(&c->best, record);
+		c->n_same = 0;
+	}
+	c->n_same += cmp >= 0;
+}
+
+static void read_done(struct agi_strong_call *c)
+{
+	struct agi_reg reg = {.is_tombstone = true, .value = {"", 0}};
+
+	if (c->best.n && agi_reg_decode(&reg, agi_buf_str(&c->best)) != AGI_OK) {
+		fail(c, AGI_E_CORRUPT);
+		return;
+	}
+	reply(c, c->best.err, !reg.is_tombstone, reg.value, reg.version);
+}
+
+static void on_state(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
+                     const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_strong_call *c = arg;
+	bool is_yes = err == AGI_OK && m->kind == AGI_MSG_REG_STATE && m->status == AGI_OK;
+
+	(void)from;
+	if (is_yes)
+		take_record(c, m->has_item && m->n_items == 1 ? m->items[0].value : (struct agi_str){"", 0});
+	else if (m && m->view.epoch)
+		agi_view_learn_from(d, m);
+	agi_gather_answered(&c->g, which, is_yes ? AGI_GATHER_YES : m ? AGI_GATHER_NO : AGI_GATHER_SILENT);
+	if (agi_gather_outcome(&c->g) == AGI_GATHER_OPEN)
+		return;
+	for (uint32_t i = 0; i < c->g.n; i++)
+		agi_rpc_cancel(d, c->g.rpc[i]);
+	if (agi_gather_outcome(&c->g) == AGI_GATHER_LOST) {
+		agi_gather_init(&c->g, 0, 0);
+		again(c, m && m->status != AGI_OK ? m->status : AGI_E_NO_QUORUM);
+	} else if (c->n_same >= c->g.need) {
+		read_done(c);
+	} else { /* half written: the leader finishes it */
+		agi_gather_init(&c->g, 0, 0);
+		ask_leader(c);
+	}
+}
+
+static void read_majority(struct agi_strong_call *c)
+{
+	struct agi_dht *d = c->d;
+	struct agi_view v = agi_slot_find(d, c->slot)->view;
+	struct agi_msg m = {.kind = AGI_MSG_REG_READ, .slot = c->slot, .epoch = v.epoch, .ns = c->ns, .key = c->key};
+
+	agi_gather_init(&c->g, v.n_members, agi_majority(v.n_members));
+	agi_buf_reset(&c->best);
+	c->n_same = 0;
+	for (uint32_t i = 0; i < v.n_members; i++) {
+		struct agi_peer to = agi_hosts_peer(d, &v.members[i]);
+		uint64_t rpc = agi_hosts_is_up(d, &to.id)
+		                   ? agi_rpc_ask(d, &to, AGI_TRAFFIC_CONTROL, &m, AGI_RPC_TIMEOUT_MS, on_state, c, i)
+		                   : 0;
+
+		if (rpc)
+			agi_gather_asked(&c->g, i, rpc);
+		else
+			agi_gather_answered(&c->g, i, AGI_GATHER_SILENT);
+	}
+	if (agi_gather_outcome(&c->g) == AGI_GATHER_LOST) {
+		for (uint32_t i = 0; i < c->g.n; i++)
+			agi_rpc_cancel(d, c->g.rpc[i]);
+		agi_gather_init(&c->g, 0, 0);
+		again(c, AGI_E_NO_QUORUM);
+	}
+}
+
+/* --- begin --------------------------------------------------------------------------------------------------- */
+
+static void on_view(struct agi_dht *d, void *arg, enum agi_err err)
+{
+	(void)d;
+	if (err == AGI_OK)
+		attempt(arg);
+	else
+		fail(arg, err);
+}
+
+static void attempt(struct agi_strong_call *c)
+{
+	struct agi_slot *s = agi_slot_find(c->d, c->slot);
+
+	c->attempts++;
+	if (!s || s->view.epoch == 0 || (c->attempts > 1 && c->attempts % 4 == 0 && !c->wait.is_waiting)) {
+		c->attempts++; /* a view that leads nowhere is asked for anew */
+		agi_vfetch_wait(c->d, c->slot, &c->wait);
+	} else if (is_read(c)) {
+		read_majority(c);
+	} else {
+		ask_leader(c);
+	}
+}
+
+static void cancel_call(struct agi_dht *d, void *arg)
+{
+	(void)d;
+	destroy(arg);
+}
+
+static enum agi_strong_op op_of(enum agi_call_kind kind)
+{
+	switch (kind) {
+	case AGI_CALL_PUT:
+		return AGI_STRONG_PUT;
+	case AGI_CALL_DELETE:
+		return AGI_STRONG_DELETE;
+	case AGI_CALL_CAS:
+		return AGI_STRONG_CAS;
+	case AGI_CALL_ADD:
+		return AGI_STRONG_ADD;
+	default:
+		return AGI_STRONG_GET;
+	}
+}
+
+static struct agi_strong_call *new_call(struct agi_dht *d, const struct agi_call *call)
+{
+	struct agi_strong_call *c = calloc(1, sizeof *c);
+	char *p = malloc(call->ns.n + call->key.n + call->value.n + 1);
+
+	if (!c || !p) {
+		free(c);
+		free(p);
+		return NULL;
+	}
+	c->d = d;
+	c->kind = call->kind;
+	c->op = op_of(call->kind);
+	c->bytes = p;
+	c->ns = (struct agi_str){memcpy(p, call->ns.n ? call->ns.p : "", call->ns.n), call->ns.n};
+	p += call->ns.n;
+	c->key = (struct agi_str){memcpy(p, call->key.p, call->key.n), call->key.n};
+	p += call->key.n;
+	c->value = (struct agi_str){memcpy(p, call->value.n ? call->value.p : "", call->value.n), call->value.n};
+	c->expected = call->expected;
+	c->delta = call->delta;
+	c->slot = agi_dht_slot_of(d, call->ns, call->key);
+	agi_buf_init(&c->best, 0);
+	c->deadline_us = agi_after_ms(d, call->timeout_ms ? call->timeout_ms : AGI_CALL_TIMEOUT_MS);
+	c->deadline = (struct agi_timer){.fn = on_deadline, .arg = c};
+	c->retry = (struct agi_timer){.fn = on_retry, .arg = c};
+	c->wait.fn = on_view;
+	c->wait.arg = c;
+	TAILQ_INSERT_TAIL(&d->strong_calls, c, entry);
+	d->n_kvops++;
+	agi_timer_set(&d->timers, &c->deadline, c->deadline_us);
+	return c;
+}
+
+void agi_strong_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call)
+{
+	struct agi_why why;
+	enum agi_err err = agi_kv_check_call(d, call, &why);
+	struct agi_strong_call *c;
+
+	if (err == AGI_OK && call->ttl_ms)
+		err = agi_fail(&why, AGI_E_INVALID, "a strong item cannot have a time to live");
+	if (err != AGI_OK) {
+		agi_call_fail(d, call_id, call->kind, err, why.text);
+		return;
+	}
+	c = new_call(d, call);
+	if (!c) {
+		agi_call_fail(d, call_id, call->kind, AGI_E_NOMEM, "");
+		return;
+	}
+	if (agi_call_open(d, call_id, call->kind, c, cancel_call) != AGI_OK) {
+		destroy(c);
+		return;
+	}
+	c->call_id = call_id;
+	attempt(c);
+}
+
+void agi_strong_free_all(struct agi_dht *d)
+{
+	while (!TAILQ_EMPTY(&d->strong_calls))
+		destroy(TAILQ_FIRST(&d->strong_calls));
+}

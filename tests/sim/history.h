@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Histories of operations on single registers, and whether they are linearizable (Wing & Gong 1993, with the
+ * memo of Lowe 2017). A value is a token; 0 is "absent". */
+#ifndef SIM_HISTORY_H
+#define SIM_HISTORY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* NONE: what certainly did nothing and told nothing. */
+enum lin_kind { LIN_NONE, LIN_GET, LIN_PUT, LIN_DELETE, LIN_CAS, LIN_ADD };
+enum { LIN_OPS_MAX = 192 };
+#define LIN_PENDING UINT64_MAX
+
+struct lin_op {
+	enum lin_kind kind;
+	uint64_t arg;        /* PUT, CAS: token written; ADD: what is added */
+	uint64_t expected;   /* CAS: token that had to be there */
+	uint64_t start, end; /* end LIN_PENDING: the outcome is unknown, it may happen at any time after start or never */
+	uint64_t result;     /* GET: token; ADD: sum; DELETE: 1 when something was there; CAS: 1 when it was done */
+};
+struct lin_history {
+	struct lin_op op[LIN_OPS_MAX];
+	size_t n;
+};
+
+/* Returns the new operation's index, or -1 when the history is full. */
+int lin_begin(struct lin_history *h, enum lin_kind kind, uint64_t arg, uint64_t expected, uint64_t now);
+/* Is there an order of the operations that respects real time and gives every result seen? */
+bool lin_check(const struct lin_history *h);
+
+#endif
