@@ -30,6 +30,7 @@ enum {
 
 	/* --- messages --- */
 	AGI_VALUE_MAX = 1 << 20,     /* bytes of one item's value */
+	AGI_RECORD_HEAD_MAX = 64,    /* bytes a stored record adds to its value (49 for a register) */
 	AGI_LINK_FRAME_MAX = 5 << 20,/* bytes of one link message: a 4 MiB gRPC body and its envelope */
 	AGI_PAGE_BYTES = 256 << 10,  /* bytes of items in one transfer page (one item may exceed it) */
 	AGI_PAGE_ITEMS = 512,        /* items in one transfer page */

@@ -18,7 +18,7 @@
 	}
 #define OPT_LEVEL                                                                                  \
 	{                                                                                          \
-		"level", 0, "LEVEL", "one quorum all",                                             \
+		"level", 0, "LEVEL", "one quorum all strong",                                             \
 		    "replicas that must answer (default: quorum)"                                  \
 	}
 
@@ -55,6 +55,7 @@ static Agihpc__V1__Level level_of(const struct ctl_input *in)
 		return AGIHPC__V1__LEVEL__LEVEL_DEFAULT;
 	return *level == 'o'   ? AGIHPC__V1__LEVEL__LEVEL_ONE
 	       : *level == 'q' ? AGIHPC__V1__LEVEL__LEVEL_QUORUM
+	       : *level == 's' ? AGIHPC__V1__LEVEL__LEVEL_STRONG
 			       : AGIHPC__V1__LEVEL__LEVEL_ALL;
 }
 

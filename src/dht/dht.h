@@ -87,6 +87,7 @@ enum agi_call_kind {
 	AGI_CALL_CAS,        /* ns, key, value, expected: a strong put under a condition */
 	AGI_CALL_ADD         /* ns, key, delta: a strong fetch-and-add on a decimal number */
 };
+enum { AGI_CALL_KINDS = AGI_CALL_ADD + 1 };
 struct agi_call {
 	enum agi_call_kind kind;
 	uint32_t timeout_ms; /* 0 = AGI_CALL_TIMEOUT_MS */

@@ -34,8 +34,8 @@ struct agi_dht_host_stats {
 	uint64_t decode_errors;   /* messages from peers that were not understood */
 	uint64_t send_errors;     /* messages that could not be queued */
 	uint64_t store_refused;   /* jobs the store's queue had no room for */
-	uint64_t calls[AGI_CALL_DISCOVER + 1];
-	uint64_t calls_failed[AGI_CALL_DISCOVER + 1];
+	uint64_t calls[AGI_CALL_KINDS];
+	uint64_t calls_failed[AGI_CALL_KINDS];
 	uint64_t events;          /* entries into the core */
 	uint64_t slow_turns;      /* of them (with what followed) longer than AGI_SLOW_TURN_US */
 	uint64_t longest_turn_us;

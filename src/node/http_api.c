@@ -43,7 +43,8 @@ static void core_metrics(struct agi_buf *b, const struct agi_dht_status *d)
 static void host_metrics(struct agi_buf *b, const struct agi_dht_host_stats *h)
 {
 	static const char *const calls[] = {"put",    "get",      "delete",     "owners",
-	                                    "lookup", "register", "deregister", "discover"};
+	                                    "lookup", "register", "deregister", "discover",
+	                                    "cas",    "add"};
 
 	head(b, "agihpc_messages_received_total", "counter", "Overlay messages from peers, by kind.");
 	for (int k = 1; k < AGI_MSG_KIND_MAX; k++)
@@ -56,11 +57,11 @@ static void host_metrics(struct agi_buf *b, const struct agi_dht_host_stats *h)
 		               agi_msg_kind_name((enum agi_msg_kind)k),
 		               (unsigned long long)h->messages_out[k]);
 	head(b, "agihpc_operations_total", "counter", "Operations asked for by clients and by the node.");
-	for (int k = 0; k <= AGI_CALL_DISCOVER; k++)
+	for (int k = 0; k < AGI_CALL_KINDS; k++)
 		agi_buf_printf(b, "agihpc_operations_total{operation=\"%s\"} %llu\n", calls[k],
 		               (unsigned long long)h->calls[k]);
 	head(b, "agihpc_operations_failed_total", "counter", "Operations that ended with an error.");
-	for (int k = 0; k <= AGI_CALL_DISCOVER; k++)
+	for (int k = 0; k < AGI_CALL_KINDS; k++)
 		agi_buf_printf(b, "agihpc_operations_failed_total{operation=\"%s\"} %llu\n", calls[k],
 		               (unsigned long long)h->calls_failed[k]);
 	one(b, "agihpc_messages_refused_total", "counter", "Messages that were not understood.",

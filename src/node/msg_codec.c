@@ -53,7 +53,12 @@ enum {
 	D_CONTACTS,
 	D_ITEMS,
 	D_PROVIDERS,
-	D_SOURCES
+	D_SOURCES,
+	D_IS_STRONG,
+	D_SEQ,
+	D_OP,
+	D_EXPECTED,
+	D_DELTA
 };
 
 /* --- encode ---------------------------------------------------------------------------------------- */
@@ -186,6 +191,11 @@ void agi_msg_encode(struct agi_buf *b, const struct agi_msg *m)
 	agi_pb_put_bool(b, D_HAS_ITEM, m->has_item);
 	agi_pb_put_bool(b, D_IS_TRANSFER, m->is_transfer);
 	put_lists(b, m);
+	agi_pb_put_bool(b, D_IS_STRONG, m->is_strong);
+	agi_pb_put_u64(b, D_SEQ, m->seq);
+	agi_pb_put_u64(b, D_OP, m->op);
+	agi_pb_put_u64(b, D_EXPECTED, m->expected);
+	agi_pb_put_u64(b, D_DELTA, (uint64_t)m->delta);
 	agi_pb_end(b, at, W_BODY);
 }
 
@@ -364,9 +374,9 @@ static enum agi_err item_field(struct agi_item *i, const struct agi_pb_field *f,
 	case I_NS:
 		return get_text(&i->ns, f, AGI_NAMESPACE_MAX, "item.namespace", why);
 	case I_KEY:
-		return get_bytes(&i->key, f, AGI_KEY_MAX, "item.key", why);
+		return get_bytes(&i->key, f, AGI_CURSOR_MAX, "item.key", why); /* a register's is its stored key */
 	case I_VALUE:
-		return get_bytes(&i->value, f, AGI_VALUE_MAX, "item.value", why);
+		return get_bytes(&i->value, f, AGI_VALUE_MAX + AGI_RECORD_HEAD_MAX, "item.value", why);
 	case I_VERSION:
 		return get_stamp(&i->version.hlc, &i->version.node, f, "item.version", why);
 	case I_EXPIRES:
@@ -523,6 +533,32 @@ static enum agi_err get_status(enum agi_err *out, const struct agi_pb_field *f, 
 	return e;
 }
 
+/* Fields of the operations on registers. */
+static enum agi_err strong_field(struct agi_msg *m, const struct agi_pb_field *f, struct agi_why *why)
+{
+	uint64_t v = 0;
+	enum agi_err e;
+
+	switch (f->number) {
+	case D_IS_STRONG:
+		return get_bool(&m->is_strong, f, "is_strong", why);
+	case D_SEQ:
+		return get_u64(&m->seq, f, UINT64_MAX, "seq", why);
+	case D_OP:
+		e = get_u64(&v, f, AGI_STRONG_ADD, "op", why);
+		m->op = (enum agi_strong_op)v;
+		return e;
+	case D_EXPECTED:
+		return get_u64(&m->expected, f, UINT64_MAX, "expected", why);
+	case D_DELTA:
+		e = get_u64(&v, f, UINT64_MAX, "delta", why);
+		m->delta = (int64_t)v;
+		return e;
+	default:
+		return AGI_OK;
+	}
+}
+
 static enum agi_err scalar_field(struct agi_msg *m, const struct agi_pb_field *f, struct agi_why *why)
 {
 	uint32_t v = 0;
@@ -552,7 +588,7 @@ static enum agi_err scalar_field(struct agi_msg *m, const struct agi_pb_field *f
 	case D_IS_TRANSFER:
 		return get_bool(&m->is_transfer, f, "is_transfer", why);
 	default:
-		return AGI_OK;
+		return strong_field(m, f, why);
 	}
 }
 

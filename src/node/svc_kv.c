@@ -18,9 +18,13 @@ static enum agi_err level_of(enum agi_level *out, Agihpc__V1__Level in, struct a
 	case AGIHPC__V1__LEVEL__LEVEL_ALL:
 		*out = AGI_LEVEL_ALL;
 		return AGI_OK;
+	case AGIHPC__V1__LEVEL__LEVEL_STRONG:
+		*out = AGI_LEVEL_STRONG;
+		return AGI_OK;
 	default:
 		return agi_fail(why, AGI_E_INVALID,
-		                "level: %d, expected 0 (default), 1 (one), 2 (quorum) or 3 (all)", (int)in);
+		                "level: %d, expected 0 (default), 1 (one), 2 (quorum), 3 (all) or 4 (strong)",
+		                (int)in);
 	}
 }
 

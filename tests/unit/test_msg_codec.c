@@ -143,6 +143,11 @@ static struct agi_msg message(enum agi_msg_kind kind)
 	                    .has_more = coin(),
 	                    .has_item = coin(),
 	                    .is_transfer = coin(),
+	                    .is_strong = coin(),
+	                    .seq = number(UINT64_MAX),
+	                    .op = (enum agi_strong_op)below(AGI_STRONG_ADD + 1),
+	                    .expected = number(UINT64_MAX),
+	                    .delta = (int64_t)number(UINT64_MAX),
 	                    .contacts = w.contacts,
 	                    .items = w.items,
 	                    .providers = w.providers};
@@ -260,6 +265,9 @@ static void same(const struct agi_msg *a, const struct agi_msg *b)
 	assert_int_equal(a->has_more, b->has_more);
 	assert_int_equal(a->has_item, b->has_item);
 	assert_int_equal(a->is_transfer, b->is_transfer);
+	assert_int_equal(a->is_strong, b->is_strong);
+	assert_true(a->seq == b->seq && a->expected == b->expected && a->delta == b->delta);
+	assert_int_equal(a->op, b->op);
 	same_lists(a, b);
 }
 
@@ -427,9 +435,9 @@ static void lists_and_values_above_the_limit_are_refused(void **state)
 {
 	struct agi_msg m = {.kind = AGI_MSG_NODES, .rpc_id = 1}, out;
 	struct agi_contact many[AGI_K + 1];
-	struct agi_item big = {.value = {NULL, AGI_VALUE_MAX + 1}};
+	struct agi_item big = {.value = {NULL, AGI_VALUE_MAX + AGI_RECORD_HEAD_MAX + 1}};
 	struct agi_why why;
-	char *value = calloc(1, AGI_VALUE_MAX + 1);
+	char *value = calloc(1, AGI_VALUE_MAX + AGI_RECORD_HEAD_MAX + 1);
 	(void)state;
 
 	assert_non_null(value);
