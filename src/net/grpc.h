@@ -84,13 +84,16 @@ AGI_MUST_USE enum agi_err agi_grpc_server_new(struct event_base *base,
 					      const struct agi_grpc_server_cfg *cfg,
 					      struct agi_grpc_server **out);
 void agi_grpc_server_observe(struct agi_grpc_server *s, agi_grpc_observe_fn *fn, void *ctx);
+/* What a method needs, asked once when the method is added: any number, handed to the guard. */
+typedef unsigned agi_grpc_needs_fn(const char *service, const char *method);
 /* Asked once for every call of a method that exists, when its headers are here and before anything
  * else of it is read: OK, or the status it is refused with and why. Peer and metadata of the call
  * may be looked at. */
 typedef enum agi_grpc_status agi_grpc_guard_fn(void *ctx, const struct agi_grpc_call *call,
-					       const char *service, const char *method,
-					       struct agi_why *why);
-void agi_grpc_server_guard(struct agi_grpc_server *s, agi_grpc_guard_fn *fn, void *ctx);
+					       unsigned needs, const char *service,
+					       const char *method, struct agi_why *why);
+void agi_grpc_server_guard(struct agi_grpc_server *s, agi_grpc_needs_fn *needs,
+			   agi_grpc_guard_fn *fn, void *ctx);
 /* GET and HEAD over HTTP/2 are answered as http answers them (borrowed for the server's life): a
  * client that speaks both is told "h2" by ALPN, and a browser is one. */
 struct agi_http;

@@ -252,7 +252,8 @@ static const char *refusal(const struct agi_grpc_call *call, enum agi_grpc_statu
 		return "Method not implemented!";
 	if (s->guard) {
 		*status =
-		    s->guard(s->guard_ctx, call, call->route->service, call->route->method, why);
+		    s->guard(s->guard_ctx, call, call->route->needs,
+				   call->route->service, call->route->method, why);
 		if (*status != AGI_GRPC_OK)
 			return why->text;
 	}

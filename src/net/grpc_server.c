@@ -101,6 +101,8 @@ static enum agi_err add_route(struct agi_grpc_server *s, const ProtobufCServiceD
 	r.path = agi_buf_str(&path); /* the table owns it from here */
 	r.hash = hash_of(r.path);
 	assert(!agi_grpc_route_find(s, r.path)); /* a service is added once */
+	if (s->guard)
+		r.needs = s->needs(r.service, r.method);
 	insert_route(s, &r);
 	return AGI_OK;
 }
@@ -248,10 +250,15 @@ void agi_grpc_server_serve_http(struct agi_grpc_server *s, struct agi_http *http
 	s->http = http;
 }
 
-void agi_grpc_server_guard(struct agi_grpc_server *s, agi_grpc_guard_fn *fn, void *ctx)
+void agi_grpc_server_guard(struct agi_grpc_server *s, agi_grpc_needs_fn *needs,
+			   agi_grpc_guard_fn *fn, void *ctx)
 {
+	s->needs = needs;
 	s->guard = fn;
 	s->guard_ctx = ctx;
+	for (size_t i = 0; i < s->cap_routes; i++)
+		if (s->routes[i].path.p)
+			s->routes[i].needs = needs(s->routes[i].service, s->routes[i].method);
 }
 
 void agi_grpc_server_observe(struct agi_grpc_server *s, agi_grpc_observe_fn *fn, void *ctx)

@@ -65,6 +65,7 @@ struct agi_grpc_route {
 	struct agi_str path;
 	uint64_t hash;
 	const char *service, *method;
+	unsigned needs; /* as the guard's needs function has it */
 	const ProtobufCMessageDescriptor *input;
 	enum agi_grpc_kind kind;
 	bool is_raw;
@@ -161,6 +162,7 @@ struct agi_grpc_server {
 	nghttp2_option *option;
 	struct event *sweep, *pump;
 	struct agi_http *http; /* NULL: GET is refused */
+	agi_grpc_needs_fn *needs;
 	agi_grpc_guard_fn *guard; /* NULL: everybody may everything */
 	void *guard_ctx;
 	agi_grpc_observe_fn *observe;

@@ -169,10 +169,10 @@ static enum agi_grpc_status refuse_stranger(const struct agi_access *a, struct a
 
 enum agi_grpc_status agi_access_check(const struct agi_access *a,
 				      const struct agi_transport_peer *peer,
-				      struct agi_str authorization, const char *service,
+				      struct agi_str authorization, unsigned needed,
 				      const char *method, struct agi_why *why)
 {
-	unsigned needed = agi_access_needed(service, method), have = 0;
+	unsigned have = 0;
 	const char *name = NULL;
 	struct agi_str token;
 

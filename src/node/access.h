@@ -18,11 +18,12 @@ struct agi_access {
 
 /* 0: everybody may. */
 unsigned agi_access_needed(const char *service, const char *method);
-/* authorization: the header's value, {NULL, 0} without one. OK, UNAUTHENTICATED or
- * PERMISSION_DENIED + why, which names the scope that is missing and where it may come from. */
+/* authorization: the header's value, {NULL, 0} without one; needed: of agi_access_needed for
+ * method. OK, UNAUTHENTICATED or PERMISSION_DENIED + why, which names the scope that is missing and
+ * where it may come from. */
 enum agi_grpc_status agi_access_check(const struct agi_access *a,
 				      const struct agi_transport_peer *peer,
-				      struct agi_str authorization, const char *service,
+				      struct agi_str authorization, unsigned needed,
 				      const char *method, struct agi_why *why);
 
 #endif

@@ -619,7 +619,7 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 	if (e)
 		return agi_fail(why, e, "gRPC services: %s", agi_err_text(e));
 	agi_grpc_server_serve_http(n->server, n->http);
-	agi_grpc_server_guard(n->server, agi_security_guard, n->security);
+	agi_security_guard(n->security, n->server);
 	agi_grpc_server_observe(n->server, agi_metrics_on_grpc, n->metrics);
 	return AGI_OK;
 }

@@ -111,7 +111,7 @@ enum agi_err agi_role_host_serve(struct agi_role_host *h, const struct agi_role_
 		return agi_fail(why, e, "role %s: %s", h->def->name, agi_err_text(e));
 	agi_grpc_server_serve_http(h->server, hooks->http);
 	if (hooks->security)
-		agi_grpc_server_guard(h->server, agi_security_guard, hooks->security);
+		agi_security_guard(hooks->security, h->server);
 	if (hooks->observe)
 		agi_grpc_server_observe(h->server, hooks->observe, hooks->observe_ctx);
 	return AGI_OK;

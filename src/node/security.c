@@ -174,24 +174,34 @@ void agi_security_fill(struct agi_security *s, struct agi_listener_cfg *cfg)
 	cfg->tls_failed_ctx = s;
 }
 
-enum agi_grpc_status agi_security_guard(void *ctx, const struct agi_grpc_call *call,
-					const char *service, const char *method,
-					struct agi_why *why)
+/* In the way of every call: the header is only looked for where it can matter. */
+static enum agi_grpc_status guard(void *ctx, const struct agi_grpc_call *call, unsigned needs,
+				  const char *service, const char *method, struct agi_why *why)
 {
 	struct agi_security *s = ctx;
 	const struct agi_access access = {s->tokens, &s->config->tls.admin_names};
-	const struct agi_transport_peer *peer = agi_grpc_call_peer(call);
+	const struct agi_transport_peer *peer;
+	struct agi_str authorization = {NULL, 0};
 	enum agi_grpc_status status;
 
+	if (!needs || (!s->tokens && needs != AGI_SCOPE_ADMIN))
+		return AGI_GRPC_OK;
+	peer = agi_grpc_call_peer(call);
 	if (!peer)
 		return AGI_GRPC_CANCELLED;
-	status = agi_access_check(&access, peer, agi_grpc_call_metadata(call, "authorization"),
-				  service, method, why);
+	if (s->tokens)
+		authorization = agi_grpc_call_metadata(call, "authorization");
+	status = agi_access_check(&access, peer, authorization, needs, method, why);
 	if (status != AGI_GRPC_OK)
 		AGI_LOG(s->log, AGI_LOG_INFO, "call_refused", agi_kv_addr("addr", &peer->addr),
 			agi_kv_z("service", service), agi_kv_z("method", method),
 			agi_kv_z("why", why->text));
 	return status;
+}
+
+void agi_security_guard(struct agi_security *s, struct agi_grpc_server *server)
+{
+	agi_grpc_server_guard(server, agi_access_needed, guard, s);
 }
 
 /* --- warnings

@@ -25,8 +25,8 @@ void agi_security_free(struct agi_security *s);
 
 /* What a listener of this node needs: TLS and the rule for plain text. */
 void agi_security_fill(struct agi_security *s, struct agi_listener_cfg *cfg);
-/* For agi_grpc_server_guard, with the agi_security as ctx. */
-agi_grpc_guard_fn agi_security_guard;
+/* From now on server asks who may call what. */
+void agi_security_guard(struct agi_security *s, struct agi_grpc_server *server);
 /* Call often: looks at the files when it is time. */
 void agi_security_tick(struct agi_security *s, uint64_t now_us);
 /* Reads everything again now. */

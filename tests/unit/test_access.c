@@ -183,6 +183,7 @@ static void every_method_of_every_service_has_a_row(void **state)
 	    &agihpc__v1__kv_service__descriptor,
 	    &agihpc__v1__registry_service__descriptor,
 	    &agihpc__v1__node_service__descriptor,
+	    &agihpc__v1__event_service__descriptor,
 	    &grpc__health__v1__health__descriptor,
 	    &agi__safety__v1__pre_action_safety_service__descriptor,
 	    &agi__safety__v1__in_action_safety_service__descriptor,
@@ -240,8 +241,9 @@ static void expect(const struct agi_tokens *t, const struct agi_transport_peer *
 	struct agi_why why;
 
 	for (int i = 0; i < CALLS; i++) {
-		enum agi_grpc_status s = agi_access_check(&a, peer, agi_str_of(authorization),
-							  calls[i][0], calls[i][1], &why);
+		enum agi_grpc_status s = agi_access_check(
+		    &a, peer, agi_str_of(authorization),
+		    agi_access_needed(calls[i][0], calls[i][1]), calls[i][1], &why);
 
 		got[i] = s == AGI_GRPC_OK ? '+' : s == AGI_GRPC_UNAUTHENTICATED ? 'a' : 'd';
 	}
@@ -317,13 +319,16 @@ static void refusals_name_the_scope_that_is_missing(void **state)
 
 	(void)state;
 	snprintf(header, sizeof header, "Bearer %s", token);
-	(void)agi_access_check(&a, &peer, agi_str_of(header), calls[1][0], calls[1][1], &why);
+	(void)agi_access_check(&a, &peer, agi_str_of(header),
+			       agi_access_needed(calls[1][0], calls[1][1]), calls[1][1], &why);
 	assert_string_equal(why.text,
 			    "Put needs the scope \"write\"; the token of planner has read,safety");
-	(void)agi_access_check(&a, &peer, agi_str_of(NULL), calls[1][0], calls[1][1], &why);
+	(void)agi_access_check(&a, &peer, agi_str_of(NULL),
+			       agi_access_needed(calls[1][0], calls[1][1]), calls[1][1], &why);
 	assert_string_equal(why.text,
 			    "Put needs the scope \"write\": send \"authorization: Bearer TOKEN\"");
-	(void)agi_access_check(&a, &peer, agi_str_of(NULL), calls[3][0], calls[3][1], &why);
+	(void)agi_access_check(&a, &peer, agi_str_of(NULL),
+			       agi_access_needed(calls[3][0], calls[3][1]), calls[3][1], &why);
 	assert_non_null(strstr(why.text, "Drain needs the scope \"admin\": a token"));
 	assert_non_null(strstr(why.text, "node.unix_socket"));
 	agi_tokens_free(t);
