@@ -185,8 +185,6 @@ enum agi_err agi_grpc_call_header(struct agi_grpc_call *call, struct agi_str nam
 		take_timeout(call, value);
 	else if (agi_str_eq(name, AGI_STR("grpc-encoding")))
 		take_encoding(call, value);
-	else if (agi_str_eq(name, AGI_STR("grpc-accept-encoding")))
-		call->accepts_gzip = agi_grpc_accepts(value, AGI_GRPC_GZIP);
 	if (agi_meta_take(&call->headers, name, value) == AGI_E_MALFORMED)
 		call->is_bad_metadata = true;
 	return call->headers.err;

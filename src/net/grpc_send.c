@@ -210,11 +210,12 @@ static void compact(struct agi_grpc_call *call)
 static void decide_packing(struct agi_grpc_call *call)
 {
 	struct agi_grpc_server *s = call->server;
+	bool is_wanted = s->cfg.compress == AGI_GRPC_COMPRESS_ACCEPTED ||
+			 (s->cfg.compress == AGI_GRPC_COMPRESS_ASKED &&
+			  call->reader.encoding != AGI_GRPC_IDENTITY);
 
-	if (call->is_answered || !call->accepts_gzip ||
-	    s->cfg.compress == AGI_GRPC_COMPRESS_NEVER ||
-	    (s->cfg.compress == AGI_GRPC_COMPRESS_ASKED &&
-	     call->reader.encoding == AGI_GRPC_IDENTITY))
+	if (!is_wanted || call->is_answered ||
+	    !agi_grpc_accepts(agi_grpc_call_metadata(call, "grpc-accept-encoding"), AGI_GRPC_GZIP))
 		return;
 	if (!s->packer)
 		s->packer = agi_grpc_packer_new();
@@ -229,28 +230,35 @@ static bool may_hold(const struct agi_grpc_call *call, size_t n)
 	return c->reply_bytes == 0 || c->reply_bytes + n <= call->server->cfg.conn_bytes_max;
 }
 
-static enum agi_err put(struct agi_grpc_call *call, const ProtobufCMessage *res)
+static bool put_message(struct agi_grpc_call *call, const ProtobufCMessage *res)
 {
 	struct agi_grpc_server *s = call->server;
+
+	if (call->is_packing &&
+	    protobuf_c_message_get_packed_size(res) >= s->cfg.compress_min_bytes)
+		return agi_grpc_put_packed(&call->out, res, s->packer);
+	return agi_grpc_put_message(&call->out, res);
+}
+
+static enum agi_err put(struct agi_grpc_call *call, const ProtobufCMessage *res)
+{
 	struct agi_grpc_conn *c = call->conn;
-	size_t before, n = protobuf_c_message_get_packed_size(res);
-	bool is_put;
+	size_t before, n;
 
 	if (call->out_sent)
 		compact(call);
 	before = call->out.n;
-	if (n > UINT32_MAX || !may_hold(call, n))
-		return AGI_E_TOO_LARGE;
 	decide_packing(call);
-	is_put = call->is_packing && n >= s->cfg.compress_min_bytes
-		     ? agi_grpc_put_packed(&call->out, res, s->packer)
-		     : agi_grpc_put_message(&call->out, res);
-	if (!is_put) {
-		call->out.n = before;
+	if (!put_message(call, res)) {
 		call->out.err = AGI_OK;
 		return AGI_E_TOO_LARGE;
 	}
-	c->reply_bytes += call->out.n - before;
+	n = call->out.n - before;
+	if (!may_hold(call, n)) {
+		call->out.n = before;
+		return AGI_E_TOO_LARGE;
+	}
+	c->reply_bytes += n;
 	agi_grpc_conn_update_full(c);
 	return AGI_OK;
 }

@@ -95,7 +95,7 @@ struct agi_grpc_call {
 	bool is_get, is_head; /* is_head: is_get too */
 	bool is_post, is_grpc, has_deadline, is_bad_timeout, is_oversized, is_bad_metadata;
 	bool is_timed; /* the deadline's event is pending */
-	bool accepts_gzip, is_packing;
+	bool is_packing; /* answers are compressed */
 	char encoding[24]; /* grpc-encoding when it is not known; "" */
 	const struct agi_grpc_route *route;
 	struct agi_addr remote;
