@@ -78,7 +78,8 @@ struct agi_grpc_server_cfg {
 
 /* Called when a call has ended: for metrics (grpc_server_handled_total, ..._seconds). */
 typedef void agi_grpc_observe_fn(void *ctx, const char *service, const char *method,
-				 enum agi_grpc_status status, uint64_t micros);
+				 enum agi_grpc_kind kind, enum agi_grpc_status status,
+				 uint64_t micros);
 
 AGI_MUST_USE enum agi_err agi_grpc_server_new(struct event_base *base,
 					      const struct agi_grpc_server_cfg *cfg,

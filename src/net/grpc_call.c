@@ -117,7 +117,7 @@ void agi_grpc_call_observe(struct agi_grpc_call *call, enum agi_grpc_status stat
 	call->status = status;
 	if (s && s->observe)
 		s->observe(s->observe_ctx, r ? r->service : "unknown", r ? r->method : "unknown",
-			   status, agi_h2_now_us() - call->start_us);
+			   r ? r->kind : AGI_GRPC_UNARY, status, agi_h2_now_us() - call->start_us);
 }
 
 /* --- request: headers ------------------------------------------------------------------------ */

@@ -38,7 +38,6 @@ void agi_grpc_conn_go(struct agi_grpc_conn *c)
 	c->h2.is_held = true; /* with no stream open nghttp2 would be done now, but requests may be
 				 on the way */
 	(void)nghttp2_submit_shutdown_notice(c->h2.session);
-	(void)nghttp2_submit_ping(c->h2.session, NGHTTP2_FLAG_NONE, going_mark);
 	agi_h2_wake(&c->h2);
 }
 
@@ -171,6 +170,9 @@ static int on_sent(nghttp2_session *session, const nghttp2_frame *frame, void *a
 		(void)nghttp2_session_terminate_session(session, error_code);
 	if (frame->hd.type == NGHTTP2_HEADERS || frame->hd.type == NGHTTP2_DATA)
 		allow_pings(c, AGI_GRPC_PINGS_PER_FRAME);
+	if (frame->hd.type == NGHTTP2_GOAWAY && c->is_going &&
+	    !c->is_gone) /* answered once it is read */
+		(void)nghttp2_submit_ping(session, NGHTTP2_FLAG_NONE, going_mark);
 	if ((frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) ||
 	    !(frame->hd.flags & NGHTTP2_FLAG_END_STREAM))
 		return 0;
@@ -307,10 +309,10 @@ static bool is_dead(struct agi_grpc_conn *c, uint64_t now)
 		return true;
 	if (c->h2.unsent && now - c->h2.last_out_us > (uint64_t)AGI_GRPC_STALL_MS * 1000)
 		return true;
-	if (quiet_ms < cfg->keepalive_ms) {
+	if (quiet_ms < cfg->keepalive_ms || c->h2.last_in_us > c->pinged_us)
 		c->is_pinged = false;
+	if (quiet_ms < cfg->keepalive_ms)
 		return false;
-	}
 	if (c->n_calls == 0) {
 		if (quiet_ms > AGI_GRPC_IDLE_MS)
 			agi_grpc_conn_go(c);
@@ -318,10 +320,11 @@ static bool is_dead(struct agi_grpc_conn *c, uint64_t now)
 	}
 	if (!c->is_pinged && !c->h2.is_paused) {
 		c->is_pinged = true;
+		c->pinged_us = now;
 		(void)nghttp2_submit_ping(c->h2.session, NGHTTP2_FLAG_NONE, NULL);
 		agi_h2_wake(&c->h2);
 	}
-	return c->is_pinged && quiet_ms > (uint64_t)cfg->keepalive_ms + cfg->keepalive_timeout_ms;
+	return c->is_pinged && now - c->pinged_us > (uint64_t)cfg->keepalive_timeout_ms * 1000;
 }
 
 /* Up to a tenth less than the maximum, by chance of the time it was opened. */

@@ -144,7 +144,7 @@ struct agi_grpc_conn {
 	uint32_t n_calls;                 /* with a stream */
 	size_t reply_bytes;               /* in the calls' out */
 	size_t request_bytes;             /* charged by the calls */
-	uint64_t opened_us, going_us;     /* going_us: when GOAWAY was announced */
+	uint64_t opened_us, going_us, pinged_us;     /* going_us: when GOAWAY was announced */
 	struct agi_h2_guard guard;
 	uint32_t pings_allowed;
 	uint32_t window;        /* the connection's */

@@ -44,6 +44,11 @@ static const char *const codes[STATUSES] = {
     "Aborted",  "OutOfRange",     "Unimplemented",    "Internal",          "Unavailable",
     "DataLoss", "Unauthenticated"};
 
+static const char *const kinds[] = {[AGI_GRPC_UNARY] = "unary",
+				    [AGI_GRPC_SERVER_STREAM] = "server_stream",
+				    [AGI_GRPC_CLIENT_STREAM] = "client_stream",
+				    [AGI_GRPC_BIDI] = "bidi_stream"};
+
 /* A bucket's bound, as text and in microseconds. */
 struct bucket {
 	const char *text;
@@ -75,6 +80,7 @@ struct histogram {
 };
 
 struct method {
+	enum agi_grpc_kind kind;
 	const char *service, *name;
 	uint64_t handled[STATUSES];
 	struct histogram handling;
@@ -136,10 +142,11 @@ static struct method *method_of(struct agi_metrics *m, const char *service, cons
 }
 
 void agi_metrics_on_grpc(void *ctx, const char *service, const char *method,
-			 enum agi_grpc_status status, uint64_t micros)
+			 enum agi_grpc_kind kind, enum agi_grpc_status status, uint64_t micros)
 {
 	struct method *e = method_of(ctx, service, method);
 
+	e->kind = kind;
 	e->handled[status]++;
 	record(&e->handling, table[M_GRPC_HANDLING].buckets, micros);
 }
@@ -236,9 +243,9 @@ static void put_grpc_counter(struct agi_buf *b, const struct desc *d, const stru
 	for (int s = 0; s < STATUSES; s++)
 		if (e->handled[s])
 			agi_buf_printf(b,
-				       "%s{grpc_type=\"unary\",grpc_service=\"%s\",grpc_method=\"%"
+				       "%s{grpc_type=\"%s\",grpc_service=\"%s\",grpc_method=\"%"
 				       "s\",grpc_code=\"%s\"} %llu\n",
-				       d->name, e->service, e->name, codes[s],
+				       d->name, kinds[e->kind], e->service, e->name, codes[s],
 				       (unsigned long long)e->handled[s]);
 }
 
@@ -247,8 +254,8 @@ static void put_grpc_histogram(struct agi_buf *b, const struct desc *d, const st
 	char labels[512];
 
 	snprintf(labels, sizeof labels,
-		 "grpc_type=\"unary\",grpc_service=\"%.120s\",grpc_method=\"%.120s\",", e->service,
-		 e->name);
+		 "grpc_type=\"%s\",grpc_service=\"%.120s\",grpc_method=\"%.120s\",", kinds[e->kind],
+		 e->service, e->name);
 	put_histogram(b, d, &e->handling, labels);
 }
 

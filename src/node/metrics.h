@@ -21,7 +21,7 @@ void agi_metrics_free(struct agi_metrics *m);
 /* An agi_grpc_observe_fn; ctx is a struct agi_metrics. service and method must live as long as it
  * does (those of the generated descriptors do). */
 void agi_metrics_on_grpc(void *ctx, const char *service, const char *method,
-			 enum agi_grpc_status status, uint64_t micros);
+			 enum agi_grpc_kind kind, enum agi_grpc_status status, uint64_t micros);
 /* agi_safety_hooks.observe, without its context. */
 void agi_metrics_on_safety(struct agi_metrics *m, const struct agi_safety_event *e);
 

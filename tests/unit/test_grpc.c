@@ -31,10 +31,11 @@ struct world {
 };
 
 static void on_observed(void *ctx, const char *service, const char *method,
-			enum agi_grpc_status status, uint64_t micros)
+			enum agi_grpc_kind kind, enum agi_grpc_status status, uint64_t micros)
 {
 	struct world *w = ctx;
 
+	assert_int_equal(kind, AGI_GRPC_UNARY);
 	assert_true(micros < 60000000);
 	w->n_observed++;
 	w->observed_status = status;

@@ -32,7 +32,11 @@ struct peer {
 	int n_closed;
 	bool is_deaf; /* reads nothing */
 	uint32_t goaway_code;
-	int32_t goaway_last;
+	/* GOAWAYs as they came; nghttp2 tells only the first to a client without streams */
+	int n_goaway_seen;
+	uint32_t goaway_last[4];
+	uint8_t frame[13]; /* the beginning of the frame that is coming */
+	size_t frame_bytes;
 	char goaway_text[32];
 	int n_goaway;
 	bool is_over; /* the server has closed */
@@ -42,9 +46,7 @@ struct peer {
 };
 static struct peer p;
 
-/* --- the peer
- * ------------------------------------------------------------------------------------------------
- */
+/* --- the peer -------------------------------------------------------------------------------- */
 static int on_header(nghttp2_session *s, const nghttp2_frame *f, const uint8_t *name, size_t nn,
 		     const uint8_t *value, size_t vn, uint8_t flags, void *arg)
 {
@@ -86,7 +88,6 @@ static int on_frame(nghttp2_session *s, const nghttp2_frame *f, void *arg)
 	if (f->hd.type == NGHTTP2_GOAWAY) {
 		p.n_goaway++;
 		p.goaway_code = f->goaway.error_code;
-		p.goaway_last = f->goaway.last_stream_id;
 		if (f->goaway.opaque_data_len)
 			snprintf(p.goaway_text, sizeof p.goaway_text, "%.*s",
 				 (int)f->goaway.opaque_data_len,
@@ -125,6 +126,21 @@ static void stop(void)
 	event_base_free(p.base);
 }
 
+static uint32_t be(const uint8_t *b, int n) { return n ? be(b, n - 1) << 8 | b[n - 1] : 0; }
+
+static void note_goaways(const uint8_t *in, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (p.frame_bytes < sizeof p.frame)
+			p.frame[p.frame_bytes] = in[i];
+		if (++p.frame_bytes < 9 || p.frame_bytes < 9 + be(p.frame, 3))
+			continue;
+		if (p.frame[3] == NGHTTP2_GOAWAY && p.n_goaway_seen < 4)
+			p.goaway_last[p.n_goaway_seen++] = be(p.frame + 9, 4);
+		p.frame_bytes = 0;
+	}
+}
+
 /* One exchange: what we have to say, one turn of the server's loop, what it says. */
 static bool turn(void)
 {
@@ -153,6 +169,7 @@ static bool turn(void)
 			break;
 		}
 		is_busy = true;
+		note_goaways(in, (size_t)n);
 		assert_int_equal(nghttp2_session_mem_recv(p.session, in, (size_t)n), n);
 	}
 	return is_busy;
@@ -411,6 +428,55 @@ static void pings_between_calls_are_no_flood(void **state)
 	stop();
 }
 
+static void turns_for(int ms)
+{
+	const struct timeval step = {0, 20000};
+
+	for (int t = 0; t < ms && !p.is_over; t += 20) {
+		event_base_loopexit(p.base, &step);
+		event_base_dispatch(p.base);
+		(void)turn();
+	}
+}
+
+static void a_peer_that_answers_no_ping_is_dropped(void **state)
+{
+	const struct agi_str hang = AGI_STR("\0\0\0\0\6\x0a\4hang");
+
+	(void)state;
+	start(&(struct agi_grpc_server_cfg){.keepalive_ms = 500, .keepalive_timeout_ms = 500});
+	ask((struct request){.path = "/agihpc.v1.KvService/Get", .body = hang});
+	turns_for(3500); /* it answers PINGs */
+	assert_int_equal(p.echo.n_hanging, 1);
+	p.is_deaf = true;
+	for (int i = 0; i < 40 && p.server->n_conns; i++)
+		event_base_loop(p.base, EVLOOP_ONCE);
+	assert_int_equal(p.server->n_conns, 0);
+	assert_int_equal(p.echo.n_cancelled, 1);
+	stop();
+}
+
+static void a_drained_connection_is_told_twice_and_takes_what_was_on_the_way(void **state)
+{
+	struct stream *late;
+
+	(void)state;
+	start(&(struct agi_grpc_server_cfg){0});
+	assert_answer(ask((struct request){.body = EMPTY}), 200, "0", "");
+	agi_grpc_server_drain(p.server);
+	late = ask_only((struct request){.body = EMPTY}); /* it has not heard of it yet */
+	event_base_loop(p.base, EVLOOP_NONBLOCK);
+	settle();
+	assert_answer(late, 200, "0", "");
+	assert_int_equal(p.n_goaway_seen, 2);
+	assert_int_equal(p.goaway_last[0], INT32_MAX);
+	assert_int_equal(p.goaway_last[1], 3);
+	assert_int_equal(p.goaway_code, NGHTTP2_NO_ERROR);
+	assert_true(p.is_over);
+	assert_int_equal(p.server->n_conns, 0);
+	stop();
+}
+
 static void a_peer_that_does_not_read_is_not_read(void **state)
 {
 	const struct agi_str large = AGI_STR("\0\0\0\0\x10\x0a\5large\x12\7"
@@ -475,7 +541,7 @@ static void connections_above_the_limit_are_closed(void **state)
 	close(pair[1]);
 	assert_answer(ask((struct request){.body = EMPTY}), 200, "0", "");
 	agi_grpc_server_drain(p.server);
-	settle();
+	turns_for(5000); /* nghttp2 without streams answers no PING after GOAWAY: the server waits a second */
 	assert_true(p.is_over);
 	assert_int_equal(p.goaway_code, NGHTTP2_NO_ERROR);
 	stop();
@@ -495,6 +561,8 @@ int main(void)
 	    cmocka_unit_test(a_flood_of_resets_ends_the_connection),
 	    cmocka_unit_test(a_flood_of_pings_ends_the_connection),
 	    cmocka_unit_test(pings_between_calls_are_no_flood),
+	    cmocka_unit_test(a_peer_that_answers_no_ping_is_dropped),
+	    cmocka_unit_test(a_drained_connection_is_told_twice_and_takes_what_was_on_the_way),
 	    cmocka_unit_test(a_peer_that_does_not_read_is_not_read),
 	    cmocka_unit_test(garbage_closes_the_connection),
 	    cmocka_unit_test(connections_above_the_limit_are_closed),

@@ -137,9 +137,7 @@ static void check_text(const char *whole)
 	free(copy);
 }
 
-/* --- promises
- * ------------------------------------------------------------------------------------------------
- */
+/* --- promises -------------------------------------------------------------------------------- */
 static struct agi_buf out;
 
 static const char *text_of(struct agi_metrics *m)
@@ -253,10 +251,10 @@ static void grpc_calls_are_counted_by_method_and_code(void **state)
 
 	(void)state;
 	assert_int_equal(agi_metrics_new(&m), AGI_OK);
-	agi_metrics_on_grpc(m, "a.B", "C", AGI_GRPC_OK, 100);
-	agi_metrics_on_grpc(m, service, method, AGI_GRPC_OK, 101);
-	agi_metrics_on_grpc(m, "a.B", "C", AGI_GRPC_DEADLINE_EXCEEDED, 20000000);
-	agi_metrics_on_grpc(m, "a.B", "D", AGI_GRPC_UNAUTHENTICATED, 0);
+	agi_metrics_on_grpc(m, "a.B", "C", AGI_GRPC_UNARY, AGI_GRPC_OK, 100);
+	agi_metrics_on_grpc(m, service, method, AGI_GRPC_UNARY, AGI_GRPC_OK, 101);
+	agi_metrics_on_grpc(m, "a.B", "C", AGI_GRPC_UNARY, AGI_GRPC_DEADLINE_EXCEEDED, 20000000);
+	agi_metrics_on_grpc(m, "a.B", "D", AGI_GRPC_UNARY, AGI_GRPC_UNAUTHENTICATED, 0);
 	text = text_of(m);
 	check_text(text);
 	assert_has(text, "grpc_server_handled_total{grpc_type=\"unary\",grpc_service=\"a.B\",grpc_"
@@ -283,7 +281,7 @@ static void the_number_of_series_is_bounded(void **state)
 	assert_int_equal(agi_metrics_new(&m), AGI_OK);
 	for (int i = 0; i < 1000; i++) {
 		snprintf(names[i], sizeof names[i], "m%d", i);
-		agi_metrics_on_grpc(m, "s", names[i], AGI_GRPC_OK, 1);
+		agi_metrics_on_grpc(m, "s", names[i], AGI_GRPC_UNARY, AGI_GRPC_OK, 1);
 	}
 	check_text(text_of(m));
 	assert_has(text_of(m), "grpc_server_handled_total{grpc_type=\"unary\",grpc_service="

@@ -15,7 +15,7 @@
 #include "node/safety_msg.h"
 #include "node/safety_plane.h"
 
-enum { NODES = 5, TIMEOUT_MS = 100 };
+enum { NODES = 5, TIMEOUT_MS = 400 }; /* not the default 100: a loaded machine is late by tens of ms */
 
 enum fault {
 	HEALTHY,
@@ -185,7 +185,7 @@ static void add_node(struct net *net, size_t i, const struct shape *s)
 	struct node *n = &net->nodes[i];
 	struct agi_config config;
 	struct agi_why why = {{0}};
-	char roles[64], quorum[8];
+	char roles[64], quorum[8], timeout[8];
 
 	n->net = net;
 	n->id.b[0] = (uint8_t)(0x10 * (i + 1));
@@ -198,6 +198,8 @@ static void add_node(struct net *net, size_t i, const struct shape *s)
 	if (roles[0] && n->fault != NO_ROLE)
 		assert_int_equal(agi_config_set(&config, "node.roles", roles, &why), AGI_OK);
 	assert_int_equal(agi_config_set(&config, "safety.quorum", quorum, &why), AGI_OK);
+	snprintf(timeout, sizeof timeout, "%d", TIMEOUT_MS);
+	assert_int_equal(agi_config_set(&config, "failsafe.safety_check_timeout_ms", timeout, &why), AGI_OK);
 	if (s->mode)
 		assert_int_equal(agi_config_set(&config, "safety.evaluation", s->mode, &why), AGI_OK);
 	if (agi_config_check(&config, &why))
