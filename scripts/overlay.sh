@@ -21,13 +21,16 @@ node_dir() { echo "$STATE/node$1"; }
 
 ctl() { "$BIN/agihpc-ctl" "$@"; }
 
-# node_pid N: its process id; fails when it does not run. A zombie is dead; a pid file may be stale
-# and its number taken by a program of somebody else.
+# is_alive PID: a zombie is dead.
+is_alive() { grep -q '^State:[[:space:]]*[^ZX]' "/proc/$1/status" 2>/dev/null; }
+
+# node_pid N: its process id; fails when it does not run. A pid file may be stale and its number taken by a
+# program of somebody else.
 node_pid() {
 	local pid dir
 	dir=$(node_dir "$1")
 	pid=$(cat "$dir/pid" 2>/dev/null) && [[ $pid =~ ^[0-9]+$ ]] || return 1
-	grep -q '^State:[[:space:]]*[^ZX]' "/proc/$pid/status" 2>/dev/null || return 1
+	is_alive "$pid" || return 1
 	tr '\0' '\n' <"/proc/$pid/cmdline" 2>/dev/null | {
 		local first='' line found=1
 		while IFS= read -r line; do
@@ -63,7 +66,7 @@ needs_free_ports() {
 
 # start_node N: does nothing when it runs.
 start_node() {
-	local n=$1 dir roles
+	local n=$1 dir roles pid
 	dir=$(node_dir "$n")
 	node_pid "$n" >/dev/null && return 0
 	needs_free_ports "$n" || return 1
@@ -73,8 +76,13 @@ start_node() {
 	setsid "$BIN/agihpc-node" --listen "$(addr_of "$n")" --bootstrap "$(bootstrap_list)" \
 		--data-dir "$dir/data" --cluster-key "$KEY" ${roles:+--roles "$roles"} \
 		>>"$dir/log" 2>&1 </dev/null &
-	echo $! >"$dir/pid"
+	pid=$!
+	echo "$pid" >"$dir/pid"
 	disown
+	# Until the new process has become agihpc-node; if it ends before, its log says why.
+	until node_pid "$n" >/dev/null || ! is_alive "$pid"; do
+		sleep 0.01
+	done
 }
 
 # wait_ready N…: until each says ready.
