@@ -39,7 +39,7 @@ struct agi_grpc_call *agi_grpc_call_new(struct agi_grpc_conn *c, int32_t stream_
 	call->conn = c;
 	call->stream_id = stream_id;
 	call->remote = c->remote;
-	call->start_us = agi_h2_now_us();
+	call->start_us = c->h2.last_in_us; /* its HEADERS were read just now */
 	call->window = AGI_H2_STREAM_WINDOW;
 	LIST_INSERT_HEAD(&c->calls, call, link);
 	c->n_calls++;

@@ -135,7 +135,8 @@ static enum agi_err start_session(struct agi_grpc_client_conn *conn, struct agi_
 	    {NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, AGI_H2_STREAM_WINDOW}};
 	nghttp2_session *session;
 
-	if (nghttp2_session_client_new2(&session, ch->callbacks, conn, ch->option) != 0) {
+	if (nghttp2_session_client_new3(&session, ch->callbacks, conn, ch->option,
+	                                &ch->loop.mem.fns) != 0) {
 		agi_transport_close(t);
 		return AGI_E_NOMEM;
 	}

@@ -243,7 +243,7 @@ static enum agi_err start_session(struct agi_grpc_conn *c, struct agi_transport 
 	    {NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, s->cfg.header_bytes_max}};
 	nghttp2_session *session;
 
-	if (nghttp2_session_server_new2(&session, s->callbacks, c, s->option) != 0) {
+	if (nghttp2_session_server_new3(&session, s->callbacks, c, s->option, &s->loop.mem.fns) != 0) {
 		agi_transport_close(t);
 		return AGI_E_NOMEM;
 	}

@@ -27,6 +27,7 @@ enum agi_err agi_h2_loop_init(struct agi_h2_loop *l, struct event_base *base)
 {
 	*l = (struct agi_h2_loop){.base = base};
 	LIST_INIT(&l->dirty);
+	agi_h2_mem_init(&l->mem);
 	l->flush = event_new(base, -1, 0, on_flush, l);
 	l->in = malloc(AGI_H2_IN_BYTES);
 	l->out = malloc(AGI_H2_OUT_BYTES);
@@ -42,6 +43,7 @@ void agi_h2_loop_free(struct agi_h2_loop *l)
 		event_free(l->flush);
 	free(l->in);
 	free(l->out);
+	agi_h2_mem_free(&l->mem);
 	*l = (struct agi_h2_loop){0};
 }
 

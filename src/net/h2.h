@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
+#include "net/h2_mem.h"
 #include "net/transport.h"
 
 enum {
@@ -37,6 +38,7 @@ struct agi_h2_loop {
 	struct event *flush; /* active while there are dirty connections */
 	LIST_HEAD(, agi_h2) dirty;
 	uint8_t *in, *out;
+	struct agi_h2_mem mem; /* of their nghttp2 sessions */
 };
 AGI_MUST_USE enum agi_err agi_h2_loop_init(struct agi_h2_loop *l, struct event_base *base);
 void agi_h2_loop_free(struct agi_h2_loop *l);
