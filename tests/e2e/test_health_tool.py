@@ -77,6 +77,8 @@ def test_script(tap, net):
             assert healthy() == {"lh-planner", "safety-gateway"}, healthy()
             memory.status = pb.health.HealthCheckResponse.SERVING
             net.start([net.nodes[1]])
+            o.wait_until("the restarted node's ErisML serves", lambda: o.run(
+                HEALTH, "-plaintext", f"{net.nodes[1].ip}:{o.ERISML_PORT}", CHECK).status == 0)
     finally:
         planner.stop()
         memory.stop()
@@ -88,6 +90,8 @@ def test_as_grpcurl(tap, net):
 
     def curl(*arguments):
         return o.run(HEALTH, "-plaintext", *arguments)
+    # a gateway serves once it knows an ErisML, a moment after its node is ready
+    o.wait_until("both roles serve", lambda: all(curl(a, CHECK).status == 0 for a in (gateway, erisml)))
     with tap.case("the answer is JSON as grpcurl prints it"):
         for address in (node.addr, gateway, erisml):
             assert curl(address, CHECK).expect(0).out == '{\n  "status": "SERVING"\n}\n'
