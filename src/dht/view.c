@@ -16,7 +16,10 @@
 
 #include "dht/state.h"
 
-enum { RECORD_VERSION = 2 };
+enum {
+	RECORD_VERSION = 2,
+	RECORD_VERSION_OLD = 1 /* without the promise to a leader of registers: there were none yet */
+};
 
 int agi_ballot_cmp(const struct agi_ballot *a, const struct agi_ballot *b)
 {
@@ -112,7 +115,7 @@ static bool record_decode(struct agi_slot *s, struct agi_str value)
 	struct agi_cur c = agi_cur_of(value);
 	uint8_t version = agi_cur_u8(&c), phase = agi_cur_u8(&c);
 
-	if (version != RECORD_VERSION || phase > AGI_VIEW_FORWARD)
+	if (version < RECORD_VERSION_OLD || version > RECORD_VERSION || phase > AGI_VIEW_FORWARD)
 		return false;
 	s->phase = (enum agi_view_phase)phase;
 	s->view.epoch = agi_cur_u64(&c);
@@ -120,7 +123,8 @@ static bool record_decode(struct agi_slot *s, struct agi_str value)
 		return false;
 	get_ballot(&c, &s->promised);
 	get_ballot(&c, &s->accepted);
-	get_ballot(&c, &s->strong_promised);
+	if (version >= RECORD_VERSION)
+		get_ballot(&c, &s->strong_promised);
 	if (s->accepted.round && !get_ids(&c, s->proposal.members, &s->proposal.n_members))
 		return false;
 	s->proposal.slot = s->view.slot;
@@ -187,7 +191,11 @@ enum agi_err agi_view_load(struct agi_dht *d, struct agi_str key, struct agi_str
 	if (!record_decode(s, value)) {
 		s->phase = AGI_VIEW_NONE;
 		d->slots.in_phase[AGI_VIEW_NONE]++;
-		return agi_fail(why, AGI_E_CORRUPT, "views: the record of slot %u does not decode", number);
+		return agi_fail(why, AGI_E_CORRUPT,
+		                "views: the record of slot %u does not decode (its format is %u, this "
+		                "version reads %d to %d)",
+		                number, value.n ? (unsigned)(uint8_t)value.p[0] : 0, RECORD_VERSION_OLD,
+		                RECORD_VERSION);
 	}
 	d->slots.in_phase[s->phase]++;
 	return AGI_OK;
