@@ -7,6 +7,8 @@
 #include "net/grpc_server.h"
 
 /* --- making and freeing ---------------------------------------------------------------------- */
+enum { DEADLINE_SLACK_US = 10000 };
+
 static void on_deadline(evutil_socket_t fd, short what, void *arg);
 
 static struct agi_grpc_call *from_pool(struct agi_grpc_server *s)
@@ -190,9 +192,18 @@ enum agi_err agi_grpc_call_header(struct agi_grpc_call *call, struct agi_str nam
 	return call->headers.err;
 }
 
+/* The client keeps the same deadline, and knows best when it passes: ours comes a moment later. A reset that
+ * reached it before would look to it like a call the server had cancelled. */
+static uint64_t cut_at_us(const struct agi_grpc_call *call)
+{
+	uint64_t slack = (call->deadline_us - call->start_us) / 10;
+
+	return call->deadline_us + (slack < DEADLINE_SLACK_US ? slack : DEADLINE_SLACK_US);
+}
+
 static void start_deadline(struct agi_grpc_call *call)
 {
-	uint64_t left = call->deadline_us - call->start_us;
+	uint64_t at = cut_at_us(call), now = agi_h2_now_us(), left = at > now ? at - now : 0;
 	struct timeval tv = {(time_t)(left / 1000000), (suseconds_t)(left % 1000000)};
 
 	event_assign(&call->deadline, call->server->loop.base, -1, 0, on_deadline, call);
@@ -368,6 +379,10 @@ static void on_deadline(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
+	if (agi_h2_now_us() < cut_at_us(call)) { /* the loop's clock is that of the turn's beginning: too early */
+		start_deadline(call);
+		return;
+	}
 	if (call->state != AGI_CALL_RUNNING) {
 		dequeue(call);
 		agi_grpc_call_refuse_early(call, AGI_GRPC_DEADLINE_EXCEEDED, "Deadline Exceeded");
