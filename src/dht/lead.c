@@ -255,6 +255,13 @@ static void finish_op(struct strong_op *op)
 		end_op(op, AGI_OK, op->kind == AGI_STRONG_DELETE ? op->has_found : true, op->value, op->version);
 }
 
+/* Refused before the acceptor's disk was asked. After a failed write or sync nobody knows what a restart finds. */
+static bool is_untouched(enum agi_err status)
+{
+	return status == AGI_E_EXISTS || status == AGI_E_STALE_EPOCH || status == AGI_E_NOT_MEMBER ||
+	       status == AGI_E_SEALED || status == AGI_E_INVALID || status == AGI_E_TOO_LARGE;
+}
+
 static void on_written(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
                        const struct agi_peer *from, const struct agi_msg *m)
 {
@@ -264,7 +271,9 @@ static void on_written(struct agi_dht *d, void *arg, uint32_t which, enum agi_er
 
 	(void)d, (void)from;
 	saw_ballot(l, m);
-	agi_gather_answered(&op->g, which, is_yes ? AGI_GATHER_YES : m ? AGI_GATHER_NO : AGI_GATHER_SILENT);
+	agi_gather_answered(&op->g, which,
+	                    is_yes ? AGI_GATHER_YES
+	                    : m && is_untouched(m->status) ? AGI_GATHER_NO : AGI_GATHER_SILENT);
 	if (agi_gather_outcome(&op->g) == AGI_GATHER_WON) {
 		finish_op(op);
 		advance(l);
