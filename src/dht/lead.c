@@ -399,7 +399,8 @@ static void on_state(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 	struct strong_op *op = arg;
 	bool is_yes = err == AGI_OK && m->kind == AGI_MSG_REG_STATE && m->status == AGI_OK;
 
-	(void)d, (void)from;
+	(void)from;
+	saw_ballot(op->lead, m);
 	if (is_yes)
 		take_record(op, m);
 	agi_gather_answered(&op->g, which, is_yes ? AGI_GATHER_YES : m ? AGI_GATHER_NO : AGI_GATHER_SILENT);
@@ -409,13 +410,16 @@ static void on_state(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 		cancel_asked(d, &op->g);
 		decide(op);
 	} else if (agi_gather_outcome(&op->g) == AGI_GATHER_LOST) {
-		lost_majority(op);
+		if (op->lead->s->round > op->lead->ballot.round)
+			step_down(op->lead); /* and reads again when it leads again */
+		else
+			lost_majority(op);
 	}
 }
 
 static void read_first(struct strong_op *op)
 {
-	struct agi_msg m = {.kind = AGI_MSG_REG_READ, .ns = op->ns, .key = op->key};
+	struct agi_msg m = {.kind = AGI_MSG_REG_READ, .ballot = op->lead->ballot, .ns = op->ns, .key = op->key};
 
 	op->step = OP_READING;
 	op->n_same = 0;

@@ -35,7 +35,7 @@
 	X(LED, 25)            /* status, ballot (highest promised)                                */ \
 	X(REG_WRITE, 26)      /* slot, epoch, ballot, seq, one item; answer REG_ACK               */ \
 	X(REG_ACK, 27)        /* status, ballot (highest promised)                                */ \
-	X(REG_READ, 28)       /* slot, epoch, ns, key; answer REG_STATE                           */ \
+	X(REG_READ, 28)       /* slot, epoch, ns, key; ballot when a leader asks; answer REG_STATE */ \
 	X(REG_STATE, 29)      /* status; when has_item, one item whose value is the stored record */ \
 	X(STRONG_DO, 30)      /* slot, epoch, op, expected, one item; answer STRONG_DONE          */ \
 	X(STRONG_DONE, 31)    /* status, has_item (found), one item (value, version)              */

@@ -3,7 +3,11 @@
  * for a whole slot. A leader that holds a majority's promise writes any key of the slot in one round trip.
  *
  * Accepting is a storage operation: the promise is compared here, in memory, and the order of accepted writes by
- * AGI_PUT_NEWER, so an acceptor never reads before it writes. The promise is on disk before it is answered. */
+ * AGI_PUT_NEWER, so an acceptor never reads before it writes. The promise is on disk before it is answered.
+ *
+ * A leader's read counts as its prepare: only who has promised may answer it, or an older leader's write on its way
+ * could still be accepted behind what was read. Who has not promised yet does so first. A read without a ballot
+ * promises nothing; whoever sends it believes only a majority that agrees. */
 #include <stdlib.h>
 
 #include "dht/state.h"
@@ -165,7 +169,9 @@ static void on_read(struct agi_dht *d, void *arg, const struct agi_storage_done 
 	struct agi_msg out = {.kind = AGI_MSG_REG_STATE};
 	struct agi_reg reg;
 
-	if (done->err == AGI_OK) {
+	if (w->ballot.round && d->is_read_only) {
+		out.status = AGI_E_READ_ONLY; /* the promise before it may not have reached the disk */
+	} else if (done->err == AGI_OK) {
 		out.status = agi_reg_decode(&reg, done->kv[0].value);
 		item.value = done->kv[0].value;
 		out.has_item = true;
@@ -178,6 +184,17 @@ static void on_read(struct agi_dht *d, void *arg, const struct agi_storage_done 
 	free(w);
 }
 
+/* Storage works in order: a read submitted after the promise completes after it. */
+static bool promise_before_read(struct agi_dht *d, const struct agi_msg *m)
+{
+	struct agi_slot *s = agi_slot_find(d, m->slot);
+
+	if (m->ballot.round == 0 || agi_ballot_cmp(&m->ballot, &s->strong_promised) <= 0)
+		return true;
+	s->strong_promised = m->ballot;
+	return agi_slot_save(d, s, NULL, 0, NULL, NULL) != 0;
+}
+
 void agi_reg_on_read(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
 {
 	struct agi_msg out = {.kind = AGI_MSG_REG_STATE, .slot = m->slot};
@@ -186,9 +203,11 @@ void agi_reg_on_read(struct agi_dht *d, const struct agi_peer *from, const struc
 	struct agi_buf key;
 
 	agi_buf_init(&key, 0);
-	out.status = agi_view_admit(d, from, m->slot, m->epoch, &out);
+	out.status = m->ballot.round ? admit(d, from, m, &out) : agi_view_admit(d, from, m->slot, m->epoch, &out);
 	if (out.status == AGI_OK && (m->ns.n > AGI_NAMESPACE_MAX || m->key.n > AGI_KEY_MAX))
 		out.status = AGI_E_TOO_LARGE;
+	if (out.status == AGI_OK && !promise_before_read(d, m))
+		out.status = AGI_E_NOMEM;
 	if (out.status == AGI_OK) {
 		agi_item_key(&key, m->slot, m->ns, m->key);
 		req.begin = agi_buf_str(&key);
