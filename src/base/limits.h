@@ -81,6 +81,7 @@ enum {
 	AGI_TOMBSTONE_TTL_MS = 86400000, /* reported to operators; collection needs all members (issue C) */
 
 	/* --- safety (deployment guide, "failsafe") --- */
+	AGI_SAFETY_KNOWN_MS = 3000,  /* what the safety loop was told of gateways is good for so long */
 	AGI_SAFETY_TIMEOUT_MS = 100,
 	AGI_PANEL_DEFAULT = 3,
 	AGI_PANEL_MAX = 7,

@@ -80,7 +80,7 @@ static void shell_metrics(struct agi_buf *b, struct agi_svc *s)
 	struct agi_links_stats l;
 
 	agi_store_stats(s->store, &st);
-	agi_links_stats(s->links, &l);
+	agi_svc_links_stats(s, &l);
 	one(b, "agihpc_store_writes_total", "counter", "Write requests made durable.", st.writes);
 	one(b, "agihpc_store_commits_total", "counter", "Synced batches; writes over commits is the group size.",
 	    st.commits);

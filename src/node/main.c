@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <event2/event.h>
+#include <event2/thread.h>
 
 #include "config/config.h"
 #include "node/log.h"
@@ -228,7 +229,9 @@ static int run(struct program *p)
 	struct agi_why why = {""};
 	enum agi_err e;
 
-	p->base = event_base_new();
+	/* libevent's own globals (random numbers for DNS) are used from two threads; first of all, as it asks. */
+	if (evthread_use_pthreads() == 0)
+		p->base = event_base_new();
 	if (!p->base || agi_crypto_init() ||
 	    agi_log_new(STDERR_FILENO, p->config.node.log_level, p->config.node.log_format, &p->log) ||
 	    !watch_signals(p)) {

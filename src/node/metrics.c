@@ -92,7 +92,12 @@ struct agi_metrics {
 	double bond_index; /* negative: nothing has been judged yet */
 	struct method methods[AGI_METRICS_METHODS_MAX];
 	size_t n_methods;
+	struct agi_metrics *next_part;
 };
+
+/* One thread writes, another may read: no value is torn, and a method is there before its number says so. */
+static void add(uint64_t *to, uint64_t n) { __atomic_store_n(to, *to + n, __ATOMIC_RELAXED); }
+static uint64_t look(const uint64_t *from) { return __atomic_load_n(from, __ATOMIC_RELAXED); }
 
 enum agi_err agi_metrics_new(struct agi_metrics **out)
 {
@@ -111,7 +116,7 @@ void agi_metrics_free(struct agi_metrics *m) { free(m); }
 static void count(struct agi_metrics *m, enum metric id, size_t value)
 {
 	assert(value < VALUES_MAX);
-	m->counters[id][value]++;
+	add(&m->counters[id][value], 1);
 }
 
 static void record(struct histogram *h, const struct bucket *b, uint64_t us)
@@ -120,11 +125,12 @@ static void record(struct histogram *h, const struct bucket *b, uint64_t us)
 
 	while (us > b[i].us)
 		i++;
-	h->counts[i]++;
-	h->sum_us += us;
+	add(&h->counts[i], 1);
+	add(&h->sum_us, us);
 }
 
-static struct method *method_of(struct agi_metrics *m, const char *service, const char *name)
+static struct method *method_of(struct agi_metrics *m, const char *service, const char *name,
+				enum agi_grpc_kind kind)
 {
 	for (size_t i = 0; i < m->n_methods; i++)
 		if (m->methods[i].service == service && m->methods[i].name == name)
@@ -137,17 +143,17 @@ static struct method *method_of(struct agi_metrics *m, const char *service, cons
 		return &m->methods[AGI_METRICS_METHODS_MAX - 1];
 	if (m->n_methods == AGI_METRICS_METHODS_MAX - 1)
 		service = name = "other";
-	m->methods[m->n_methods] = (struct method){.service = service, .name = name};
-	return &m->methods[m->n_methods++];
+	m->methods[m->n_methods] = (struct method){.kind = kind, .service = service, .name = name};
+	__atomic_store_n(&m->n_methods, m->n_methods + 1, __ATOMIC_RELEASE);
+	return &m->methods[m->n_methods - 1];
 }
 
 void agi_metrics_on_grpc(void *ctx, const char *service, const char *method,
 			 enum agi_grpc_kind kind, enum agi_grpc_status status, uint64_t micros)
 {
-	struct method *e = method_of(ctx, service, method);
+	struct method *e = method_of(ctx, service, method, kind);
 
-	e->kind = kind;
-	e->handled[status]++;
+	add(&e->handled[status], 1);
 	record(&e->handling, table[M_GRPC_HANDLING].buckets, micros);
 }
 
@@ -171,6 +177,11 @@ static bool is_uncomputable(const struct agi_safety_event *e)
 	       e->check_cause == AGI_CHECK_ERISML_MALFORMED;
 }
 
+static void set_bond_index(struct agi_metrics *m, double v)
+{
+	__atomic_store(&m->bond_index, &v, __ATOMIC_RELAXED);
+}
+
 void agi_metrics_on_safety(struct agi_metrics *m, const struct agi_safety_event *e)
 {
 	if (e->kind == AGI_SAFETY_CHECKED) {
@@ -178,9 +189,9 @@ void agi_metrics_on_safety(struct agi_metrics *m, const struct agi_safety_event 
 		return; /* its Bond Index is that of the gateways that judged, and theirs to tell */
 	}
 	if (e->bond_index >= 0)
-		m->bond_index = e->bond_index;
+		set_bond_index(m, e->bond_index);
 	else if (e->kind == AGI_SAFETY_VOTED && is_uncomputable(e))
-		m->bond_index = 1;
+		set_bond_index(m, 1);
 	if (e->kind == AGI_SAFETY_VOTED)
 		count(m, M_SAFETY_VOTES, e->decision);
 	else
@@ -285,9 +296,58 @@ static void put_metric(const struct agi_metrics *m, enum metric id, struct agi_b
 	}
 }
 
+/* --- parts ----------------------------------------------------------------------------------- */
+void agi_metrics_add_part(struct agi_metrics *m, struct agi_metrics *part)
+{
+	part->next_part = m->next_part;
+	m->next_part = part;
+}
+
+static void add_histogram(struct histogram *to, const struct histogram *h)
+{
+	for (size_t i = 0; i < BUCKETS_MAX; i++)
+		to->counts[i] += look(&h->counts[i]);
+	to->sum_us += look(&h->sum_us);
+}
+
+static void add_method(struct agi_metrics *to, const struct method *e)
+{
+	struct method *sum = method_of(to, e->service, e->name, e->kind);
+
+	for (size_t i = 0; i < STATUSES; i++)
+		sum->handled[i] += look(&e->handled[i]);
+	add_histogram(&sum->handling, &e->handling);
+}
+
+static void add_all(struct agi_metrics *to, const struct agi_metrics *m)
+{
+	size_t n = __atomic_load_n(&m->n_methods, __ATOMIC_ACQUIRE);
+	double bond;
+
+	__atomic_load(&m->bond_index, &bond, __ATOMIC_RELAXED);
+	if (bond >= 0) /* only one loop judges */
+		to->bond_index = bond;
+	for (size_t id = 0; id < METRICS; id++) {
+		for (size_t i = 0; i < VALUES_MAX; i++)
+			to->counters[id][i] += look(&m->counters[id][i]);
+		add_histogram(&to->histograms[id], &m->histograms[id]);
+	}
+	for (size_t i = 0; i < n; i++)
+		add_method(to, &m->methods[i]);
+}
+
 void agi_metrics_write(void *ctx, struct agi_buf *out)
 {
+	struct agi_metrics *sum;
+
+	if (agi_metrics_new(&sum)) {
+		out->err = AGI_E_NOMEM;
+		return;
+	}
+	for (const struct agi_metrics *m = ctx; m; m = m->next_part)
+		add_all(sum, m);
 	for (enum metric id = 0; id < METRICS; id++)
-		put_metric(ctx, id, out);
+		put_metric(sum, id, out);
+	agi_metrics_free(sum);
 	agi_metrics_write_process(out);
 }

@@ -3,8 +3,10 @@
  * list is metrics.def; what can be asked for at any time (members, slots, store, links) is written
  * by http_api.c.
  *
- * Series are bounded: AGI_METRICS_METHODS_MAX gRPC methods, later ones counted under "other". One
- * event loop. */
+ * Series are bounded: AGI_METRICS_METHODS_MAX gRPC methods, later ones counted under "other".
+ *
+ * Threads: each loop counts in an agi_metrics of its own, its only writer; one of them, whose thread
+ * writes the text, adds up the others (agi_metrics_add_part). */
 #ifndef AGI_NODE_METRICS_H
 #define AGI_NODE_METRICS_H
 
@@ -18,6 +20,10 @@ struct agi_metrics;
 AGI_MUST_USE enum agi_err agi_metrics_new(struct agi_metrics **out);
 void agi_metrics_free(struct agi_metrics *m);
 
+/* What part counts is written with m from now on. Before part's thread starts; part outlives m's last
+ * agi_metrics_write. */
+void agi_metrics_add_part(struct agi_metrics *m, struct agi_metrics *part);
+
 /* An agi_grpc_observe_fn; ctx is a struct agi_metrics. service and method must live as long as it
  * does (those of the generated descriptors do). */
 void agi_metrics_on_grpc(void *ctx, const char *service, const char *method,
@@ -26,7 +32,7 @@ void agi_metrics_on_grpc(void *ctx, const char *service, const char *method,
 void agi_metrics_on_safety(struct agi_metrics *m, const struct agi_safety_event *e);
 
 /* Appends everything, process_… included; ctx is a struct agi_metrics (fits
- * agi_http_api.more_metrics). */
+ * agi_http_api.more_metrics). NOMEM in out when the parts cannot be added up. */
 void agi_metrics_write(void *ctx, struct agi_buf *out);
 /* process_…: CPU time, memory, descriptors, threads, start time, from /proc/self. What cannot be
  * read is left out. */

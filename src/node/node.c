@@ -21,7 +21,7 @@
 #include "node/notify.h"
 #include "node/role_find.h"
 #include "node/role_host.h"
-#include "node/safety_plane.h"
+#include "node/safety_host.h"
 #include "node/security.h"
 
 enum {
@@ -29,7 +29,8 @@ enum {
 	LOOK_MS = 10000,      /* how long after its start a node looks hard for gateways */
 	LOOK_EVERY_MS = 200,
 	ROLES_MAX = 16,
-	OVERLAY_SERVICES = 4
+	OVERLAY_SERVICES = 4,
+	MAILBOX = 4096 /* of the main loop: the safety loop's answers and news */
 };
 
 struct agi_node {
@@ -57,7 +58,8 @@ struct agi_node {
 	struct agi_http_api http_api;
 	struct agi_svc svc;
 	struct agi_svc_health health;
-	struct agi_safety_plane *safety;
+	struct agi_loop *loop;          /* the mailbox of base */
+	struct agi_safety_host *safety; /* a loop of its own, with the roles */
 	struct agi_forward *forward;
 	struct agi_role_host *roles[ROLES_MAX];
 	size_t n_roles;
@@ -108,7 +110,9 @@ static void on_message(void *ctx, const struct agi_id *peer, const struct agi_ad
 	if (env.kind == AGI_BODY_DHT)
 		agi_dht_host_on_message(n->host, peer, remote, chan, env.body);
 	else
-		agi_safety_plane_on_message(n->safety, &(struct agi_peer){*peer, *remote}, &env);
+		AGI_LOG(n->log, AGI_LOG_WARN, "envelope_refused", agi_kv_id("node", peer),
+		        agi_kv_addr("addr", remote), agi_kv_z("err", agi_err_name(AGI_E_UNSUPPORTED)),
+		        agi_kv_z("why", "of the safety plane, not on the safety channel"));
 }
 
 static void on_down(void *ctx, const struct agi_id *peer, const struct agi_addr *dialled,
@@ -121,65 +125,33 @@ static void on_down(void *ctx, const struct agi_id *peer, const struct agi_addr 
 	        agi_kv_z("err", agi_err_name(err)), agi_kv_z("why", why ? why->text : ""));
 	if (!err)
 		return; /* it closed in order, nothing was lost */
-	if (chan == AGI_CHAN_SAFETY)
-		agi_safety_plane_on_unreachable(n->safety, peer);
-	else
-		agi_dht_host_on_down(n->host, peer, dialled,
-		                     chan == AGI_CHAN_BULK ? AGI_TRAFFIC_BULK : AGI_TRAFFIC_CONTROL, err);
+	agi_dht_host_on_down(n->host, peer, dialled,
+	                     chan == AGI_CHAN_BULK ? AGI_TRAFFIC_BULK : AGI_TRAFFIC_CONTROL, err);
 }
 
-/* --- the safety plane's hooks ---------------------------------------------------------------------------- */
-static enum agi_err safety_send(void *ctx, const struct agi_peer *to, struct agi_str envelope)
+/* A link of the safety channel. */
+static void on_other(void *ctx, int fd, const struct agi_addr *remote, enum agi_chan chan)
 {
-	struct agi_node *n = ctx;
-
-	return agi_links_send(n->links, &to->id, &to->addr, AGI_CHAN_SAFETY, envelope);
-}
-
-static size_t safety_instances(void *ctx, struct agi_str service, struct agi_instance *out, size_t max)
-{
-	struct agi_node *n = ctx;
-
-	return agi_dht_known_instances(agi_dht_host_core(n->host), service, out, max);
-}
-
-static void safety_observe(void *ctx, const struct agi_safety_event *e)
-{
-	struct agi_node *n = ctx;
-
-	agi_metrics_on_safety(n->metrics, e);
-	if (e->kind == AGI_SAFETY_CHECKED && e->cause != AGI_PANEL_VOTED)
-		AGI_LOG(n->log, AGI_LOG_WARN, "safety_check_failed",
-		        agi_kv_z("cause", agi_panel_cause_name(e->cause)));
-}
-
-static enum agi_err open_safety(struct agi_node *n, struct agi_why *why)
-{
-	const struct agi_safety_hooks hooks = {
-	    .send = safety_send, .instances = safety_instances, .observe = safety_observe};
-	enum agi_err e = agi_safety_plane_new(n->base, n->config, &n->identity.id, &hooks, n,
-	                                      &n->safety, why);
-
-	if (e)
-		return e;
-	e = agi_safety_plane_serve_checks(n->safety, n->server);
-	return e ? agi_fail(why, e, "safety service: %s", agi_err_text(e)) : AGI_OK;
+	(void)chan;
+	agi_safety_host_take_link(((struct agi_node *)ctx)->safety, fd, remote);
 }
 
 /* --- roles ---------------------------------------------------------------------------------------------- */
+static size_t known(struct agi_node *n, const char *service, struct agi_instance *out, size_t max)
+{
+	return agi_dht_known_instances(agi_dht_host_core(n->host), agi_str_of(service), out, max);
+}
+
 static bool has_erisml(struct agi_node *n)
 {
 	struct agi_instance i;
 
-	return n->config->gateway.erisml_address.host[0] ||
-	       safety_instances(n, AGI_STR("erisml"), &i, 1) > 0;
+	return n->config->gateway.erisml_address.host[0] || known(n, "erisml", &i, 1) > 0;
 }
 
 /* A gateway without any ErisML could only vote BLOCK: it is not offered for panels. */
-static bool role_serves(void *ctx, const struct agi_role_def *role)
+static bool role_serves(struct agi_node *n, const struct agi_role_def *role)
 {
-	struct agi_node *n = ctx;
-
 	if (n->svc.is_stopping)
 		return false;
 	return strcmp(role->name, "safety-gateway") != 0 || has_erisml(n);
@@ -200,14 +172,57 @@ static enum agi_err role_is_serving(void *ctx, struct agi_str role, bool *out)
 	return AGI_E_NOT_FOUND;
 }
 
+/* Its port lives on the safety loop, which asks there. */
+static bool role_answers(void *ctx, const struct agi_role_def *role)
+{
+	return agi_safety_host_serves(((struct agi_node *)ctx)->safety, role->name);
+}
+
 static enum agi_err add_role(void *ctx, const struct agi_role_def *role,
                              struct agi_grpc_server *server)
 {
-	struct agi_node *n = ctx;
+	struct agi_safety_plane *plane = agi_safety_host_plane(((struct agi_node *)ctx)->safety);
 
-	return strcmp(role->name, "erisml") == 0 ? agi_safety_plane_serve_erisml(n->safety, server)
-	                                         : agi_safety_plane_serve_checks(n->safety, server);
+	return strcmp(role->name, "erisml") == 0 ? agi_safety_plane_serve_erisml(plane, server)
+	                                         : agi_safety_plane_serve_checks(plane, server);
 }
+
+/* GET on a role's port is answered where the core is. */
+struct visitor {
+	struct agi_node *node;
+	struct agi_transport *transport;
+};
+
+static void on_visitor(void *arg)
+{
+	struct visitor *v = arg;
+
+	agi_http_take(v->node->http, v->transport);
+	free(v);
+}
+
+static void drop_visitor(void *arg)
+{
+	struct visitor *v = arg;
+
+	agi_transport_close(v->transport);
+	free(v);
+}
+
+static void role_http(void *ctx, struct agi_transport *t)
+{
+	struct visitor *v = malloc(sizeof *v);
+
+	if (!v) {
+		agi_transport_close(t);
+		return;
+	}
+	*v = (struct visitor){ctx, t};
+	if (agi_loop_post(v->node->loop, on_visitor, drop_visitor, v))
+		drop_visitor(v);
+}
+
+static void drain_role(void *arg) { agi_role_host_drain(arg); }
 
 static enum agi_err open_role(struct agi_node *n, const char *name, struct agi_why *why)
 {
@@ -221,7 +236,8 @@ static enum agi_err open_role(struct agi_node *n, const char *name, struct agi_w
 		return agi_fail(why, AGI_E_FULL, "more than %d roles", ROLES_MAX);
 	port = strcmp(name, "safety-gateway") == 0 && n->config->gateway.port ? n->config->gateway.port
 	                                                                      : def->port;
-	return agi_role_host_new(n->base, def, &n->config->node.role_address, port, n->security,
+	return agi_role_host_new(agi_safety_host_base(n->safety), def, &n->config->node.role_address, port,
+	                         agi_safety_host_security(n->safety),
 	                         &n->roles[n->n_roles++], why);
 }
 
@@ -320,7 +336,7 @@ static void look_for_roles(struct agi_node *n, uint64_t now_us)
 		                      .service = agi_str_of(agi_role_def_at(i)->name),
 		                      .timeout_ms = LOOK_EVERY_MS};
 
-		if (safety_instances(n, op.service, found, AGI_PANEL_MAX) < n->config->safety.quorum)
+		if (known(n, agi_role_def_at(i)->name, found, AGI_PANEL_MAX) < n->config->safety.quorum)
 			agi_dht_host_call(n->host, &op, on_looked, NULL);
 	}
 }
@@ -347,6 +363,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	resolve_again(n, now_us);
 	look_for_roles(n, now_us);
 	agi_security_tick(n->security, now_us);
+	agi_safety_host_know(n->safety, agi_dht_host_core(n->host), now_us);
 	if (now_us >= n->next_second_us) {
 		n->next_second_us = now_us + 1000000;
 		every_second(n);
@@ -355,7 +372,20 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	event_add(n->tick, &(struct timeval){.tv_usec = TICK_MS * 1000});
 }
 
-/* --- building: ports first (a second daemon must fail at once), then disk, keys, network ------------------ */
+/* --- building: ports first (a second daemon must fail at once), then disk, keys, network; all on this thread,
+ * before the safety loop starts ------------------------------------------------------------------------------ */
+static enum agi_err open_loops(struct agi_node *n, struct agi_why *why)
+{
+	const struct agi_loop_cfg cfg = {.name = "main", .mailbox_max = MAILBOX, .base = n->base};
+	struct agi_safety_host_cfg safety = {.config = n->config, .log = n->log};
+	enum agi_err e = agi_loop_new(&cfg, &n->loop);
+
+	if (e)
+		return agi_fail(why, e, "mailbox: %s", agi_err_text(e));
+	safety.main = n->loop;
+	return agi_safety_host_new(&safety, &n->safety, why);
+}
+
 static enum agi_err open_unix(struct agi_node *n, struct agi_why *why)
 {
 	struct agi_listener_cfg cfg = {.unix_path = n->config->node.unix_socket, .ctx = n};
@@ -406,7 +436,7 @@ static enum agi_err open_disk(struct agi_node *n, struct agi_why *why)
 
 static enum agi_err open_links(struct agi_node *n, struct agi_why *why)
 {
-	static const struct agi_links_handlers handlers = {on_message, on_down};
+	static const struct agi_links_handlers handlers = {on_message, on_down, on_other};
 	const struct agi_config *c = n->config;
 	struct agi_links_cfg cfg = {.n_psk = 1};
 	enum agi_err e;
@@ -422,9 +452,10 @@ static enum agi_err open_links(struct agi_node *n, struct agi_why *why)
 	}
 	if (!e) {
 		memcpy(cfg.seckey, n->identity.seckey, sizeof cfg.seckey);
+		cfg.channels = 1 << AGI_CHAN_CONTROL | 1 << AGI_CHAN_BULK;
 		e = agi_links_new(n->base, &cfg, &handlers, n, &n->links);
-		if (e)
-			agi_fail(why, e, "links: %s", agi_err_text(e));
+		e = e ? agi_fail(why, e, "links: %s", agi_err_text(e))
+		      : agi_safety_host_open(n->safety, &n->identity.id, &cfg, why);
 	}
 	sodium_memzero(&cfg, sizeof cfg);
 	return e;
@@ -555,6 +586,7 @@ static void fill_svc(struct agi_node *n)
 
 	n->svc = (struct agi_svc){.host = n->host,
 	                          .links = n->links,
+	                          .safety_links = agi_safety_host_links(n->safety),
 	                          .store = n->store,
 	                          .checks = n->checks,
 	                          .log = n->log,
@@ -599,6 +631,7 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 	e = agi_metrics_new(&n->metrics);
 	if (e)
 		return agi_fail(why, e, "out of memory");
+	agi_metrics_add_part(n->metrics, agi_safety_host_metrics(n->safety));
 	n->http_api.more_metrics = agi_metrics_write;
 	n->http_api.ctx = n->metrics;
 	e = agi_http_new(n->base, agi_http_api_get, &n->http_api, &n->http);
@@ -614,6 +647,8 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 		e = agi_svc_event_add(n->server);
 	if (!e)
 		e = agi_svc_health_add(n->server, &n->health);
+	if (!e)
+		e = agi_safety_door_serve(agi_safety_host_door(n->safety), n->server);
 	if (!e)
 		e = agi_grpc_reflection_add(n->server);
 	if (e)
@@ -647,7 +682,7 @@ static enum agi_err open_forward(struct agi_node *n, struct agi_why *why)
 	if (!e)
 		e = agi_forward_serve(n->forward, n->server);
 	if (!e && is_own_role(n, "erisml"))
-		e = agi_safety_plane_serve_erisml(n->safety, n->server);
+		e = agi_safety_door_serve_erisml(agi_safety_host_door(n->safety), n->server);
 	return e ? agi_fail(why, e, "services of roles: %s", agi_err_text(e)) : AGI_OK;
 }
 
@@ -657,12 +692,12 @@ static enum agi_err open_roles(struct agi_node *n, struct agi_why *why)
 	const struct agi_role_hooks hooks = {
 	    .add = add_role,
 	    .grpc = &cfg,
-	    .is_serving = role_serves,
+	    .is_serving = role_answers,
 	    .ctx = n,
-	    .http = n->http,
-	    .security = n->security,
+	    .take_http = role_http,
+	    .security = agi_safety_host_security(n->safety),
 	    .observe = agi_metrics_on_grpc,
-	    .observe_ctx = n->metrics};
+	    .observe_ctx = agi_safety_host_metrics(n->safety)};
 	enum agi_err e = AGI_OK;
 
 	for (size_t i = 0; i < n->n_roles && !e; i++)
@@ -678,15 +713,14 @@ static enum agi_err open_events(struct agi_node *n, struct agi_why *why)
 		                              EV_READ | EV_PERSIST, on_resolved, n);
 	if (!n->tick || (n->resolver && (!n->resolver_ready || event_add(n->resolver_ready, NULL))))
 		return agi_fail(why, AGI_E_NOMEM, "out of memory");
-	return AGI_OK;
+	return agi_safety_host_start(n->safety, why);
 }
 
 enum agi_err agi_node_new(const struct agi_node_cfg *cfg, struct agi_node **out, struct agi_why *why)
 {
 	static enum agi_err (*const steps[])(struct agi_node *, struct agi_why *) = {
-	    open_ports, open_disk,    find_bootstrap, open_links, open_core,
-	    open_adverts, open_servers, open_safety,    open_forward,
-	    open_roles,   open_events};
+	    open_loops, open_ports,   open_disk,    find_bootstrap, open_links, open_core,
+	    open_adverts, open_servers, open_forward, open_roles,     open_events};
 	struct agi_node *n = calloc(1, sizeof *n);
 	enum agi_err e = AGI_OK;
 
@@ -737,25 +771,33 @@ void agi_node_stop(struct agi_node *n)
 	n->listener = n->unix_listener = NULL;
 	agi_dht_host_stop(n->host);
 	agi_grpc_server_drain(n->server);
+	agi_safety_host_drain(n->safety);
 	for (size_t i = 0; i < n->n_roles; i++)
-		agi_role_host_drain(n->roles[i]);
+		(void)agi_safety_host_run(n->safety, drain_role, n->roles[i]);
 	event_base_loopexit(n->base, &(struct timeval){0, AGI_STOP_GRACE_MS * 1000});
 }
 
-void agi_node_reload(struct agi_node *n) { agi_security_reload(n->security); }
+void agi_node_reload(struct agi_node *n)
+{
+	agi_security_reload(n->security);
+	agi_safety_host_reload(n->safety);
+}
 
-/* Servers first: their open calls are cancelled in the core; the store last: it writes what is queued. */
+/* The other thread first, then nothing runs beside this. Servers next: their open calls are cancelled in the core;
+ * the store last: it writes what is queued. */
 void agi_node_free(struct agi_node *n)
 {
 	if (!n)
 		return;
+	agi_safety_host_stop(n->safety);
 	agi_listener_free(n->listener);
 	agi_listener_free(n->unix_listener);
 	for (size_t i = 0; i < n->n_roles; i++)
 		agi_role_host_free(n->roles[i]);
 	agi_grpc_server_free(n->server);
 	agi_http_free(n->http);
-	agi_safety_plane_free(n->safety);
+	agi_safety_host_free(n->safety);
+	agi_loop_free(n->loop); /* what the safety loop still had to say is dropped */
 	agi_metrics_free(n->metrics);
 	agi_security_free(n->security);
 	agi_adverts_free(n->adverts);

@@ -52,8 +52,8 @@ static void on_http(void *ctx, struct agi_transport *t)
 {
 	struct agi_role_host *h = ctx;
 
-	if (h->hooks.http)
-		agi_http_take(h->hooks.http, t);
+	if (h->hooks.take_http)
+		h->hooks.take_http(h->hooks.ctx, t);
 	else
 		agi_transport_close(t);
 }
@@ -109,7 +109,6 @@ enum agi_err agi_role_host_serve(struct agi_role_host *h, const struct agi_role_
 		e = agi_grpc_reflection_add(h->server);
 	if (e)
 		return agi_fail(why, e, "role %s: %s", h->def->name, agi_err_text(e));
-	agi_grpc_server_serve_http(h->server, hooks->http);
 	if (hooks->security)
 		agi_security_guard(hooks->security, h->server);
 	if (hooks->observe)

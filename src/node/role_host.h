@@ -6,11 +6,11 @@
 
 #include "config/config.h"
 #include "net/grpc.h"
-#include "net/http.h"
 
 struct event_base;
 struct agi_role_host;
 struct agi_security;
+struct agi_transport;
 
 struct agi_role_def {
 	const char *name;            /* "erisml" */
@@ -29,12 +29,16 @@ struct agi_role_hooks {
 	bool (*is_serving)(void *ctx, const struct agi_role_def *role);
 	void *ctx;
 	const struct agi_grpc_server_cfg *grpc; /* of the role's server */
-	struct agi_http *http;              /* serves GET on the role's port too */
+	/* GET on the role's port, over HTTP/1.1 (what answers lives on another loop); NULL = not served. */
+	void (*take_http)(void *ctx, struct agi_transport *t);
 	struct agi_security *security;      /* who may call what; NULL: everybody */
 	agi_grpc_observe_fn *observe;       /* may be NULL */
 	void *observe_ctx;
 };
-/* Binds the role's port on ip, with TLS as security (may be NULL) has it. EXISTS + why when it is in use. Connections wait until _serve. */
+/* All on the thread of base, but what only reads (_def, _addr) and what comes before it runs.
+ *
+ * Binds the role's port on ip, with TLS as security (may be NULL) has it. EXISTS + why when it is in use.
+ * Connections wait until _serve. */
 AGI_MUST_USE enum agi_err agi_role_host_new(struct event_base *base, const struct agi_role_def *role,
                                             const struct agi_addr *ip, uint16_t port,
                                             struct agi_security *security,

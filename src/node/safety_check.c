@@ -56,7 +56,7 @@ static void settle(struct check *c)
 
 /* --- the answer ----------------------------------------------------------------------------------------- */
 /* An answer that needs no memory: whatever else fails, the client is told BLOCK. */
-static void answer_block(agi_safety_done_fn *done, void *arg, enum agi_check_cause cause)
+void agi_safety_block(agi_safety_done_fn *done, void *arg, const char *cause)
 {
 	Agi__Safety__V1__CheckPlanResponse res = AGI__SAFETY__V1__CHECK_PLAN_RESPONSE__INIT;
 	Agi__Safety__V1__SafetyResult result = AGI__SAFETY__V1__SAFETY_RESULT__INIT;
@@ -64,7 +64,7 @@ static void answer_block(agi_safety_done_fn *done, void *arg, enum agi_check_cau
 	    AGI__SAFETY__V1__SAFETY_RESULT__METADATA_ENTRY__INIT,
 	    AGI__SAFETY__V1__SAFETY_RESULT__METADATA_ENTRY__INIT};
 	Agi__Safety__V1__SafetyResult__MetadataEntry *metadata[2] = {&pairs[0], &pairs[1]};
-	const char *text[] = {"phase", "quorum", "cause", agi_check_cause_name(cause)};
+	const char *text[] = {"phase", "quorum", "cause", cause};
 	ProtobufCBinaryData data[4];
 
 	for (size_t i = 0; i < 4; i++)
@@ -141,7 +141,7 @@ static void on_done(void *ctx, const struct agi_panel_result *res)
 	if (m && !pool->err)
 		done(c->arg, m);
 	else
-		answer_block(done, c->arg, AGI_CHECK_OUT_OF_MEMORY);
+		agi_safety_block(done, c->arg, agi_check_cause_name(AGI_CHECK_OUT_OF_MEMORY));
 }
 
 /* --- asking ----------------------------------------------------------------------------------------------- */
@@ -231,7 +231,7 @@ uint64_t agi_safety_plane_check(struct agi_safety_plane *s, struct agi_str reque
 	size_t n;
 
 	if (!c) {
-		answer_block(done, arg, AGI_CHECK_BUSY);
+		agi_safety_block(done, arg, agi_check_cause_name(AGI_CHECK_BUSY));
 		return 0;
 	}
 	id = c->id;

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * This node's ErisML: asked by gateways over links, by clients over gRPC. */
+#include <assert.h>
+
 #include "node/safety_impl.h"
 
 static void observe(struct agi_safety_plane *s, uint64_t began_us)
@@ -70,109 +72,151 @@ void eval_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
 }
 
 /* --- over gRPC ---------------------------------------------------------------------------------------- */
-/* Ends the call. An error of the reference's application is status UNKNOWN. */
-static void answer(struct agi_safety_plane *s, struct agi_grpc_call *call, enum agi_err err,
-                   const struct agi_why *why, const ProtobufCMessage *res, uint64_t began)
+static enum agi_err evaluate_step(struct agi_safety_plane *s, const ProtobufCMessage *req, struct agi_pool *pool,
+                                  const ProtobufCMessage **res, struct agi_why *why)
 {
-	observe(s, began);
-	if (!err && res)
-		agi_grpc_reply(call, res);
-	else if (err == AGI_E_INVALID)
+	Agi__Erisml__V1__EvaluateStepResponse *m = NULL;
+	enum agi_err e = agi_erisml_evaluate_step(&s->erisml, safety_wall_us(),
+	                                          (const Agi__Erisml__V1__EvaluateStepRequest *)req, pool, &m,
+	                                          why);
+
+	*res = m ? &m->base : NULL;
+	return e;
+}
+
+static enum agi_err evaluate_plan(struct agi_safety_plane *s, const ProtobufCMessage *req, struct agi_pool *pool,
+                                  const ProtobufCMessage **res, struct agi_why *why)
+{
+	Agi__Erisml__V1__EvaluatePlanResponse *m = NULL;
+	enum agi_err e = agi_erisml_evaluate_plan(&s->erisml, safety_wall_us(),
+	                                          (const Agi__Erisml__V1__EvaluatePlanRequest *)req, pool, &m,
+	                                          why);
+
+	*res = m ? &m->base : NULL;
+	return e;
+}
+
+static enum agi_err bond_index(struct agi_safety_plane *s, const ProtobufCMessage *req, struct agi_pool *pool,
+                               const ProtobufCMessage **res, struct agi_why *why)
+{
+	Agi__Erisml__V1__BondIndexResultProto *m = NULL;
+	enum agi_err e = agi_erisml_bond_index(&s->erisml, (const Agi__Erisml__V1__BondIndexRequest *)req, pool,
+	                                       &m, why);
+
+	*res = m ? &m->base : NULL;
+	return e;
+}
+
+static enum agi_err last_bond(struct agi_safety_plane *s, const ProtobufCMessage *req, struct agi_pool *pool,
+                              const ProtobufCMessage **res, struct agi_why *why)
+{
+	Agi__Erisml__V1__BondIndexResultProto *m = NULL;
+	enum agi_err e = agi_erisml_last_bond(&s->erisml, pool, &m);
+	(void)req;
+	(void)why;
+
+	*res = m ? &m->base : NULL;
+	return e;
+}
+
+static enum agi_err verify(struct agi_safety_plane *s, const ProtobufCMessage *req, struct agi_pool *pool,
+                           const ProtobufCMessage **res, struct agi_why *why)
+{
+	Agi__Erisml__V1__HohfeldianResponse *m = NULL;
+	enum agi_err e = agi_erisml_verify((const Agi__Erisml__V1__HohfeldianRequest *)req, pool, &m);
+	(void)s;
+	(void)why;
+
+	*res = m ? &m->base : NULL;
+	return e;
+}
+
+/* Every method of the service; here only. */
+static const struct method {
+	const char *name;
+	bool is_judgement; /* for the metrics */
+	enum agi_err (*fn)(struct agi_safety_plane *s, const ProtobufCMessage *req, struct agi_pool *pool,
+	                   const ProtobufCMessage **res, struct agi_why *why);
+} written[EVAL_METHODS] = {{"EvaluateStep", true, evaluate_step},
+                           {"EvaluatePlan", true, evaluate_plan},
+                           {"ComputeBondIndex", true, bond_index},
+                           {"GetBondIndex", false, last_bond},
+                           {"VerifyHohfeldian", true, verify}};
+
+static bool is_called(const struct method *m, struct agi_str path)
+{
+	size_t n = strlen(m->name);
+
+	return path.n > n && path.p[path.n - n - 1] == '/' && memcmp(path.p + path.n - n, m->name, n) == 0;
+}
+
+size_t eval_method_of(const struct agi_grpc_call *call)
+{
+	struct agi_str path = agi_grpc_call_path(call);
+	size_t i = 0;
+
+	while (!is_called(&written[i], path)) {
+		i++;
+		assert(i < EVAL_METHODS); /* the server calls for methods of eval_serve only */
+	}
+	return i;
+}
+
+const ProtobufCMessageDescriptor *eval_method_input(size_t method)
+{
+	return protobuf_c_service_descriptor_get_method_by_name(&agi__erisml__v1__eris_mlservice__descriptor,
+	                                                        written[method].name)
+	    ->input;
+}
+
+enum agi_err eval_method(struct agi_safety_plane *s, size_t method, const ProtobufCMessage *req,
+                         struct agi_pool *pool, const ProtobufCMessage **res, struct agi_why *why)
+{
+	uint64_t began = safety_mono_us();
+	enum agi_err e;
+
+	*res = NULL;
+	e = written[method].fn(s, req, pool, res, why);
+	if (written[method].is_judgement)
+		observe(s, began);
+	return !e && !*res ? AGI_E_NOMEM : e;
+}
+
+/* An error of the reference's application is status UNKNOWN. */
+void eval_fail(struct agi_grpc_call *call, enum agi_err err, const struct agi_why *why)
+{
+	if (err == AGI_E_INVALID)
 		agi_grpc_fail(call, AGI_GRPC_UNKNOWN, "Exception calling application: %s", why->text);
 	else
-		agi_grpc_fail_err(call, err ? err : AGI_E_NOMEM, why);
+		agi_grpc_fail_err(call, err, why->text[0] ? why : NULL);
 }
 
-static void on_evaluate_step(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+static void on_call(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
 {
-	struct agi_safety_plane *s = ctx;
-	Agi__Erisml__V1__EvaluateStepResponse *res = NULL;
-	uint64_t began = safety_mono_us();
+	const ProtobufCMessage *res;
 	struct agi_why why = {{0}};
 	struct agi_pool pool;
 	enum agi_err err;
 
 	agi_pool_init(&pool, 0);
-	err = agi_erisml_evaluate_step(&s->erisml, safety_wall_us(),
-	                               (const Agi__Erisml__V1__EvaluateStepRequest *)req, &pool, &res,
-	                               &why);
-	answer(s, call, err, &why, res ? &res->base : NULL, began);
-	agi_pool_free(&pool);
-}
-
-static void on_evaluate_plan(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
-{
-	struct agi_safety_plane *s = ctx;
-	Agi__Erisml__V1__EvaluatePlanResponse *res = NULL;
-	uint64_t began = safety_mono_us();
-	struct agi_why why = {{0}};
-	struct agi_pool pool;
-	enum agi_err err;
-
-	agi_pool_init(&pool, 0);
-	err = agi_erisml_evaluate_plan(&s->erisml, safety_wall_us(),
-	                               (const Agi__Erisml__V1__EvaluatePlanRequest *)req, &pool, &res,
-	                               &why);
-	answer(s, call, err, &why, res ? &res->base : NULL, began);
-	agi_pool_free(&pool);
-}
-
-static void on_bond_index(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
-{
-	struct agi_safety_plane *s = ctx;
-	Agi__Erisml__V1__BondIndexResultProto *res = NULL;
-	uint64_t began = safety_mono_us();
-	struct agi_why why = {{0}};
-	struct agi_pool pool;
-	enum agi_err err;
-
-	agi_pool_init(&pool, 0);
-	err = agi_erisml_bond_index(&s->erisml, (const Agi__Erisml__V1__BondIndexRequest *)req, &pool,
-	                            &res, &why);
-	answer(s, call, err, &why, res ? &res->base : NULL, began);
-	agi_pool_free(&pool);
-}
-
-static void on_last_bond(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
-{
-	struct agi_safety_plane *s = ctx;
-	Agi__Erisml__V1__BondIndexResultProto *res = NULL;
-	struct agi_pool pool;
-	enum agi_err err;
-	(void)req;
-
-	agi_pool_init(&pool, 0);
-	err = agi_erisml_last_bond(&s->erisml, &pool, &res);
-	if (err || !res)
-		agi_grpc_fail_err(call, err ? err : AGI_E_NOMEM, NULL);
+	err = eval_method(ctx, eval_method_of(call), req, &pool, &res, &why);
+	if (err)
+		eval_fail(call, err, &why);
 	else
-		agi_grpc_reply(call, &res->base);
+		agi_grpc_reply(call, res);
 	agi_pool_free(&pool);
 }
 
-static void on_verify(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+enum agi_err eval_serve(struct agi_grpc_server *server, struct agi_grpc_method methods[EVAL_METHODS],
+                        agi_grpc_handler_fn *handler, void *ctx)
 {
-	struct agi_safety_plane *s = ctx;
-	Agi__Erisml__V1__HohfeldianResponse *res = NULL;
-	uint64_t began = safety_mono_us();
-	struct agi_why why = {{0}};
-	struct agi_pool pool;
-	enum agi_err err;
-
-	agi_pool_init(&pool, 0);
-	err = agi_erisml_verify((const Agi__Erisml__V1__HohfeldianRequest *)req, &pool, &res);
-	answer(s, call, err, &why, res ? &res->base : NULL, began);
-	agi_pool_free(&pool);
+	for (size_t i = 0; i < EVAL_METHODS; i++)
+		methods[i] = (struct agi_grpc_method){.name = written[i].name, .handler = handler};
+	return agi_grpc_server_add(server, &agi__erisml__v1__eris_mlservice__descriptor, methods, EVAL_METHODS,
+	                           ctx);
 }
-
-static const struct agi_grpc_method methods[] = {{"EvaluateStep", on_evaluate_step},
-                                                 {"EvaluatePlan", on_evaluate_plan},
-                                                 {"ComputeBondIndex", on_bond_index},
-                                                 {"GetBondIndex", on_last_bond},
-                                                 {"VerifyHohfeldian", on_verify}};
 
 enum agi_err agi_safety_plane_serve_erisml(struct agi_safety_plane *s, struct agi_grpc_server *server)
 {
-	return agi_grpc_server_add(server, &agi__erisml__v1__eris_mlservice__descriptor, methods,
-	                           sizeof methods / sizeof *methods, s);
+	return eval_serve(server, s->erisml_methods, on_call, s);
 }

@@ -36,37 +36,56 @@ static void on_cancel(void *arg)
 	free(p);
 }
 
-static void begin(struct agi_safety_plane *s, struct agi_grpc_call *call, struct agi_str request,
-                  bool is_step)
+static struct pre_action *pre_action_new(struct agi_safety_plane *s, struct agi_grpc_call *call, bool is_step)
 {
 	struct pre_action *p = calloc(1, sizeof *p);
-	uint32_t left_ms = agi_grpc_call_left_ms(call);
-	uint64_t id;
 
-	if (!p) {
+	if (p)
+		*p = (struct pre_action){.plane = s, .call = call, .is_step = is_step};
+	else
 		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
-		return;
-	}
-	*p = (struct pre_action){.plane = s, .call = call, .is_step = is_step};
-	id = agi_safety_plane_check(s, request, left_ms ? left_ms : 1, on_checked, p);
+	return p;
+}
+
+static uint32_t budget_of(const struct agi_grpc_call *call)
+{
+	uint32_t left_ms = agi_grpc_call_left_ms(call);
+
+	return left_ms ? left_ms : 1;
+}
+
+static void begun(struct pre_action *p, uint64_t id)
+{
 	if (p->is_answered) {
 		free(p);
 		return;
 	}
 	p->check_id = id;
-	agi_grpc_call_on_cancel(call, on_cancel, p);
+	agi_grpc_call_on_cancel(p->call, on_cancel, p);
 }
 
 static void on_check_plan(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
 {
+	struct pre_action *p = pre_action_new(ctx, call, false);
 	(void)req;
-	begin(ctx, call, agi_grpc_call_bytes(call), false);
+
+	if (p)
+		begun(p, agi_safety_plane_check(ctx, agi_grpc_call_bytes(call), budget_of(call), on_checked, p));
 }
 
-/* --- CheckStep ---------------------------------------------------------------------------------------- */
-/* What the sensors forbid needs no panel. True when the call was answered. */
-static bool block_for_readings(struct agi_safety_plane *s, struct agi_grpc_call *call,
-                               const Agi__Safety__V1__CheckActionRequest *req, struct agi_pool *pool)
+static void on_check_step(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	const Agi__Safety__V1__CheckActionRequest *m = (const Agi__Safety__V1__CheckActionRequest *)req;
+	struct pre_action *p = pre_action_new(ctx, call, true);
+
+	if (p)
+		begun(p, agi_safety_plane_check_step(ctx, m, budget_of(call), on_checked, p));
+}
+
+/* --- one step ----------------------------------------------------------------------------------------- */
+/* What the sensors forbid needs no panel. True when it was answered. */
+static bool block_for_readings(struct agi_safety_plane *s, const Agi__Safety__V1__CheckActionRequest *req,
+                               struct agi_pool *pool, agi_safety_done_fn *done, void *arg)
 {
 	struct agi_reading *readings = agi_pool_take(pool, req->n_sensor_readings, sizeof *readings);
 	struct agi_check_result r = {.decision = AGI_DECISION_BLOCK, .phase = "rule_check"};
@@ -82,10 +101,10 @@ static bool block_for_readings(struct agi_safety_plane *s, struct agi_grpc_call 
 	r.risk = a.risk;
 	agi_strs_add(&r.reasons, pool, a.reason);
 	m = agi_check_to_pb(&r, NULL, 0, pool);
-	if (m)
-		agi_grpc_reply(call, &m->result->base);
+	if (m && !pool->err)
+		done(arg, m);
 	else
-		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
+		agi_safety_block(done, arg, agi_check_cause_name(AGI_CHECK_OUT_OF_MEMORY));
 	return true;
 }
 
@@ -103,25 +122,27 @@ static struct agi_str one_step_plan(const Agi__Safety__V1__CheckActionRequest *r
 	return agi_pb_to_pool(&m.base, pool);
 }
 
-static void on_check_step(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+uint64_t agi_safety_plane_check_step(struct agi_safety_plane *s, const Agi__Safety__V1__CheckActionRequest *req,
+                                     uint32_t budget_ms, agi_safety_done_fn *done, void *arg)
 {
-	const Agi__Safety__V1__CheckActionRequest *m = (const Agi__Safety__V1__CheckActionRequest *)req;
 	struct agi_pool pool;
 	struct agi_str request;
+	uint64_t id = 0;
 
 	agi_pool_init(&pool, 0);
-	if (!block_for_readings(ctx, call, m, &pool)) {
-		request = one_step_plan(m, &pool);
+	if (!block_for_readings(s, req, &pool, done, arg)) {
+		request = one_step_plan(req, &pool);
 		if (pool.err)
-			agi_grpc_fail_err(call, pool.err, NULL);
+			agi_safety_block(done, arg, agi_check_cause_name(AGI_CHECK_OUT_OF_MEMORY));
 		else
-			begin(ctx, call, request, true);
+			id = agi_safety_plane_check(s, request, budget_ms, done, arg);
 	}
 	agi_pool_free(&pool);
+	return id;
 }
 
-static const struct agi_grpc_method methods[] = {{"CheckPlan", on_check_plan},
-                                                 {"CheckStep", on_check_step}};
+static const struct agi_grpc_method methods[] = {{.name = "CheckPlan", .handler = on_check_plan},
+                                                 {.name = "CheckStep", .handler = on_check_step}};
 
 enum agi_err agi_safety_plane_serve_checks(struct agi_safety_plane *s, struct agi_grpc_server *server)
 {

@@ -16,7 +16,8 @@ enum {
 	SAFETY_CHECKS_MAX = 1024,     /* checks this node routes at once */
 	SAFETY_VOTES_MAX = 1024,      /* votes this gateway makes at once */
 	SAFETY_QUEUE_BYTES = 64 << 20, /* messages of this node to itself */
-	SAFETY_ERISMLS = 4            /* instances tried for one vote */
+	SAFETY_ERISMLS = 4,           /* instances tried for one vote */
+	EVAL_METHODS = 5              /* of ErisMLService; a test compares */
 };
 
 struct check;
@@ -35,6 +36,7 @@ struct agi_safety_plane {
 	struct agi_gateway_policy policy; /* banned tools and the profile are owned here */
 	struct agi_pool policy_pool;
 	struct agi_erisml erisml;
+	struct agi_grpc_method erisml_methods[EVAL_METHODS];
 	bool serves_gateway, serves_erisml;
 	unsigned quorum;
 	uint32_t timeout_ms, hedge_ms;
@@ -79,6 +81,17 @@ void vote_free_all(struct agi_safety_plane *s);
 /* --- safety_eval.c --- */
 void eval_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
                      const struct agi_safety_msg *m);
+/* Adds ErisMLService, each method with this handler; methods is borrowed for the server's life. */
+enum agi_err eval_serve(struct agi_grpc_server *server, struct agi_grpc_method methods[EVAL_METHODS],
+                        agi_grpc_handler_fn *handler, void *ctx);
+/* Which of them a call is of. */
+size_t eval_method_of(const struct agi_grpc_call *call);
+const ProtobufCMessageDescriptor *eval_method_input(size_t method);
+/* Runs a method: req is of its input type, *res of its output type and in the pool. INVALID + why. */
+enum agi_err eval_method(struct agi_safety_plane *s, size_t method, const ProtobufCMessage *req,
+                         struct agi_pool *pool, const ProtobufCMessage **res, struct agi_why *why);
+/* Ends the call with an error of the above. */
+void eval_fail(struct agi_grpc_call *call, enum agi_err err, const struct agi_why *why);
 /* This node's ErisML over a gateway's facts. */
 enum agi_err eval_here(struct agi_safety_plane *s, const struct agi_facts *facts, size_t n,
                        struct agi_str profile, struct agi_pool *pool, struct agi_plan_eval *out,

@@ -10,7 +10,8 @@
  * message takes a short cut. Whatever fails ends in BLOCK with a coded cause, within
  * failsafe.safety_check_timeout_ms. Bounded: checks and votes in progress; more are refused with BLOCK.
  *
- * One event loop; every function and hook runs on its thread. Hooks must not call back.
+ * One event loop; every function and hook runs on its thread (safety_door.h: calls from other loops). Hooks must
+ * not call back.
  *
  * Life: _new → _serve_… on each gRPC server → events … → _free (after the gRPC servers are freed). */
 #ifndef AGI_NODE_SAFETY_PLANE_H
@@ -66,6 +67,12 @@ typedef void agi_safety_done_fn(void *arg, const Agi__Safety__V1__CheckPlanRespo
  * configured timeout, which is also the most), perhaps before this returns. Returns an id for _cancel. */
 uint64_t agi_safety_plane_check(struct agi_safety_plane *s, struct agi_str request, uint32_t budget_ms,
                                 agi_safety_done_fn *done, void *arg);
+/* The same for one step: the answer's result is what CheckStep returns. req is borrowed until return. */
+uint64_t agi_safety_plane_check_step(struct agi_safety_plane *s, const Agi__Safety__V1__CheckActionRequest *req,
+                                     uint32_t budget_ms, agi_safety_done_fn *done, void *arg);
+/* Calls done with BLOCK, for a check that cannot be made; needs no memory, nor a plane. cause: of
+ * agi_check_cause_name or agi_panel_cause_name. */
+void agi_safety_block(agi_safety_done_fn *done, void *arg, const char *cause);
 /* done will not be called. Unknown ids, and those of checks that are over, are ignored. */
 void agi_safety_plane_cancel(struct agi_safety_plane *s, uint64_t check_id);
 

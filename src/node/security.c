@@ -13,7 +13,7 @@
 
 struct agi_security {
 	const struct agi_config *config;
-	struct agi_log *log;
+	struct agi_log *log, *reload_log;
 	struct agi_tls_server *tls; /* NULL = none */
 	struct agi_tokens *tokens;  /* NULL = no tokens file */
 	struct stat tokens_seen;
@@ -80,7 +80,7 @@ enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *l
 	if (!s)
 		return agi_fail(why, AGI_E_NOMEM, "out of memory");
 	s->config = config;
-	s->log = log;
+	s->log = s->reload_log = log;
 	e = open_tls(s, why);
 	if (!e)
 		e = open_tokens(s, why);
@@ -90,6 +90,8 @@ enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *l
 		*out = s;
 	return e;
 }
+
+void agi_security_follow(struct agi_security *s) { s->reload_log = NULL; }
 
 void agi_security_free(struct agi_security *s)
 {
@@ -107,9 +109,9 @@ static void reload_tls(struct agi_security *s)
 	struct agi_why why = {""};
 
 	if (agi_tls_server_reload(s->tls, &why))
-		AGI_LOG(s->log, AGI_LOG_ERROR, "tls_reload_refused", agi_kv_z("why", why.text));
+		AGI_LOG(s->reload_log, AGI_LOG_ERROR, "tls_reload_refused", agi_kv_z("why", why.text));
 	else
-		AGI_LOG(s->log, AGI_LOG_INFO, "tls_reloaded",
+		AGI_LOG(s->reload_log, AGI_LOG_INFO, "tls_reloaded",
 			agi_kv_z("cert", s->config->tls.cert_file));
 }
 
@@ -119,12 +121,12 @@ static void reload_tokens(struct agi_security *s)
 	struct agi_why why = {""};
 
 	if (agi_tokens_read(s->config->auth.tokens_file, &tokens, &why)) {
-		AGI_LOG(s->log, AGI_LOG_ERROR, "tokens_reload_refused", agi_kv_z("why", why.text));
+		AGI_LOG(s->reload_log, AGI_LOG_ERROR, "tokens_reload_refused", agi_kv_z("why", why.text));
 		return;
 	}
 	agi_tokens_free(s->tokens);
 	s->tokens = tokens;
-	AGI_LOG(s->log, AGI_LOG_INFO, "tokens_reloaded",
+	AGI_LOG(s->reload_log, AGI_LOG_INFO, "tokens_reloaded",
 		agi_kv_u("tokens", agi_tokens_count(tokens)));
 }
 

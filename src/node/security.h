@@ -20,6 +20,8 @@ enum {
 /* INVALID, DENIED, IO, ... + why that names the key and the file. config and log outlive it. */
 AGI_MUST_USE enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *log,
 					   struct agi_security **out, struct agi_why *why);
+/* Another loop has one of the same configuration, which logs what is read again: this one does not. */
+void agi_security_follow(struct agi_security *s);
 /* After the listeners and servers it was given to. NULL is allowed. */
 void agi_security_free(struct agi_security *s);
 

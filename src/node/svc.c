@@ -68,6 +68,22 @@ void agi_svc_start(struct agi_svc *s, struct agi_grpc_call *call, const void *re
 	agi_grpc_call_on_cancel(call, on_cancel, w);
 }
 
+void agi_svc_links_stats(const struct agi_svc *s, struct agi_links_stats *out)
+{
+	const struct agi_links_stats *more = s->safety_links;
+
+	agi_links_stats(s->links, out);
+	if (!more)
+		return;
+	out->links += more->links;
+	out->bytes_in += more->bytes_in;
+	out->bytes_out += more->bytes_out;
+	out->messages_in += more->messages_in;
+	out->messages_out += more->messages_out;
+	out->handshakes_ok += more->handshakes_ok;
+	out->handshakes_failed += more->handshakes_failed;
+}
+
 bool agi_svc_is_ready(const struct agi_svc *s, char why[128])
 {
 	struct agi_dht_status st;

@@ -21,7 +21,8 @@ struct agi_security;
 /* What the services stand on; filled by the node before they are added, alive longer than the servers. */
 struct agi_svc {
 	struct agi_dht_host *host;
-	struct agi_links *links;
+	struct agi_links *links; /* control and bulk */
+	const struct agi_links_stats *safety_links; /* NULL = none */
 	struct agi_store *store;
 	struct agi_health_checks *checks;
 	struct agi_log *log;
@@ -36,6 +37,8 @@ struct agi_svc {
 	void *ctx;
 };
 
+/* Of all channels. */
+void agi_svc_links_stats(const struct agi_svc *s, struct agi_links_stats *out);
 /* Joined, and everything this node should know is served; else why not, for people. */
 bool agi_svc_is_ready(const struct agi_svc *s, char why[128]);
 

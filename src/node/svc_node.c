@@ -156,7 +156,7 @@ static void status(struct agi_grpc_call *call, const ProtobufCMessage *req, void
 	}
 	agi_dht_status(agi_dht_host_core(s->host), &d);
 	agi_store_stats(s->store, &store);
-	agi_links_stats(s->links, &links);
+	agi_svc_links_stats(s, &links);
 	fill_core(&r, &d);
 	fill_self(&r, t, s, &d.cluster);
 	fill_config(&r, t, s->config);

@@ -117,11 +117,15 @@ class World:
     def wait_log(self, event, times=1):
         wait_until(f"{times} times {event} in the log", lambda: self.log().count(f"event={event}") >= times, 15)
 
-    def tls_socket(self, alpn="http/1.1"):
+    def tls_socket(self, alpn="http/1.1", port=o.OVERLAY_PORT):
         context = ssl.create_default_context(cafile=self.certs.path("ca.crt"))
         context.set_alpn_protocols([alpn])
-        return context.wrap_socket(socket.create_connection((self.node.ip, o.OVERLAY_PORT), 10),
+        return context.wrap_socket(socket.create_connection((self.node.ip, port), 10),
                                    server_hostname=self.node.ip)
+
+    def serial_at(self, port):
+        with self.tls_socket(port=port) as s:
+            return serial_of(s)
 
 
 def method(channel, which, name):
@@ -211,6 +215,14 @@ def test_tokens(tap, w):
                 o.SRCDIR, "conf", "examples", "harmless.json")))
             refused(lambda: check(request, timeout=10, metadata=bearer(w.tokens["reader"])), DENIED, 'scope "safety"')
             assert check(request, timeout=10, metadata=bearer(w.tokens["checker"])).HasField("result")
+            w.write_tokens(["reader", "writer", "boss"])  # roles' ports are on a loop of their own
+            w.node.signal(signal.SIGHUP)
+            wait_until("the checker is unknown there", lambda: status_of(lambda: check(
+                request, timeout=10, metadata=bearer(w.tokens["checker"]))) == UNAUTHENTICATED, 15)
+            w.write_tokens(w.lines)
+            w.node.signal(signal.SIGHUP)
+            wait_until("the checker is known there again", lambda: check(
+                request, timeout=10, metadata=bearer(w.tokens["checker"])).HasField("result"), 15)
     with tap.case("a token whose line is removed is refused soon, the others go on"):
         w.write_tokens(["reader", "boss"])
         with w.channel() as channel:
@@ -228,6 +240,14 @@ def test_tokens(tap, w):
         w.node.signal(signal.SIGHUP)
         with w.channel() as channel:
             wait_until("the writer is known again", lambda: not is_unknown(channel, w.tokens["writer"]), 15)
+
+
+def status_of(call):
+    try:
+        call()
+    except grpc.RpcError as e:
+        return e.code()
+    return None
 
 
 def is_unknown(channel, token):
@@ -340,6 +360,8 @@ def test_reload(tap, w):
             with w.tls_socket() as new:
                 assert serial_of(new) != first
                 assert b"200 OK" in ask(new)
+            wait_until("the role's port has the new one too",
+                       lambda: w.serial_at(o.GATEWAY_PORT) != first, 15)
             assert b"200 OK" in ask(old)
             assert get(channel, w.tokens["reader"]).value == b"v"
         with tap.case("a certificate that cannot serve is refused, the old one stays"):

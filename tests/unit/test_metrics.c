@@ -272,6 +272,35 @@ static void grpc_calls_are_counted_by_method_and_code(void **state)
 	agi_metrics_free(m);
 }
 
+static void parts_are_added_up(void **state)
+{
+	struct agi_metrics *m, *part;
+	struct agi_buf a;
+	(void)state;
+
+	agi_buf_init(&a, 0);
+	assert_int_equal(agi_metrics_new(&m), AGI_OK);
+	assert_int_equal(agi_metrics_new(&part), AGI_OK);
+	agi_metrics_add_part(m, part);
+	agi_metrics_on_grpc(m, "s", "one", AGI_GRPC_UNARY, AGI_GRPC_OK, 50);
+	agi_metrics_on_grpc(part, "s", "two", AGI_GRPC_UNARY, AGI_GRPC_OK, 50);
+	agi_metrics_on_grpc(part, "s", "one", AGI_GRPC_UNARY, AGI_GRPC_OK, 50);
+	agi_metrics_on_safety(part, &(struct agi_safety_event){.kind = AGI_SAFETY_CHECKED,
+							       .decision = AGI_DECISION_ALLOW,
+							       .bond_index = 0.5});
+	for (int i = 0; i < 2; i++) { /* reading changes nothing */
+		agi_buf_reset(&a);
+		agi_metrics_write(m, &a);
+		agi_buf_put(&a, "", 1);
+		assert_non_null(strstr((char *)a.p, "grpc_method=\"one\",grpc_code=\"OK\"} 2\n"));
+		assert_non_null(strstr((char *)a.p, "grpc_method=\"two\",grpc_code=\"OK\"} 1\n"));
+		assert_non_null(strstr((char *)a.p, "\nsafety_checks_total 1\n"));
+	}
+	agi_metrics_free(m);
+	agi_metrics_free(part);
+	agi_buf_free(&a);
+}
+
 static void the_number_of_series_is_bounded(void **state)
 {
 	static char names[1000][8];
@@ -326,6 +355,7 @@ int main(void)
 	    cmocka_unit_test(checks_are_counted_by_decision_and_failures_by_cause),
 	    cmocka_unit_test(the_bond_index_is_one_when_it_cannot_be_computed),
 	    cmocka_unit_test(grpc_calls_are_counted_by_method_and_code),
+	    cmocka_unit_test(parts_are_added_up),
 	    cmocka_unit_test(the_number_of_series_is_bounded),
 	    cmocka_unit_test(the_process_is_described),
 	};

@@ -1,0 +1,394 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/safety_host.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <event2/event.h>
+#include <sodium.h>
+
+#include "node/dht_host.h"
+#include "node/log.h"
+#include "node/msg_codec.h"
+#include "node/security.h"
+
+enum {
+	TICK_MS = 500,         /* changed certificates and tokens */
+	MAILBOX = 2048,        /* every place of a door, and as many links and snapshots */
+	KNOWN_EVERY_US = 1000000
+};
+
+struct agi_safety_host {
+	struct agi_loop *main, *loop;
+	const struct agi_config *config;
+
+	/* the main loop's */
+	struct agi_log *log;
+	struct agi_safety_door *door;
+	struct agi_safety_known told;
+	uint64_t told_us;
+	struct agi_links_stats links_seen;
+
+	/* the safety loop's */
+	struct agi_safety_plane *plane;
+	struct agi_links *links;
+	struct agi_metrics *metrics;
+	struct agi_security *security;
+	struct agi_log *own_log; /* of security; the same descriptor, whole lines */
+	struct event *tick;
+	struct agi_safety_known known;
+	bool is_draining;
+};
+
+/* --- safety → main: news for the log and the metrics --------------------------------------------------------- */
+enum news_kind { NEWS_CHECK_FAILED, NEWS_LINK_DOWN, NEWS_MESSAGE_REFUSED, NEWS_LINKS };
+struct news {
+	struct agi_safety_host *host;
+	enum news_kind kind;
+	enum agi_panel_cause cause;
+	struct agi_id peer;
+	struct agi_addr addr;
+	enum agi_err err;
+	struct agi_why why;
+	struct agi_links_stats links;
+};
+
+static void log_news(struct agi_log *log, const struct news *n)
+{
+	switch (n->kind) {
+	case NEWS_CHECK_FAILED:
+		AGI_LOG(log, AGI_LOG_WARN, "safety_check_failed",
+		        agi_kv_z("cause", agi_panel_cause_name(n->cause)));
+		break;
+	case NEWS_LINK_DOWN:
+		AGI_LOG(log, n->err == AGI_E_AUTH ? AGI_LOG_WARN : AGI_LOG_DEBUG, "link_down",
+		        agi_kv_id("node", &n->peer), agi_kv_addr("addr", &n->addr),
+		        agi_kv_u("channel", AGI_CHAN_SAFETY), agi_kv_z("err", agi_err_name(n->err)),
+		        agi_kv_z("why", n->why.text));
+		break;
+	case NEWS_MESSAGE_REFUSED:
+		AGI_LOG(log, AGI_LOG_WARN, "envelope_refused", agi_kv_id("node", &n->peer),
+		        agi_kv_addr("addr", &n->addr), agi_kv_z("err", agi_err_name(n->err)),
+		        agi_kv_z("why", n->why.text));
+		break;
+	case NEWS_LINKS:
+		break;
+	}
+}
+
+static void on_news(void *arg)
+{
+	struct news *n = arg;
+
+	if (n->kind == NEWS_LINKS)
+		n->host->links_seen = n->links;
+	else
+		log_news(n->host->log, n);
+	free(n);
+}
+
+/* What finds no room is not told. */
+static void tell(struct agi_safety_host *h, const struct news *news)
+{
+	struct news *n = malloc(sizeof *n);
+
+	if (!n)
+		return;
+	*n = *news;
+	n->host = h;
+	if (agi_loop_post(h->main, on_news, free, n))
+		free(n);
+}
+
+/* --- the safety loop: links ---------------------------------------------------------------------------------- */
+static void on_message(void *ctx, const struct agi_id *peer, const struct agi_addr *remote,
+                       enum agi_chan chan, struct agi_str payload)
+{
+	struct agi_safety_host *h = ctx;
+	struct news refused = {.kind = NEWS_MESSAGE_REFUSED, .peer = *peer, .addr = *remote};
+	struct agi_envelope env;
+	(void)chan;
+
+	refused.err = agi_envelope_open(payload, &env, &refused.why);
+	if (!refused.err && env.kind == AGI_BODY_DHT)
+		refused.err = agi_fail(&refused.why, AGI_E_UNSUPPORTED,
+		                       "not of the safety plane, on the safety channel");
+	if (refused.err)
+		tell(h, &refused);
+	else
+		agi_safety_plane_on_message(h->plane, &(struct agi_peer){*peer, *remote}, &env);
+}
+
+static void on_down(void *ctx, const struct agi_id *peer, const struct agi_addr *dialled,
+                    enum agi_chan chan, enum agi_err err, const struct agi_why *why)
+{
+	struct agi_safety_host *h = ctx;
+	struct news n = {.kind = NEWS_LINK_DOWN, .peer = *peer, .addr = *dialled, .err = err};
+	(void)chan;
+
+	if (why)
+		n.why = *why;
+	tell(h, &n);
+	if (err) /* else it closed in order, nothing was lost */
+		agi_safety_plane_on_unreachable(h->plane, peer);
+}
+
+/* --- the safety loop: the plane's hooks ------------------------------------------------------------------------ */
+static enum agi_err send_to(void *ctx, const struct agi_peer *to, struct agi_str envelope)
+{
+	struct agi_safety_host *h = ctx;
+
+	return agi_links_send(h->links, &to->id, &to->addr, AGI_CHAN_SAFETY, envelope);
+}
+
+static size_t instances(void *ctx, struct agi_str service, struct agi_instance *out, size_t max)
+{
+	struct agi_safety_host *h = ctx;
+
+	return agi_safety_known_find(&h->known, agi_clock_now().mono_us, service, out, max);
+}
+
+static void observe(void *ctx, const struct agi_safety_event *e)
+{
+	struct agi_safety_host *h = ctx;
+
+	agi_metrics_on_safety(h->metrics, e);
+	if (e->kind == AGI_SAFETY_CHECKED && e->cause != AGI_PANEL_VOTED)
+		tell(h, &(struct news){.kind = NEWS_CHECK_FAILED, .cause = e->cause});
+}
+
+bool agi_safety_host_serves(struct agi_safety_host *h, const char *role)
+{
+	struct agi_instance i;
+
+	if (h->is_draining)
+		return false;
+	return strcmp(role, "safety-gateway") != 0 || h->config->gateway.erisml_address.host[0] ||
+	       instances(h, AGI_STR("erisml"), &i, 1) > 0;
+}
+
+/* --- main → safety --------------------------------------------------------------------------------------------- */
+struct parcel {
+	struct agi_safety_host *host;
+	int fd;
+	struct agi_addr remote;
+	struct agi_safety_known known;
+};
+
+static void accept_link(void *arg)
+{
+	struct parcel *p = arg;
+
+	agi_links_accept(p->host->links, p->fd, &p->remote);
+	free(p);
+}
+
+static void drop_link(void *arg)
+{
+	struct parcel *p = arg;
+
+	close(p->fd);
+	free(p);
+}
+
+void agi_safety_host_take_link(struct agi_safety_host *h, int fd, const struct agi_addr *remote)
+{
+	struct parcel *p = malloc(sizeof *p);
+
+	if (!p) {
+		close(fd);
+		return;
+	}
+	p->host = h;
+	p->fd = fd;
+	p->remote = *remote;
+	if (agi_loop_post(h->loop, accept_link, drop_link, p))
+		drop_link(p);
+}
+
+static void take_known(void *arg)
+{
+	struct parcel *p = arg;
+	struct agi_safety_host *h = p->host;
+	struct news n = {.kind = NEWS_LINKS};
+
+	h->known = p->known;
+	free(p);
+	agi_links_stats(h->links, &n.links);
+	tell(h, &n);
+}
+
+void agi_safety_host_know(struct agi_safety_host *h, const struct agi_dht *d, uint64_t now_us)
+{
+	struct parcel *p = calloc(1, sizeof *p);
+
+	if (!p)
+		return; /* tried again soon */
+	p->host = h;
+	agi_safety_known_fill(&p->known, d, now_us);
+	if (h->told_us && now_us - h->told_us < KNOWN_EVERY_US && agi_safety_known_eq(&p->known, &h->told)) {
+		free(p);
+		return;
+	}
+	h->told = p->known;
+	h->told_us = now_us;
+	if (agi_loop_post(h->loop, take_known, free, p)) {
+		h->told_us = 0;
+		free(p);
+	}
+}
+
+struct reload {
+	struct agi_safety_host *host;
+	enum agi_log_level level;
+};
+
+static void reload(void *arg)
+{
+	struct reload *r = arg;
+
+	agi_log_set_level(r->host->own_log, r->level);
+	agi_security_reload(r->host->security);
+	free(r);
+}
+
+static enum agi_log_level level_of(const struct agi_log *log)
+{
+	enum agi_log_level level = AGI_LOG_DEBUG;
+
+	while (level > AGI_LOG_ERROR && !agi_log_is_on(log, level))
+		level--;
+	return level;
+}
+
+void agi_safety_host_reload(struct agi_safety_host *h)
+{
+	struct reload *r = malloc(sizeof *r);
+
+	if (!r)
+		return;
+	*r = (struct reload){h, level_of(h->log)};
+	if (agi_loop_post(h->loop, reload, free, r)) {
+		AGI_LOG(h->log, AGI_LOG_ERROR, "reload_refused", agi_kv_z("why", "the safety loop is busy"));
+		free(r);
+	}
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_safety_host *h = arg;
+	(void)fd;
+	(void)what;
+
+	agi_security_tick(h->security, agi_clock_now().mono_us);
+	agi_log_flush_repeats(h->own_log);
+}
+
+bool agi_safety_host_run(struct agi_safety_host *h, agi_loop_fn *fn, void *arg)
+{
+	return agi_loop_post(h->loop, fn, NULL, arg) == AGI_OK;
+}
+
+static void drain(void *arg) { ((struct agi_safety_host *)arg)->is_draining = true; }
+
+void agi_safety_host_drain(struct agi_safety_host *h) { (void)agi_safety_host_run(h, drain, h); }
+
+/* --- queries --------------------------------------------------------------------------------------------------- */
+struct event_base *agi_safety_host_base(const struct agi_safety_host *h) { return agi_loop_base(h->loop); }
+struct agi_security *agi_safety_host_security(const struct agi_safety_host *h) { return h->security; }
+struct agi_safety_plane *agi_safety_host_plane(const struct agi_safety_host *h) { return h->plane; }
+struct agi_metrics *agi_safety_host_metrics(const struct agi_safety_host *h) { return h->metrics; }
+struct agi_safety_door *agi_safety_host_door(const struct agi_safety_host *h) { return h->door; }
+const struct agi_links_stats *agi_safety_host_links(const struct agi_safety_host *h) { return &h->links_seen; }
+
+/* --- life ------------------------------------------------------------------------------------------------------ */
+static enum agi_err open_security(struct agi_safety_host *h, struct agi_why *why)
+{
+	const struct agi_config *c = h->config;
+	enum agi_err e;
+
+	h->tick = event_new(agi_loop_base(h->loop), -1, EV_PERSIST, on_tick, h);
+	if (!h->tick || event_add(h->tick, &(struct timeval){.tv_usec = TICK_MS * 1000}) ||
+	    agi_log_new(STDERR_FILENO, c->node.log_level, c->node.log_format, &h->own_log))
+		return agi_fail(why, AGI_E_NOMEM, "safety loop: out of memory");
+	e = agi_security_new(c, h->own_log, &h->security, why);
+	if (!e)
+		agi_security_follow(h->security);
+	return e;
+}
+
+enum agi_err agi_safety_host_new(const struct agi_safety_host_cfg *cfg, struct agi_safety_host **out,
+                                 struct agi_why *why)
+{
+	static const struct agi_loop_cfg loop = {
+	    .name = "safety", .mailbox_max = MAILBOX, .nice = AGI_SAFETY_NICE};
+	struct agi_safety_host *h = calloc(1, sizeof *h);
+	enum agi_err e;
+
+	if (!h)
+		return agi_fail(why, AGI_E_NOMEM, "safety loop: out of memory");
+	h->main = cfg->main;
+	h->config = cfg->config;
+	h->log = cfg->log;
+	e = agi_loop_new(&loop, &h->loop);
+	if (!e)
+		e = agi_metrics_new(&h->metrics);
+	e = e ? agi_fail(why, e, "safety loop: %s", agi_err_text(e)) : open_security(h, why);
+	if (e)
+		agi_safety_host_free(h);
+	else
+		*out = h;
+	return e;
+}
+
+enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_id *self,
+                                  const struct agi_links_cfg *links, struct agi_why *why)
+{
+	static const struct agi_links_handlers handlers = {.on_message = on_message, .on_down = on_down};
+	const struct agi_safety_hooks hooks = {.send = send_to, .instances = instances, .observe = observe};
+	struct event_base *base = agi_loop_base(h->loop);
+	struct agi_links_cfg cfg = *links;
+	enum agi_err e;
+
+	cfg.channels = 1 << AGI_CHAN_SAFETY;
+	e = agi_links_new(base, &cfg, &handlers, h, &h->links);
+	sodium_memzero(&cfg, sizeof cfg);
+	if (e)
+		return agi_fail(why, e, "safety links: %s", agi_err_text(e));
+	e = agi_safety_plane_new(base, h->config, self, &hooks, h, &h->plane, why);
+	if (!e)
+		e = agi_safety_door_new(h->main, h->loop, h->plane, h->config->failsafe.safety_check_timeout_ms,
+		                        &h->door);
+	return e;
+}
+
+enum agi_err agi_safety_host_start(struct agi_safety_host *h, struct agi_why *why)
+{
+	enum agi_err e = agi_loop_start(h->loop);
+
+	return e ? agi_fail(why, e, "safety loop: no thread can be started (ulimit -u?)") : AGI_OK;
+}
+
+void agi_safety_host_stop(struct agi_safety_host *h)
+{
+	if (h)
+		agi_loop_stop(h->loop);
+}
+
+void agi_safety_host_free(struct agi_safety_host *h)
+{
+	if (!h)
+		return;
+	if (h->loop)
+		agi_loop_stop(h->loop);
+	agi_safety_plane_free(h->plane);
+	agi_safety_door_free(h->door);
+	agi_links_free(h->links);
+	agi_security_free(h->security);
+	agi_log_free(h->own_log);
+	if (h->tick)
+		event_free(h->tick);
+	agi_loop_free(h->loop);
+	agi_metrics_free(h->metrics);
+	free(h);
+}

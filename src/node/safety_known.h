@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Who serves the safety roles, as the registry knew it at one moment: a bounded copy that the loop of the core
+ * makes and the safety loop works with. Too old is as if nobody were known: checks are then blocked. */
+#ifndef AGI_NODE_SAFETY_KNOWN_H
+#define AGI_NODE_SAFETY_KNOWN_H
+
+#include "dht/dht.h"
+#include "roles/safety_gateway/panel.h"
+
+/* A host may have several instances and is asked once. */
+enum { AGI_SAFETY_KNOWN_MAX = 2 * AGI_PANEL_CANDIDATES_MAX, AGI_SAFETY_KNOWN_SERVICES = 2 };
+
+struct agi_safety_known {
+	uint64_t at_us; /* monotonic; 0 = never filled */
+	struct agi_safety_known_row {
+		struct agi_id node;
+		struct agi_addr addr; /* overlay */
+		uint32_t rtt_us;
+	} rows[AGI_SAFETY_KNOWN_SERVICES][AGI_SAFETY_KNOWN_MAX];
+	size_t n[AGI_SAFETY_KNOWN_SERVICES];
+	/* for agi_safety_known_find: what its instances point to */
+	struct agi_provider providers[AGI_SAFETY_KNOWN_MAX];
+};
+
+/* On the core's thread. */
+void agi_safety_known_fill(struct agi_safety_known *k, const struct agi_dht *d, uint64_t now_us);
+/* The same hosts in the same order (round trips may differ). */
+bool agi_safety_known_eq(const struct agi_safety_known *a, const struct agi_safety_known *b);
+/* As agi_dht_known_instances, of "safety-gateway" and "erisml"; providers say service and node_addr only and are
+ * valid until the next call. None when it is older than AGI_SAFETY_KNOWN_MS. */
+size_t agi_safety_known_find(struct agi_safety_known *k, uint64_t now_us, struct agi_str service,
+                             struct agi_instance *out, size_t max);
+
+#endif
