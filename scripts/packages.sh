@@ -42,8 +42,11 @@ shellcheck               : lint of the shell scripts
 xz-utils                 : make distcheck packs with it
 "
 
-# To compare with gRPC C++ in make bench-grpc, by hand.
+# What make bench-grpc (gRPC C++) and make bench-kv (etcd, Redis) measure beside this program, by hand.
 AGI_PACKAGES_BENCH="
 libgrpc++-dev            : the library that is measured beside ours
 protobuf-compiler-grpc   : its code generator
+etcd-server              : strong puts and gets beside ours
+etcd-client              : finds its leader
+redis-server             : quorum puts beside ours
 "
