@@ -166,7 +166,7 @@ static void call_owners(struct agi_dht *d, uint64_t call_id, const struct agi_ca
 
 void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const struct agi_call *call)
 {
-	d->now = now;
+	agi_clock_enter(d, now);
 	if (d->is_stopped) {
 		agi_call_fail(d, call_id, call->kind, AGI_E_CLOSED, "this node is shutting down");
 		return;

@@ -141,7 +141,7 @@ enum agi_err agi_dht_load(struct agi_dht *d, enum agi_cf cf, struct agi_str key,
 
 void agi_dht_start(struct agi_dht *d, struct agi_now now)
 {
-	d->now = now;
+	agi_clock_enter(d, now);
 	d->is_started = true;
 	d->hosts.changed_us = now.mono_us;
 	agi_member_start(d);
@@ -153,7 +153,7 @@ void agi_dht_stop(struct agi_dht *d, struct agi_now now)
 	struct agi_open_call *c, *tmp;
 	struct agi_host *h, *htmp;
 
-	d->now = now;
+	agi_clock_enter(d, now);
 	d->is_stopped = true;
 	HASH_ITER(hh, d->calls, c, tmp) {
 		struct agi_result res = {.kind = c->kind, .err = AGI_E_CLOSED};
@@ -240,7 +240,7 @@ static void serve(struct agi_dht *d, const struct agi_peer *from, const struct a
 void agi_dht_on_message(struct agi_dht *d, struct agi_now now, const struct agi_peer *from,
                         const struct agi_msg *m)
 {
-	d->now = now;
+	agi_clock_enter(d, now);
 	if (!d->is_started)
 		return;
 	if (m->kind != AGI_MSG_GOODBYE)
@@ -260,14 +260,14 @@ void agi_dht_on_message(struct agi_dht *d, struct agi_now now, const struct agi_
 void agi_dht_on_unreachable(struct agi_dht *d, struct agi_now now, const struct agi_peer *peer,
                             enum agi_traffic traffic, enum agi_err err)
 {
-	d->now = now;
+	agi_clock_enter(d, now);
 	agi_rpc_unreachable(d, peer, traffic, err);
 }
 
 void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct agi_addr *addrs, size_t n,
                            bool is_first_listed)
 {
-	d->now = now;
+	agi_clock_enter(d, now);
 	if (d->is_started && !d->is_stopped)
 		agi_member_set_bootstrap(d, addrs, n, is_first_listed);
 }
@@ -276,7 +276,7 @@ void agi_dht_tick(struct agi_dht *d, struct agi_now now)
 {
 	struct agi_timer *t;
 
-	d->now = now;
+	agi_clock_enter(d, now);
 	while ((t = agi_timers_take_due(&d->timers, now.mono_us)))
 		t->fn(d, t->arg);
 }
@@ -314,7 +314,8 @@ void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out)
 	                               .rpcs = d->rpcs.n,
 	                               .reconfigs = d->slots.n_reconfs,
 	                               .providers = d->registry.records.n,
-	                               .is_read_only = d->is_read_only};
+	                               .is_read_only = d->is_read_only,
+	                               .clock_off_ms = (int64_t)(d->host_now.wall_ms - d->now.wall_ms)};
 	out->is_ready = d->member.is_joined && d->member.is_self_looked_up && !d->is_read_only &&
 	                !d->is_stopped;
 	if (d->is_stopped)

@@ -188,6 +188,7 @@ struct agi_dht_status {
 	uint32_t calls, rpcs, reconfigs; /* in flight */
 	uint32_t providers;           /* records kept for others */
 	bool is_read_only;
+	int64_t clock_off_ms;         /* this host's wall clock minus the time taken from the cluster */
 };
 void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out);
 

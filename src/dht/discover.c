@@ -300,7 +300,7 @@ void agi_dht_follow_service(struct agi_dht *d, struct agi_now now, struct agi_st
 {
 	struct agi_known *k;
 
-	d->now = now;
+	agi_clock_enter(d, now);
 	if (!agi_service_name_is_valid(service))
 		return;
 	k = get(d, service);

@@ -175,11 +175,9 @@ static void start_writing(struct agi_kvop *op)
 	struct agi_dht *d = op->d;
 
 	op->is_reading = false;
-	op->item.version = (struct agi_version){agi_hlc_next(&d->hlc, d->now.wall_ms), d->self.id};
-	if (op->has_best && op->item.version.hlc <= op->best.version.hlc) {
-		agi_hlc_see(&d->hlc, op->best.version.hlc);
-		op->item.version.hlc = agi_hlc_next(&d->hlc, d->now.wall_ms);
-	}
+	op->item.version = (struct agi_version){agi_stamp_next(d), d->self.id};
+	if (op->has_best && op->item.version.hlc <= op->best.version.hlc)
+		op->item.version.hlc = op->best.version.hlc + 1;
 	if (op->ttl_ms)
 		op->item.expires_ms = d->now.wall_ms + op->ttl_ms;
 }
@@ -270,7 +268,7 @@ static void take_read(struct agi_kvop *op, uint32_t which, const struct agi_msg 
 	op->best.key = op->item.key;
 	op->best.value = agi_buf_str(&op->best_bytes);
 	op->has_best = true;
-	agi_hlc_see(&op->d->hlc, it->version.hlc);
+	agi_stamp_see(op->d, it->version.hlc);
 }
 
 static enum agi_gather_state judge(struct agi_kvop *op, uint32_t which, enum agi_err err,

@@ -21,6 +21,7 @@ void agi_member_fill_ping(struct agi_dht *d, struct agi_msg *m)
 {
 	m->contact = d->self;
 	m->cluster = d->member.cluster;
+	m->wall_ms = d->host_now.wall_ms;
 }
 
 static void store_one(struct agi_dht *d, struct agi_str key, struct agi_str value)
@@ -288,6 +289,7 @@ static void on_refresh(struct agi_dht *d, void *arg)
 
 	(void)arg;
 	d->member.known_before = known;
+	agi_clock_alone(d);
 	for (int i = 0; i < AGI_ID_BYTES; i++)
 		target.b[i] = (uint8_t)agi_prng_u64(&d->prng);
 	if (d->member.is_joined)

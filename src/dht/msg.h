@@ -8,8 +8,8 @@
 #include "dht/types.h"
 
 #define AGI_MSG_KINDS(X)                                                                       \
-	X(PING, 1)            /* contact, cluster: "here I am"; answer PONG                      */ \
-	X(PONG, 2)            /* contact, cluster                                                 */ \
+	X(PING, 1)            /* contact, cluster, wall_ms: "here I am"; answer PONG             */ \
+	X(PONG, 2)            /* contact, cluster, wall_ms                                        */ \
 	X(FIND_NODE, 3)       /* target; answer NODES                                             */ \
 	X(NODES, 4)           /* contacts, nearest first                                          */ \
 	X(VIEW_GET, 5)        /* slot; answer VIEW_INFO                                           */ \
@@ -89,6 +89,7 @@ struct agi_msg {
 	enum agi_strong_op op;
 	uint64_t expected;
 	int64_t delta;
+	uint64_t wall_ms;                /* PING, PONG: the sender's clock, ms since 1970; 0 = not told */
 	bool is_transfer;                /* WRITE: repair, hint or release, not a client's write */
 	const struct agi_contact *contacts;
 	size_t n_contacts;

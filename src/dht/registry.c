@@ -251,7 +251,7 @@ enum agi_err agi_dht_set_health(struct agi_dht *d, struct agi_now now, struct ag
 {
 	struct agi_registration *r = find(d, service, address);
 
-	d->now = now;
+	agi_clock_enter(d, now);
 	if (!r || r->withdrawn_us)
 		return AGI_E_NOT_FOUND;
 	r->p.load_milli = load_milli < 1000 ? load_milli : 1000;

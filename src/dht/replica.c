@@ -84,7 +84,7 @@ uint64_t agi_items_write(struct agi_dht *d, uint32_t slot, const struct agi_item
 		at[2 * i + 1] = b.n;
 		agi_item_value(&b, &items[i]);
 		at[2 * i + 2] = b.n;
-		agi_hlc_see(&d->hlc, items[i].version.hlc);
+		agi_stamp_see(d, items[i].version.hlc);
 	}
 	if (b.err)
 		goto out;
@@ -155,7 +155,7 @@ void agi_replica_on_write(struct agi_dht *d, const struct agi_peer *from, const 
 	if (out.status == AGI_OK) {
 		w = wait_for(from, m);
 		for (size_t i = 0; i < m->n_items && !m->is_transfer; i++)
-			agi_hlc_see(&d->hlc, m->items[i].version.hlc);
+			agi_stamp_see(d, m->items[i].version.hlc);
 		if (w && agi_items_write(d, m->slot, m->items, m->n_items, on_written, w))
 			return;
 		free(w);

@@ -219,7 +219,7 @@ void agi_dht_on_stored(struct agi_dht *d, struct agi_now now, uint64_t job_id,
 	struct agi_job *j;
 	struct agi_job copy;
 
-	d->now = now;
+	agi_clock_enter(d, now);
 	HASH_FIND(hh, d->jobs.by_id, &job_id, sizeof job_id, j);
 	if (!j)
 		return;

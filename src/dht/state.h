@@ -2,7 +2,7 @@
  * struct agi_dht: what the modules of src/dht share. Private to src/dht.
  *
  *   dht.c        public functions, dispatch of messages        rpc.c       requests to peers, storage jobs
- *   call.c       client calls open at this node
+ *   call.c       client calls open at this node             stamp.c     time and stamps of writes
  *   hosts.c      hosts known, probes, round trips, ring         member.c    join, genesis, persisted contacts
  *   lookup.c     iterative lookup                               view.c      slot views: records, learning
  *   acceptor.c   a member's part in a view change
@@ -26,6 +26,7 @@
 #include "dht/ring.h"
 #include "dht/slot.h"
 #include "dht/timers.h"
+#include "dht/wall.h"
 
 /* --- requests to peers (rpc.c) ------------------------------------------------------------------ */
 /* err OK: answer is set (possibly with a status of its own); else UNREACHABLE, TIMEOUT, FULL, NOMEM,
@@ -94,6 +95,8 @@ struct agi_host {
 	uint64_t asked_us;       /* when the probe in flight was sent */
 	uint64_t probe_rpc;      /* 0 = none in flight */
 	struct agi_timer probe;
+	int64_t clock_base_ms;   /* its wall clock minus our monotonic one … */
+	uint64_t clock_us;       /* … as told then; 0 = never */
 	UT_hash_handle hh;       /* by c.id */
 };
 struct agi_hosts {
@@ -345,6 +348,18 @@ void agi_registry_on_get(struct agi_dht *d, const struct agi_peer *from, const s
 void agi_discover_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
 void agi_discover_free(struct agi_dht *d);
 
+/* --- stamps and clocks (stamp.c) ------------------------------------------------------------------------------------------ */
+/* A stamp greater than every one made or seen, unless the time was set back by more than max_skew. */
+uint64_t agi_stamp_next(struct agi_dht *d);
+/* Takes note of another node's stamp; one that is too far ahead is not followed: it would have ours refused. */
+void agi_stamp_see(struct agi_dht *d, uint64_t stamp);
+/* Every event begins with this. */
+void agi_clock_enter(struct agi_dht *d, struct agi_now now);
+/* A host told its wall clock in an answer that took rtt_us. */
+void agi_clock_told(struct agi_dht *d, struct agi_host *h, uint64_t wall_ms, uint64_t rtt_us);
+/* Now and then: a node that knows no other host follows its own clock. */
+void agi_clock_alone(struct agi_dht *d);
+
 /* --- client calls (call.c) ---------------------------------------------------------------------------------------------- */
 struct agi_open_call {
 	uint64_t id;
@@ -365,7 +380,10 @@ struct agi_dht {
 	struct agi_dht_cfg cfg; /* defaults filled in */
 	struct agi_dht_effects fx;
 	void *ctx;
-	struct agi_now now;
+	struct agi_now now;      /* of this event; wall_ms is the cluster's time (wall.h) … */
+	struct agi_now host_now; /* … and this is the host's own */
+	struct agi_wall wall;
+	uint64_t clock_judged_us;
 	struct agi_prng prng;
 	struct agi_hlc hlc;
 	struct agi_contact self;

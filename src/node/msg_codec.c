@@ -58,7 +58,8 @@ enum {
 	D_SEQ,
 	D_OP,
 	D_EXPECTED,
-	D_DELTA
+	D_DELTA,
+	D_WALL_MS
 };
 
 /* --- encode ---------------------------------------------------------------------------------------- */
@@ -196,6 +197,7 @@ void agi_msg_encode(struct agi_buf *b, const struct agi_msg *m)
 	agi_pb_put_u64(b, D_OP, m->op);
 	agi_pb_put_u64(b, D_EXPECTED, m->expected);
 	agi_pb_put_u64(b, D_DELTA, (uint64_t)m->delta);
+	agi_pb_put_u64(b, D_WALL_MS, m->wall_ms);
 	agi_pb_end(b, at, W_BODY);
 }
 
@@ -581,6 +583,8 @@ static enum agi_err scalar_field(struct agi_msg *m, const struct agi_pb_field *f
 		e = get_u32(&v, f, AGI_VIEW_FORWARD, "phase", why);
 		m->phase = (enum agi_view_phase)v;
 		return e;
+	case D_WALL_MS:
+		return get_u64(&m->wall_ms, f, UINT64_MAX, "wall_ms", why);
 	case D_HAS_MORE:
 		return get_bool(&m->has_more, f, "has_more", why);
 	case D_HAS_ITEM:

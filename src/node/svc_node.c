@@ -20,7 +20,7 @@ static void reply_rows(struct agi_grpc_call *call, const ProtobufCMessage *m, vo
 }
 
 /* --- Status ------------------------------------------------------------------------------------------- */
-enum { WARNINGS_MAX = 8 };
+enum { CLOCK_OFF_MS = 500, WARNINGS_MAX = 8 };
 
 struct status_texts {
 	char id[AGI_ID_HEX], cluster[AGI_ID_HEX], addr[AGI_ADDR_TEXT];
@@ -70,6 +70,12 @@ static void fill_warnings(struct status_texts *t, const struct agi_dht_status *d
 		warn(t, "writes are owed to hosts that cannot be reached", d->hints);
 	if (d->is_read_only)
 		warn(t, "disk error: the store is read-only", 1);
+	if (d->clock_off_ms > CLOCK_OFF_MS)
+		warn(t, "ms: this host's clock is ahead of the cluster's, which is used instead",
+		     (uint64_t)d->clock_off_ms);
+	if (d->clock_off_ms < -CLOCK_OFF_MS)
+		warn(t, "ms: this host's clock is behind the cluster's, which is used instead",
+		     (uint64_t)-d->clock_off_ms);
 	if (h->store_refused)
 		warn(t, "storage jobs were refused: the disk does not keep up", h->store_refused);
 	if (h->decode_errors)

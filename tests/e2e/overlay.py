@@ -182,7 +182,7 @@ def open_channel(address):
         ("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 64 << 20)])
 
 
-LEVELS = {"one": 1, "quorum": 2, "all": 3}
+LEVELS = {"one": 1, "quorum": 2, "all": 3, "strong": 4}
 
 
 class Node:
@@ -364,6 +364,8 @@ def free_subnet():
 class Overlay:
     """n nodes with one bootstrap list and one cluster key; a context that cleans up."""
 
+    node_class = Node
+
     def __init__(self, n, roles=None, configs=(), subnet=None, time_limit=300):
         self.dir = tempfile.mkdtemp(prefix="agihpc-e2e-")
         self.subnet = subnet or free_subnet()
@@ -372,7 +374,7 @@ class Overlay:
         # Three addresses are enough for a list, as an operator would write it.
         ips = [f"{self.subnet}.{i + 1}" for i in range(n)]
         self.bootstrap = ",".join(f"{ip}:{OVERLAY_PORT}" for ip in ips[:3])
-        self.nodes = [Node(self, i + 1, ip, (roles or {}).get(i + 1, [])) for i, ip in enumerate(ips)]
+        self.nodes = [self.node_class(self, i + 1, ip, (roles or {}).get(i + 1, [])) for i, ip in enumerate(ips)]
         self.keep = False
         self.make_key()
         self._limit(time_limit * SLOWNESS)

@@ -251,6 +251,30 @@ static void an_item_with_a_time_to_live_is_absent_after_it(void **state)
 	end(w);
 }
 
+/* Its writes are stamped with the cluster's time, and nobody's clock follows what it would have been. */
+static void a_host_whose_clock_jumps_an_hour_neither_fails_nor_overrules_later_writes(void **state)
+{
+	struct sim_world *w = cluster(5, 4);
+
+	(void)state;
+	run_ms(w, 3000);
+	w->node[1].skew_ms = 3600000;
+	put(w, 1, "k", "by the skewed one", AGI_LEVEL_QUORUM);
+	assert_int_equal(got.err, AGI_OK);
+	run_ms(w, 20000);
+	put(w, 1, "k", "again", AGI_LEVEL_QUORUM);
+	assert_int_equal(got.err, AGI_OK);
+	w->node[1].skew_ms = 0;
+	run_ms(w, 2000);
+	put(w, 0, "k", "later", AGI_LEVEL_QUORUM);
+	assert_int_equal(got.err, AGI_OK);
+	for (uint32_t i = 0; i < 5; i++) {
+		get(w, i, "k", AGI_LEVEL_QUORUM);
+		assert_string_equal(got.value, "later");
+	}
+	end(w);
+}
+
 static void bad_keys_and_values_are_refused_by_name(void **state)
 {
 	struct sim_world *w = cluster(3, 4);
@@ -555,6 +579,7 @@ int main(void)
 	    cmocka_unit_test(two_of_three_owners_gone_means_no_quorum_and_not_not_found),
 	    cmocka_unit_test(a_delete_is_seen_everywhere_and_survives_power_loss),
 	    cmocka_unit_test(an_item_with_a_time_to_live_is_absent_after_it),
+	    cmocka_unit_test(a_host_whose_clock_jumps_an_hour_neither_fails_nor_overrules_later_writes),
 	    cmocka_unit_test(bad_keys_and_values_are_refused_by_name),
 	    cmocka_unit_test(a_service_is_found_only_while_its_check_passes),
 	    cmocka_unit_test(a_dead_host_disappears_within_three_probes_and_returns_without_ghosts),

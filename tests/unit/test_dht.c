@@ -11,6 +11,7 @@
 #include "base/prng.h"
 #include "dht/gather.h"
 #include "dht/hlc.h"
+#include "dht/wall.h"
 #include "dht/msg.h"
 #include "dht/provider.h"
 #include "dht/records.h"
@@ -366,6 +367,71 @@ static void a_cloned_message_shares_nothing_with_the_original(void **state)
 	free(copy);
 }
 
+/* --- the time ---------------------------------------------------------------------------------------- */
+
+static struct agi_now at(uint64_t second, int64_t off_ms)
+{
+	return (struct agi_now){.mono_us = second * 1000000, .wall_ms = (uint64_t)(1000000 + (int64_t)second * 1000 + off_ms)};
+}
+
+/* Judges once a second for a while, with peers whose clocks are off by peer_ms; returns how far off we end. */
+static int64_t judged(int64_t own_ms, const int64_t *peer_ms, size_t n, uint64_t seconds)
+{
+	struct agi_wall w = {0};
+	int64_t base[AGI_WALL_SAMPLES + 4];
+
+	(void)agi_wall_ms(&w, at(0, 0)); /* right at first; then our clock is set wrong */
+	for (size_t i = 0; i < n; i++)
+		base[i] = 1000000 + peer_ms[i];
+	for (uint64_t s = 1; s <= seconds; s++)
+		agi_wall_judge(&w, at(s, own_ms), base, n);
+	return (int64_t)agi_wall_ms(&w, at(seconds, own_ms)) - (int64_t)at(seconds, 0).wall_ms;
+}
+
+static void the_time_is_the_median_clock_and_one_wrong_clock_does_not_matter(void **state)
+{
+	const int64_t right[4] = {0, 0, 0, 0}, one_wrong[4] = {0, 0, 300000, 0}, others[2] = {7000, 7000};
+	const int64_t split[1] = {9000};
+
+	(void)state;
+	assert_int_equal(judged(300000, right, 4, 60), 0);
+	assert_int_equal(judged(-300000, right, 2, 60), 0);
+	assert_int_equal(judged(0, one_wrong, 4, 60), 0);
+	assert_int_equal(judged(0, others, 2, 10), 7000); /* we are the wrong one */
+	assert_int_equal(judged(0, split, 1, 60), 0);     /* two clocks: nobody can tell, so nothing moves */
+	assert_int_equal(judged(60000, NULL, 0, 10), 60000); /* alone: somebody set the clock */
+}
+
+static void a_small_difference_is_followed_slowly_and_a_jump_only_when_it_lasts(void **state)
+{
+	struct agi_wall w = {0};
+	const int64_t ahead[2] = {1000100, 1000100};
+	const int64_t far[2] = {1020000, 1020000}, back[2] = {1000000, 1000000};
+
+	(void)state;
+	(void)agi_wall_ms(&w, at(0, 0));
+	agi_wall_judge(&w, at(1, 0), ahead, 2);
+	assert_int_equal(w.base_ms, 1000000 + AGI_WALL_SLEW_MS);
+	for (int i = 0; i < AGI_WALL_STEP_AFTER - 1; i++)
+		agi_wall_judge(&w, at(2, 0), far, 2);
+	agi_wall_judge(&w, at(3, 0), back, 2);
+	assert_true(llabs(w.base_ms - 1000000) <= AGI_WALL_SLEW_MS);
+	for (int i = 0; i < AGI_WALL_STEP_AFTER; i++)
+		agi_wall_judge(&w, at(4, 20000), far, 2);
+	assert_true(llabs(w.base_ms - 1020000) <= AGI_WALL_SLEW_MS);
+}
+
+static void a_clock_never_compared_is_corrected_at_once(void **state)
+{
+	struct agi_wall w = {0};
+	const int64_t year[2] = {1000000 + 31536000000, 1000000 + 31536000000};
+
+	(void)state;
+	(void)agi_wall_ms(&w, at(0, 0));
+	agi_wall_judge(&w, at(1, 0), year, 2);
+	assert_int_equal(w.base_ms, year[0]);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -380,6 +446,9 @@ int main(void)
 	    cmocka_unit_test(newer_records_replace_older_ones_and_never_the_other_way),
 	    cmocka_unit_test(service_names_are_dns_labels),
 	    cmocka_unit_test(a_cloned_message_shares_nothing_with_the_original),
+	    cmocka_unit_test(the_time_is_the_median_clock_and_one_wrong_clock_does_not_matter),
+	    cmocka_unit_test(a_small_difference_is_followed_slowly_and_a_jump_only_when_it_lasts),
+	    cmocka_unit_test(a_clock_never_compared_is_corrected_at_once),
 	};
 
 	if (agi_crypto_init() != AGI_OK)

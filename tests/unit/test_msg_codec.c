@@ -147,7 +147,7 @@ static struct agi_msg message(enum agi_msg_kind kind)
 	                    .seq = number(UINT64_MAX),
 	                    .op = (enum agi_strong_op)below(AGI_STRONG_ADD + 1),
 	                    .expected = number(UINT64_MAX),
-	                    .delta = (int64_t)number(UINT64_MAX),
+	                    .delta = (int64_t)number(UINT64_MAX), .wall_ms = number(UINT64_MAX),
 	                    .contacts = w.contacts,
 	                    .items = w.items,
 	                    .providers = w.providers};
@@ -266,7 +266,8 @@ static void same(const struct agi_msg *a, const struct agi_msg *b)
 	assert_int_equal(a->has_item, b->has_item);
 	assert_int_equal(a->is_transfer, b->is_transfer);
 	assert_int_equal(a->is_strong, b->is_strong);
-	assert_true(a->seq == b->seq && a->expected == b->expected && a->delta == b->delta);
+	assert_true(a->seq == b->seq && a->expected == b->expected && a->delta == b->delta &&
+	            a->wall_ms == b->wall_ms);
 	assert_int_equal(a->op, b->op);
 	same_lists(a, b);
 }

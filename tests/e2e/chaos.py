@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clients that record what they did, and troubles that happen to the nodes meanwhile.
+
+Every trouble is begun and ended by a schedule drawn from a seed; afterwards everything is healed and the histories
+are judged: registers must be linearizable, and no acknowledged write of the eventual items may be lost."""
+
+import os
+import random
+import signal
+import threading
+import time
+
+import overlay as o
+from linear import NEVER, Op, TooHard, describe, is_linearizable
+from overlay import grpc
+
+WINDOW_S = 4       # a register is used for so long, then the next one: histories stay short enough to judge
+REGISTERS = 4      # used at a time
+FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1"
+REFUSED = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.FAILED_PRECONDITION)
+
+
+class Client(threading.Thread):
+    """One operation after another at nodes chosen at random, until told to end. A client has connections of its
+    own: a channel that waits for a dead node must not hold up the others."""
+
+    def __init__(self, net, number, seed):
+        super().__init__(daemon=True)
+        self.net, self.number, self.dice = net, number, random.Random(seed * 1000 + number)
+        self.ended = threading.Event()
+        self.count = self.answered = 0
+        self.failure = None
+
+    def run(self):
+        channels = {n.number: o.open_channel(n.addr) for n in self.net.nodes}
+        try:
+            while not self.ended.is_set():
+                self.count += 1
+                self.step(channels[self.dice.choice(self.net.nodes).number])
+        except Exception as e:  # pylint: disable=broad-except
+            self.failure = e
+        finally:
+            for c in channels.values():
+                c.close()
+
+    def kv(self, channel):
+        name, methods = o.rpc_table()["kv_service"]
+        return o.Rpc(channel, name, methods)
+
+
+class RegisterClient(Client):
+    """Strong put, get and delete on registers shared with the others; ops[key] is its part of the history."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.ops = {}
+
+    def step(self, channel):
+        kv = self.kv(channel)
+        key = f"reg/{int(time.monotonic() / WINDOW_S)}/{self.dice.randrange(REGISTERS)}".encode()
+        value = f"{self.number}.{self.count}".encode()
+        kind = self.dice.choices(["get", "put", "delete"], [5, 4, 1])[0]
+        op = Op(kind, time.monotonic(), value=value if kind == "put" else None)
+        a = o.pb.agihpc
+        try:
+            if kind == "put":
+                kv.Put(a.PutRequest(key=key, value=value, level=a.LEVEL_STRONG), timeout=2)
+            elif kind == "delete":
+                kv.Delete(a.DeleteRequest(key=key, level=a.LEVEL_STRONG), timeout=2)
+            else:
+                op.value = kv.Get(a.GetRequest(key=key, level=a.LEVEL_STRONG), timeout=2).value
+        except grpc.RpcError as e:
+            if e.code() == grpc.StatusCode.NOT_FOUND:
+                op.value = None
+            else:  # an error says nothing about what happened unless it says so; take it as unknown
+                self.ops.setdefault(key, []).append(op)
+                self.ended.wait(0.01)
+                return
+        op.answer = time.monotonic()
+        self.answered += 1
+        self.ops.setdefault(key, []).append(op)
+
+
+class ItemClient(Client):
+    """The only writer of some items: rising numbers, now and then a delete; acked is what must not be lost."""
+
+    KEYS = 12
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.acked, self.tried = {}, {}
+
+    def step(self, channel):
+        kv = self.kv(channel)
+        key = f"item/{self.number}/{self.dice.randrange(self.KEYS)}".encode()
+        value = None if self.dice.random() < 0.15 else b"%d" % self.count
+        a = o.pb.agihpc
+        self.tried.setdefault(key, []).append((self.count, value))
+        try:
+            if value is None:
+                kv.Delete(a.DeleteRequest(key=key, level=a.LEVEL_QUORUM), timeout=2)
+            else:
+                kv.Put(a.PutRequest(key=key, value=value, level=a.LEVEL_QUORUM), timeout=2)
+        except grpc.RpcError as e:
+            if e.code() != grpc.StatusCode.NOT_FOUND:
+                self.ended.wait(0.01)
+                return
+        self.acked[key] = self.count
+        self.answered += 1
+
+    def allowed(self, key):
+        """What a read may find: the last acknowledged write or one tried after it."""
+        return {v for n, v in self.tried[key] if n >= self.acked.get(key, 0)} | (
+            set() if key in self.acked else {None})
+
+
+# --- troubles: each is a context, begun and ended ------------------------------------------------------------
+
+class Isolate:
+    """One host hears nobody."""
+
+    def begin(self, net, dice):
+        self.net = net
+        alone = dice.choice(net.nodes).number
+        net.split([alone], [n.number for n in net.nodes if n.number != alone])
+
+    def end(self):
+        self.net.heal()
+
+
+class Split(Isolate):
+    """Two sides; one of them may have a majority of a slot."""
+
+    def begin(self, net, dice):
+        self.net = net
+        hosts = [n.number for n in net.nodes]
+        dice.shuffle(hosts)
+        net.split(hosts[:2], hosts[2:])
+
+
+class OneWay(Isolate):
+    """A host is heard by nobody but hears everybody."""
+
+    def begin(self, net, dice):
+        self.net = net
+        mute = dice.choice(net.nodes).number
+        for n in net.nodes:
+            if n.number != mute:
+                net.cut(mute, n.number, both=False)
+
+
+class Kill:
+    """kill -9, some time, start again."""
+
+    def begin(self, net, dice):
+        self.node = dice.choice(net.running())
+        self.node.kill()
+
+    def end(self):
+        if not self.node.is_running():
+            self.node.start()
+
+
+class Pause:
+    """SIGSTOP, some time, SIGCONT."""
+
+    def begin(self, net, dice):
+        self.node = dice.choice(net.running())
+        self.node.signal(signal.SIGSTOP)
+
+    def end(self):
+        self.node.signal(signal.SIGCONT)
+
+
+class Skew:
+    """The wall clock of one host jumps (its monotonic clock does not)."""
+
+    def begin(self, net, dice):
+        self.node = dice.choice(net.nodes)
+        self.set(f"{dice.choice([-300, -20, 20, 300]):+d}")
+
+    def set(self, offset):
+        path = self.node.env.get("FAKETIME_TIMESTAMP_FILE")
+        if path:
+            with open(path + ".new", "w", encoding="ascii") as f:
+                f.write(offset + "\n")
+            os.rename(path + ".new", path)
+
+    def end(self):
+        self.set("+0")
+
+
+class Roll:
+    """An orderly restart of one node."""
+
+    def begin(self, net, dice):
+        self.node = dice.choice(net.running())
+        self.node.stop()
+        self.node.start()
+
+    def end(self):
+        pass
+
+
+TROUBLES = [Isolate, Split, OneWay, Kill, Pause, Skew, Roll]
+
+
+def with_faketime(net):
+    """Nodes' wall clocks can be set; False when the library is not installed."""
+    if not os.path.exists(FAKETIME):
+        return False
+    for n in net.nodes:
+        path = os.path.join(n.dir, "faketime")
+        with open(path, "w", encoding="ascii") as f:
+            f.write("+0\n")
+        n.env.update(LD_PRELOAD=FAKETIME, FAKETIME_TIMESTAMP_FILE=path, FAKETIME_NO_CACHE="1",
+                     FAKETIME_DONT_FAKE_MONOTONIC="1")
+    return True
+
+
+def run(net, clients, seed, seconds, say, troubles=tuple(TROUBLES)):
+    """Every kind of trouble at least once (time permitting), in an order drawn from the seed."""
+    dice = random.Random(seed)
+    for c in clients:
+        c.start()
+    until, bag = time.monotonic() + seconds, []
+    while time.monotonic() < until:
+        bag = bag or dice.sample(troubles, len(troubles))
+        trouble = bag.pop()()
+        net_state = ",".join(str(n.number) for n in net.running())
+        say(f"{until - time.monotonic():6.1f} s left: {type(trouble).__name__.lower()} (running: {net_state})")
+        trouble.begin(net, dice)
+        time.sleep(dice.uniform(0.3, 2.5))
+        trouble.end()
+        time.sleep(dice.uniform(0.1, 1.5))
+    for c in clients:
+        c.ended.set()
+    for c in clients:
+        c.join(30 * o.SLOWNESS)
+        assert not c.is_alive(), "a client does not end: a call without an answer"
+        assert c.failure is None, f"client {c.number}: {c.failure!r}"
+
+
+def judge_registers(clients):
+    histories = {}
+    for c in clients:
+        for key, ops in c.ops.items():
+            histories.setdefault(key, []).extend(ops)
+    for key, ops in sorted(histories.items()):
+        try:
+            ok = is_linearizable(ops)
+        except TooHard as e:
+            raise AssertionError(f"{key}: could not be judged: {e}") from e
+        assert ok, f"{key} is not linearizable:\n{describe(ops)}"
+    return len(histories), sum(len(ops) for ops in histories.values()), sum(
+        o_.answer == NEVER for ops in histories.values() for o_ in ops)
+
+
+def judge_items(net, clients):
+    n = 0
+    for c in clients:
+        for key in sorted(c.tried):
+            for node in net.nodes:
+                found = node.value(key, "quorum")
+                assert found in c.allowed(key), \
+                    f"{key} at node {node.number}: {found!r}, allowed: {sorted(map(repr, c.allowed(key)))}"
+                n += 1
+    return n
