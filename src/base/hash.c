@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/hash.h"
 
+#include <assert.h>
 #include <sodium.h>
+
+static_assert(crypto_shorthash_siphashx24_KEYBYTES == AGI_SIP_KEY_BYTES, "SipHash key");
+static_assert(crypto_shorthash_siphashx24_BYTES == AGI_SIP_BYTES, "SipHash output");
 
 enum agi_err agi_crypto_init(void) { return sodium_init() < 0 ? AGI_E_INTERNAL : AGI_OK; }
 
@@ -18,6 +22,11 @@ void agi_blake2b_256(uint8_t out[32], const struct agi_str *parts, size_t n)
 void agi_sha256(uint8_t out[32], struct agi_str data)
 {
 	crypto_hash_sha256(out, (const uint8_t *)data.p, data.n);
+}
+
+void agi_siphash(uint8_t out[AGI_SIP_BYTES], const uint8_t key[AGI_SIP_KEY_BYTES], struct agi_str data)
+{
+	crypto_shorthash_siphashx24(out, (const uint8_t *)(data.p ? data.p : ""), data.n, key);
 }
 
 void agi_hex(char *out, const uint8_t *p, size_t n)
