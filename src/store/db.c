@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Options, and why:
  *  - WAL recovery "tolerate corrupted tail" (0): a record cut short at the end of the log was never
- *    acknowledged and is dropped; a bad checksum anywhere is CORRUPT and the store does not open.
- *    Point-in-time recovery would open there and silently forget acknowledged writes behind the damage. The
- *    price: after a power cut on a disk that reorders pages, an unacknowledged tail may look like damage and
- *    need an operator; a restart after kill -9 never does.
+ *    acknowledged and is dropped; a bad checksum anywhere is an error.
+ *    Point-in-time recovery would open there and silently forget acknowledged writes behind the damage. After
+ *    a power cut a disk may have kept some sectors of the last write only: wal.h tells that from damage, and
+ *    such an end is cut off.
  *  - Memory: 200 daemons share one machine in tests. One small cache holds data, index and filter blocks of all
  *    column families; the memtables share one bound; arenas start small; few files are open. */
 #include "store/db.h"
@@ -19,6 +19,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "store/db_impl.h"
+#include "store/mend.h"
+
 enum {
 	CACHE_BYTES_DEFAULT = 8 << 20,
 	MEMTABLE_BYTES_DEFAULT = 16 << 20,
@@ -30,19 +33,11 @@ enum {
 	INFO_LOG_BYTES = 256 << 10,
 	INFO_LOGS = 2,
 	INFO_LOG_ERROR = 3,           /* InfoLogLevel::ERROR_LEVEL */
-	WAL_TOLERATE_TAIL = 0,        /* WALRecoveryMode::kTolerateCorruptedTailRecords */
-	CF_COUNT = AGI_CF_COUNT + 1   /* RocksDB insists on "default" */
+	WAL_TOLERATE_TAIL = 0         /* WALRecoveryMode::kTolerateCorruptedTailRecords */
 };
 static const double BLOOM_BITS = 10; /* per key: 1 % false positives */
 
-struct agi_db {
-	rocksdb_t *db;
-	rocksdb_options_t *options;
-	rocksdb_readoptions_t *get_options;
-	rocksdb_writeoptions_t *write_options;
-	rocksdb_column_family_handle_t *cf[CF_COUNT]; /* the last is "default" */
-	char path[PATH_MAX];
-};
+const char *agi_db_path(const struct agi_db *db) { return db->path; }
 
 /* --- errors ----------------------------------------------------------------------------------- */
 static enum agi_err code_of(const char *status)
@@ -56,7 +51,10 @@ static enum agi_err code_of(const char *status)
 static enum agi_err fail_take(struct agi_why *why, const char *what, const char *path, char *status)
 {
 	enum agi_err e = code_of(status);
+	char *old = strstr(status, ".ldb:");
 
+	if (old) /* of a missing table RocksDB tells the name that LevelDB gave it, which it tried last */
+		memcpy(old, ".sst", 4);
 	(void)agi_fail(why, e, "%s %s: %s", what, path, status);
 	rocksdb_free(status);
 	return e;
@@ -201,15 +199,15 @@ static rocksdb_options_t *make_options(const struct agi_store_cfg *cfg, struct a
 
 static enum agi_err open_rocksdb(struct agi_db *db, struct agi_why *why)
 {
-	const char *names[CF_COUNT];
-	const rocksdb_options_t *options[CF_COUNT];
+	const char *names[AGI_DB_CFS];
+	const rocksdb_options_t *options[AGI_DB_CFS];
 	char *err = NULL;
 
-	for (int i = 0; i < CF_COUNT; i++) {
+	for (int i = 0; i < AGI_DB_CFS; i++) {
 		names[i] = i < AGI_CF_COUNT ? agi_cf_name((enum agi_cf)i) : "default";
 		options[i] = db->options;
 	}
-	db->db = rocksdb_open_column_families(db->options, db->path, CF_COUNT, names, options, db->cf, &err);
+	db->db = rocksdb_open_column_families(db->options, db->path, AGI_DB_CFS, names, options, db->cf, &err);
 	if (err) {
 		db->db = NULL;
 		return open_failed(db->path, err, why);
@@ -217,7 +215,38 @@ static enum agi_err open_rocksdb(struct agi_db *db, struct agi_why *why)
 	return AGI_OK;
 }
 
-enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct agi_db **out, struct agi_why *why)
+/* The store has opened: is everything there that was acknowledged? */
+static enum agi_err check_synced(struct agi_db *db, struct agi_why *why)
+{
+	enum agi_err e = agi_synced_open(&db->synced, db->path, why);
+	uint64_t seq = rocksdb_get_latest_sequence_number(db->db);
+
+	if (e || db->synced.seq <= seq)
+		return e;
+	return agi_fail(why, AGI_E_CORRUPT,
+	                "%s has lost acknowledged writes: its log ends at operation %llu, operation %llu was "
+	                "acknowledged",
+	                db->path, (unsigned long long)seq, (unsigned long long)db->synced.seq);
+}
+
+static enum agi_err open_mended(struct agi_db *db, struct agi_why *notice, struct agi_why *why)
+{
+	enum agi_err e = agi_damaged_read(db->path, why);
+
+	if (!e)
+		e = agi_mend_check(db->path, why);
+	if (e)
+		return e;
+	e = open_rocksdb(db, why);
+	if (e == AGI_E_CORRUPT && agi_mend_log(db->path, notice, why) == AGI_OK)
+		e = open_rocksdb(db, why);
+	if (!e)
+		e = sync_dir(db->path, why);
+	return e ? e : check_synced(db, why);
+}
+
+enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct agi_db **out, struct agi_why *notice,
+                         struct agi_why *why)
 {
 	struct agi_db *db;
 	enum agi_err e;
@@ -231,10 +260,10 @@ enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct agi_db **out, s
 	if (!db)
 		return agi_fail(why, AGI_E_NOMEM, "%s", agi_err_text(AGI_E_NOMEM));
 	snprintf(db->path, sizeof db->path, "%s", cfg->path);
+	db->synced.fd = -1;
+	notice->text[0] = '\0';
 	db->options = make_options(cfg, why);
-	e = db->options ? open_rocksdb(db, why) : AGI_E_INTERNAL;
-	if (e == AGI_OK)
-		e = sync_dir(db->path, why);
+	e = db->options ? open_mended(db, notice, why) : AGI_E_INTERNAL;
 	if (e) {
 		agi_db_close(db);
 		return e;
@@ -253,7 +282,7 @@ void agi_db_close(struct agi_db *db)
 		return;
 	if (db->db) {
 		rocksdb_cancel_all_background_work(db->db, 1);
-		for (int i = 0; i < CF_COUNT; i++)
+		for (int i = 0; i < AGI_DB_CFS; i++)
 			rocksdb_column_family_handle_destroy(db->cf[i]);
 		rocksdb_close(db->db);
 	}
@@ -263,6 +292,7 @@ void agi_db_close(struct agi_db *db)
 		rocksdb_readoptions_destroy(db->get_options);
 	if (db->options)
 		rocksdb_options_destroy(db->options);
+	agi_synced_close(&db->synced);
 	free(db);
 }
 
@@ -388,14 +418,4 @@ enum agi_err agi_db_commit(struct agi_db *db, rocksdb_writebatch_t *batch, struc
 
 	rocksdb_write(db->db, db->write_options, batch, &err);
 	return err ? fail_take(why, "cannot write to", db->path, err) : AGI_OK;
-}
-
-uint64_t agi_db_disk_bytes(struct agi_db *db)
-{
-	uint64_t sum = 0, v;
-
-	for (int i = 0; i < CF_COUNT; i++)
-		if (rocksdb_property_int_cf(db->db, db->cf[i], "rocksdb.live-sst-files-size", &v) == 0)
-			sum += v;
-	return sum;
 }

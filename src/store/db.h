@@ -11,10 +11,11 @@
 struct agi_db;
 typedef struct rocksdb_writebatch_t rocksdb_writebatch_t;
 
-/* As agi_store_open. */
+/* As agi_store_open. notice: set when something was put right on the way, else empty. */
 AGI_MUST_USE enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct agi_db **out,
-                                      struct agi_why *why);
+                                      struct agi_why *notice, struct agi_why *why);
 void agi_db_close(struct agi_db *db);
+const char *agi_db_path(const struct agi_db *db);
 
 /* Appends the value to out. NOT_FOUND, IO, CORRUPT, NOMEM. */
 AGI_MUST_USE enum agi_err agi_db_get(struct agi_db *db, enum agi_cf cf, struct agi_str key,
@@ -37,5 +38,17 @@ void agi_db_batch_add(struct agi_db *db, rocksdb_writebatch_t *batch, const stru
 AGI_MUST_USE enum agi_err agi_db_commit(struct agi_db *db, rocksdb_writebatch_t *batch,
                                         struct agi_why *why);
 uint64_t agi_db_disk_bytes(struct agi_db *db);
+/* Grows with every operation written. */
+uint64_t agi_db_sequence(const struct agi_db *db);
+/* Notes that everything up to this sequence number has been reported durable (mark.h). IO. */
+AGI_MUST_USE enum agi_err agi_db_note_synced(struct agi_db *db, uint64_t seq, struct agi_why *why);
+uint64_t agi_db_synced(const struct agi_db *db);
+/* OK, or why RocksDB's flushes or compactions fail (then it may still take writes for a while). */
+AGI_MUST_USE enum agi_err agi_db_background(struct agi_db *db, struct agi_why *why);
+/* Write stalls as RocksDB tells them: stopped, or slowed down to so many bytes a second (0 = neither). Any
+ * thread. */
+void agi_db_stall(struct agi_db *db, bool *is_stopped, uint64_t *slowed_to);
+/* Adds to an error's text whose data the file is that it names: the column family, and the slots. */
+void agi_db_blame(struct agi_db *db, struct agi_why *why);
 
 #endif

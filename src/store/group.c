@@ -6,6 +6,8 @@
 #include <sodium.h>
 #include <stdlib.h>
 
+#include "store/mark.h"
+
 void agi_group_init(struct agi_group *g, struct agi_db *db)
 {
 	uint8_t key[16];
@@ -26,12 +28,26 @@ void agi_group_free(struct agi_group *g)
 }
 
 /* --- commit ----------------------------------------------------------------------------------- */
-static void latch(struct agi_group *g, const struct agi_why *why)
+static enum agi_store_trouble trouble_of(enum agi_err e, const char *text)
 {
-	if (g->is_read_only)
+	if (e == AGI_E_CORRUPT)
+		return AGI_STORE_DAMAGED;
+	return strstr(text, "No space left") || strstr(text, "quota exceeded") ? AGI_STORE_NO_SPACE
+	                                                                      : AGI_STORE_IO;
+}
+
+void agi_group_latch(struct agi_group *g, enum agi_err e, const struct agi_why *why)
+{
+	bool is_worse = e == AGI_E_CORRUPT && g->trouble != AGI_STORE_DAMAGED;
+
+	if (g->is_read_only && !is_worse)
 		return;
 	g->is_read_only = true;
+	g->trouble = trouble_of(e, why->text);
 	g->read_only_why = *why;
+	agi_db_blame(g->db, &g->read_only_why);
+	if (g->trouble == AGI_STORE_DAMAGED)
+		agi_damaged_write(agi_db_path(g->db), g->read_only_why.text);
 }
 
 static void run_get(struct agi_group *g, struct agi_job *j);
@@ -58,8 +74,8 @@ void agi_group_commit(struct agi_group *g)
 		enum agi_err e = agi_db_commit(g->db, g->batch, &why);
 
 		if (e) {
-			latch(g, &why);
-			undo(g, e, &why);
+			agi_group_latch(g, e, &why);
+			undo(g, e, &g->read_only_why);
 		} else {
 			g->commits++;
 		}
@@ -124,7 +140,7 @@ static void drop_job(struct agi_group *g, struct agi_job *j, enum agi_err e, con
 	assert(!err);
 	agi_group_commit(g); /* also empties the overlay, which cannot be rolled back */
 	agi_job_fail(j, e, why->text);
-	latch(g, why);
+	agi_group_latch(g, e, why);
 }
 
 static enum agi_err reserve(struct agi_group *g, const struct agi_job *j)
@@ -190,6 +206,8 @@ static void run_get(struct agi_group *g, struct agi_job *j)
 		e = j->kv ? AGI_OK : AGI_E_NOMEM;
 	}
 	j->done.err = e;
+	if (e == AGI_E_IO || e == AGI_E_CORRUPT)
+		agi_group_latch(g, e, &j->done.why);
 	if (e) {
 		if (e != AGI_E_NOT_FOUND && !j->done.why.text[0])
 			agi_job_fail(j, e, agi_err_text(e));
@@ -252,6 +270,8 @@ static void run_scan(struct agi_group *g, struct agi_job *j)
 	if (agi_overlay_has_cf(&g->overlay, j->req.cf))
 		agi_group_commit(g);
 	e = agi_db_scan(g->db, j->req.cf, j->req.begin, j->req.end, take_item, &s, &why);
+	if (e == AGI_E_IO || e == AGI_E_CORRUPT)
+		agi_group_latch(g, e, &why);
 	if (e == AGI_OK)
 		e = s.err;
 	if (e) {

@@ -2,7 +2,7 @@
  * Group commit: runs jobs in order, gathering writes into one batch until somebody asks for the commit.
  * Gets see the gathered writes; a scan of a touched column family, and a full batch, commit first.
  *
- *            write, get                          commit fails
+ *            write, get                       commit or read fails
  *   OPEN ───────────────▶ OPEN ── commit ──▶ OPEN ───────────▶ READ_ONLY (until reopened)
  *
  * Private to src/store; runs on one thread at a time. */
@@ -28,6 +28,7 @@ struct agi_group {
 	struct agi_jobs done;      /* complete: the owner takes them */
 	uint64_t commits;
 	bool is_read_only;
+	enum agi_store_trouble trouble;
 	struct agi_why read_only_why;
 };
 
@@ -37,5 +38,7 @@ void agi_group_free(struct agi_group *g);
 void agi_group_run_take(struct agi_group *g, struct agi_job **job);
 /* Makes everything run so far durable and moves it to g->done. */
 void agi_group_commit(struct agi_group *g);
+/* From now on nothing is written: the first cause stays. Damage is marked on disk (mark.h). */
+void agi_group_latch(struct agi_group *g, enum agi_err e, const struct agi_why *why);
 
 #endif

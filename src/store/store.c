@@ -17,13 +17,13 @@
 
 enum {
 	DONE_BYTES_MAX = 64 << 20, /* answers that wait to be taken; the thread pauses above */
-	DISK_BYTES_EVERY_S = 1
+	CARE_EVERY_US = 1000000    /* how often the thread looks after the store itself */
 };
 
 struct agi_store {
 	struct agi_db *db;
 	struct agi_group group; /* the thread's; the caller's while nothing is queued */
-	time_t disk_bytes_at;   /* as group */
+	uint64_t care_at_us;    /* as group */
 	pthread_t thread;
 	int fd;
 
@@ -34,16 +34,18 @@ struct agi_store {
 	size_t done_bytes; /* of answers in done */
 	bool is_closing;
 	bool is_busy; /* the thread is using the group */
+	bool is_lent; /* the owner's thread is (agi_store_run): hands off */
+	uint64_t commit_since_us; /* 0 = none is running */
 	struct agi_store_stats stats;
 };
 
 /* --- the thread ------------------------------------------------------------------------------- */
-static time_t now_s(void)
+static uint64_t now_us(void)
 {
 	struct timespec t;
 
 	clock_gettime(CLOCK_MONOTONIC, &t);
-	return t.tv_sec;
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
 static void signal_owner(struct agi_store *s)
@@ -64,33 +66,31 @@ static void count(struct agi_store_stats *st, const struct agi_job *j)
 	st->scans += j->req.kind == AGI_STORAGE_SCAN;
 }
 
+/* The lock is held. */
+static void copy_stats(struct agi_store *s)
+{
+	s->stats.commits = s->group.commits;
+	s->stats.is_read_only = s->group.is_read_only;
+	if (s->stats.trouble == s->group.trouble)
+		return;
+	s->stats.trouble = s->group.trouble;
+	s->stats.read_only_why = s->group.read_only_why;
+}
+
 /* Hands what the group has completed to the owner; waits when too much lies there already. */
 static void deliver(struct agi_store *s)
 {
 	struct agi_group *g = &s->group;
-	bool has_disk_bytes = false;
-	uint64_t disk_bytes = 0;
 
 	if (!g->done.first)
 		return;
-	if (g->commits != s->stats.commits && now_s() - s->disk_bytes_at >= DISK_BYTES_EVERY_S) {
-		disk_bytes = agi_db_disk_bytes(s->db);
-		s->disk_bytes_at = now_s();
-		has_disk_bytes = true;
-	}
 	pthread_mutex_lock(&s->lock);
 	for (struct agi_job *j = g->done.first; j; j = j->next) {
 		count(&s->stats, j);
 		s->done_bytes += j->result.n;
 	}
 	agi_jobs_join(&s->done, &g->done);
-	s->stats.commits = g->commits;
-	if (has_disk_bytes)
-		s->stats.disk_bytes = disk_bytes;
-	if (g->is_read_only && !s->stats.is_read_only) {
-		s->stats.is_read_only = true;
-		s->stats.read_only_why = g->read_only_why;
-	}
+	copy_stats(s);
 	signal_owner(s);
 	while (s->done_bytes > DONE_BYTES_MAX && !s->is_closing)
 		pthread_cond_wait(&s->wake, &s->lock);
@@ -101,18 +101,71 @@ static void deliver(struct agi_store *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
-/* Waits for work; false when there is none and will be none. */
+/* Once a second, and last of all: notes how far writes are durable, and asks how RocksDB's own work goes. */
+static void look_after(struct agi_store *s, bool is_last)
+{
+	struct agi_group *g = &s->group;
+	uint64_t seq = agi_db_sequence(s->db), disk_bytes;
+	struct agi_why why;
+	enum agi_err e = AGI_OK;
+
+	if (now_us() < s->care_at_us && !is_last)
+		return;
+	s->care_at_us = now_us() + CARE_EVERY_US;
+	if (seq != agi_db_synced(s->db) && !g->is_read_only)
+		e = agi_db_note_synced(s->db, seq, &why);
+	if (!e)
+		e = agi_db_background(s->db, &why);
+	if (e)
+		agi_group_latch(g, e, &why);
+	disk_bytes = agi_db_disk_bytes(s->db);
+	pthread_mutex_lock(&s->lock);
+	copy_stats(s);
+	s->stats.disk_bytes = disk_bytes;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* The lock is held. Until there is work, the store is closed, or it is to be looked after. */
+static void wait_for_work(struct agi_store *s)
+{
+	struct timespec t = {(time_t)(s->care_at_us / 1000000), (long)(s->care_at_us % 1000000) * 1000};
+	bool is_time = false;
+
+	while (s->is_lent || (!s->is_closing && !s->queue.first && !is_time)) {
+		if (s->is_lent)
+			pthread_cond_wait(&s->wake, &s->lock);
+		else
+			is_time = pthread_cond_timedwait(&s->wake, &s->lock, &t) == ETIMEDOUT;
+	}
+}
+
+/* False when there is no work and will be none. */
 static bool take_queue(struct agi_store *s, struct agi_jobs *out)
 {
+	bool goes_on;
+
 	pthread_mutex_lock(&s->lock);
+	s->commit_since_us = 0;
 	s->is_busy = false;
 	pthread_cond_signal(&s->idle);
-	while (!s->is_closing && !s->queue.first)
-		pthread_cond_wait(&s->wake, &s->lock);
+	wait_for_work(s);
 	agi_jobs_join(out, &s->queue);
 	s->is_busy = true;
+	s->commit_since_us = now_us();
+	goes_on = out->first || !s->is_closing;
 	pthread_mutex_unlock(&s->lock);
-	return out->first != NULL;
+	return goes_on;
+}
+
+static void note_duration(struct agi_store *s)
+{
+	uint64_t took;
+
+	pthread_mutex_lock(&s->lock);
+	took = now_us() - s->commit_since_us;
+	if (took > s->stats.commit_max_us)
+		s->stats.commit_max_us = took;
+	pthread_mutex_unlock(&s->lock);
 }
 
 static void *run_thread(void *arg)
@@ -129,7 +182,10 @@ static void *run_thread(void *arg)
 		}
 		agi_group_commit(&s->group);
 		deliver(s);
+		note_duration(s);
+		look_after(s, false);
 	}
+	look_after(s, true);
 	return NULL;
 }
 
@@ -144,7 +200,7 @@ static enum agi_err open_quietly(struct agi_store *s, const struct agi_store_cfg
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
-	e = agi_db_open(cfg, &s->db, why);
+	e = agi_db_open(cfg, &s->db, &s->stats.notice, why);
 	if (e == AGI_OK) {
 		agi_group_init(&s->group, s->db);
 		s->stats.disk_bytes = agi_db_disk_bytes(s->db);
@@ -160,6 +216,16 @@ static enum agi_err open_quietly(struct agi_store *s, const struct agi_store_cfg
 	return e;
 }
 
+static void init_monotonic(pthread_cond_t *c)
+{
+	pthread_condattr_t a;
+
+	pthread_condattr_init(&a);
+	pthread_condattr_setclock(&a, CLOCK_MONOTONIC);
+	pthread_cond_init(c, &a);
+	pthread_condattr_destroy(&a);
+}
+
 enum agi_err agi_store_open(const struct agi_store_cfg *cfg, struct agi_store **out,
                             struct agi_why *why)
 {
@@ -171,7 +237,7 @@ enum agi_err agi_store_open(const struct agi_store_cfg *cfg, struct agi_store **
 	agi_jobs_init(&s->queue);
 	agi_jobs_init(&s->done);
 	pthread_mutex_init(&s->lock, NULL);
-	pthread_cond_init(&s->wake, NULL);
+	init_monotonic(&s->wake);
 	pthread_cond_init(&s->idle, NULL);
 	s->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (s->fd < 0)
@@ -272,15 +338,16 @@ enum agi_err agi_store_run(struct agi_store *s, const struct agi_storage_req *re
 	assert(s->stats.queued == 0);
 	while (s->is_busy) /* about to see that nothing is left */
 		pthread_cond_wait(&s->idle, &s->lock);
+	s->is_lent = true;
 	pthread_mutex_unlock(&s->lock);
 	agi_group_run_take(&s->group, &j);
 	agi_group_commit(&s->group);
 	j = agi_jobs_take_first(&s->group.done);
 	pthread_mutex_lock(&s->lock);
 	count(&s->stats, j);
-	s->stats.commits = s->group.commits;
-	s->stats.is_read_only = s->group.is_read_only;
-	s->stats.read_only_why = s->group.read_only_why;
+	copy_stats(s);
+	s->is_lent = false;
+	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 	e = j->done.err;
 	if (fn)
@@ -295,5 +362,22 @@ void agi_store_stats(const struct agi_store *s, struct agi_store_stats *out)
 
 	pthread_mutex_lock(&m->lock);
 	*out = s->stats;
+	if (s->commit_since_us)
+		out->commit_us = now_us() - s->commit_since_us;
 	pthread_mutex_unlock(&m->lock);
+}
+
+void agi_store_stall(const struct agi_store *s, bool *is_stopped, uint64_t *slowed_to)
+{
+	agi_db_stall(s->db, is_stopped, slowed_to);
+}
+
+const char *agi_store_trouble_name(enum agi_store_trouble t)
+{
+	static const char *const names[] = {[AGI_STORE_SOUND] = "sound",
+	                                    [AGI_STORE_NO_SPACE] = "no_space",
+	                                    [AGI_STORE_IO] = "io",
+	                                    [AGI_STORE_DAMAGED] = "damaged"};
+
+	return names[t];
 }

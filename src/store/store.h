@@ -20,18 +20,33 @@ struct agi_store_cfg {
 	uint64_t memtable_bytes; /* total over all column families; 0 = 16 MiB */
 };
 
+/* Why a store takes no writes any more. Only reopening changes it; DAMAGED not even that. */
+enum agi_store_trouble {
+	AGI_STORE_SOUND,
+	AGI_STORE_NO_SPACE, /* the disk is full */
+	AGI_STORE_IO,       /* a write, sync or read failed */
+	AGI_STORE_DAMAGED   /* a checksum is wrong, a file or acknowledged writes are missing */
+};
+/* "sound", "no_space", "io", "damaged" */
+const char *agi_store_trouble_name(enum agi_store_trouble t);
+
 struct agi_store_stats {
 	uint64_t writes, reads, scans;   /* requests completed */
 	uint64_t commits;                /* synced batches; writes / commits = group size */
 	uint64_t queued, queued_bytes;   /* on their way now: submitted, completion not taken */
 	uint64_t disk_bytes;             /* live SST bytes, as of the last second with a write */
-	bool is_read_only;
+	uint64_t commit_us;              /* how long the commit (or read) that runs now has taken; 0 = none */
+	uint64_t commit_max_us;          /* longest commit */
+	bool is_read_only;               /* trouble is not SOUND */
+	enum agi_store_trouble trouble;
 	struct agi_why read_only_why;
+	struct agi_why notice;           /* what was put right while opening; empty = nothing */
 };
 
 /* Opens or creates. Takes an exclusive lock on the directory: a second process gets EXISTS and is told
- * who holds it. A log cut short at its end (kill -9) opens; damage anywhere else is CORRUPT. UNSUPPORTED
- * when a newer version wrote it, INVALID for an impossible path, NOMEM, IO otherwise. *out is written on
+ * who holds it. A log cut short or torn in its last write (kill -9, power cut) opens without that write; other
+ * damage, and a store that has forgotten acknowledged writes, is CORRUPT, as is one that found damage before it
+ * was closed: its node must not go on from it (docs/decisions). UNSUPPORTED when a newer version wrote it, INVALID for an impossible path, NOMEM, IO otherwise. *out is written on
  * success only. */
 AGI_MUST_USE enum agi_err agi_store_open(const struct agi_store_cfg *cfg, struct agi_store **out,
                                          struct agi_why *why);
@@ -57,6 +72,9 @@ void agi_store_poll(struct agi_store *s, agi_store_done_fn *fn, void *arg);
 AGI_MUST_USE enum agi_err agi_store_run(struct agi_store *s, const struct agi_storage_req *req,
                                         agi_store_done_fn *fn, void *arg);
 
+/* Write stalls as RocksDB tells them: stopped, or slowed down to so many bytes a second (0 = neither). */
+void agi_store_stall(const struct agi_store *s, bool *is_stopped, uint64_t *slowed_to);
+/* Any number of times a second; copies under a lock. */
 void agi_store_stats(const struct agi_store *s, struct agi_store_stats *out);
 
 #endif

@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What RocksDB tells of itself. */
+#include "store/db_impl.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+uint64_t agi_db_disk_bytes(struct agi_db *db)
+{
+	uint64_t sum = 0, v;
+
+	for (int i = 0; i < AGI_DB_CFS; i++)
+		if (rocksdb_property_int_cf(db->db, db->cf[i], "rocksdb.live-sst-files-size", &v) == 0)
+			sum += v;
+	return sum;
+}
+
+uint64_t agi_db_sequence(const struct agi_db *db) { return rocksdb_get_latest_sequence_number(db->db); }
+
+enum agi_err agi_db_note_synced(struct agi_db *db, uint64_t seq, struct agi_why *why)
+{
+	return agi_synced_write(&db->synced, seq, why);
+}
+
+uint64_t agi_db_synced(const struct agi_db *db) { return db->synced.seq; }
+
+/* --- background work -------------------------------------------------------------------------- */
+enum { LOG_TAIL = 8 << 10 };
+
+/* The last line of RocksDB's info log that tells of an error (nothing else is logged there). */
+static void last_logged(const struct agi_db *db, char *out, size_t cap)
+{
+	char path[PATH_MAX + 8], text[LOG_TAIL + 1], *line, *save = NULL;
+	ssize_t n = 0;
+	off_t size;
+	int fd;
+
+	out[0] = '\0';
+	snprintf(path, sizeof path, "%s/LOG", db->path);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	size = lseek(fd, 0, SEEK_END);
+	n = pread(fd, text, LOG_TAIL, size > LOG_TAIL ? size - LOG_TAIL : 0);
+	close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
+		if (strstr(line, "IO error") || strstr(line, "Corruption"))
+			snprintf(out, cap, "%s", strstr(line, "IO error") ? strstr(line, "IO error")
+			                                                   : strstr(line, "Corruption"));
+}
+
+enum agi_err agi_db_background(struct agi_db *db, struct agi_why *why)
+{
+	char text[256];
+	uint64_t n = 0;
+
+	if (rocksdb_property_int(db->db, "rocksdb.background-errors", &n) != 0 || n == db->background_errors)
+		return AGI_OK;
+	db->background_errors = n;
+	last_logged(db, text, sizeof text);
+	return agi_fail(why, strncmp(text, "Corruption", 10) == 0 ? AGI_E_CORRUPT : AGI_E_IO,
+	                "cannot flush or compact %s: %s", db->path, text[0] ? text : "see its file LOG");
+}
+
+void agi_db_stall(struct agi_db *db, bool *is_stopped, uint64_t *slowed_to)
+{
+	uint64_t v = 0;
+
+	*is_stopped = rocksdb_property_int(db->db, "rocksdb.is-write-stopped", &v) == 0 && v != 0;
+	v = 0;
+	*slowed_to = rocksdb_property_int(db->db, "rocksdb.actual-delayed-write-rate", &v) == 0 ? v : 0;
+}
+
+/* --- whose data ------------------------------------------------------------------------------- */
+static uint32_t slot_of(const char *key, size_t n)
+{
+	const uint8_t *p = (const uint8_t *)key;
+
+	return n < 4 ? 0 : (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* Keys of these families begin with their slot. */
+static bool has_slots(const char *cf)
+{
+	return strcmp(cf, agi_cf_name(AGI_CF_ITEMS)) == 0 || strcmp(cf, agi_cf_name(AGI_CF_STRONG)) == 0 ||
+	       strcmp(cf, agi_cf_name(AGI_CF_VIEWS)) == 0;
+}
+
+static void tell(struct agi_why *why, const rocksdb_livefiles_t *files, int i)
+{
+	const char *cf = rocksdb_livefiles_column_family_name(files, i);
+	size_t n = strlen(why->text), low_n, high_n;
+	const char *low = rocksdb_livefiles_smallestkey(files, i, &low_n);
+	const char *high = rocksdb_livefiles_largestkey(files, i, &high_n);
+
+	if (has_slots(cf))
+		snprintf(why->text + n, sizeof why->text - n, " (%s of slots %u to %u)", cf,
+		         slot_of(low, low_n), slot_of(high, high_n));
+	else
+		snprintf(why->text + n, sizeof why->text - n, " (%s)", cf);
+}
+
+void agi_db_blame(struct agi_db *db, struct agi_why *why)
+{
+	const rocksdb_livefiles_t *files = rocksdb_livefiles(db->db);
+
+	for (int i = 0; i < rocksdb_livefiles_count(files); i++)
+		if (strstr(why->text, rocksdb_livefiles_name(files, i))) {
+			tell(why, files, i);
+			break;
+		}
+	rocksdb_livefiles_destroy(files);
+}
