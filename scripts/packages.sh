@@ -36,6 +36,9 @@ AGI_PACKAGES_CHECK="
 clang                    : a second compiler's opinion
 libclang-rt-14-dev       : its sanitizers and fuzzer
 openssl                  : makes the certificates of the TLS tests
+iproute2                 : network namespaces, one per host of the partition tests
+nftables                 : cuts links between them
+faketime                 : sets one process's clock wrong
 curl                     : an HTTP client that is not ours
 mandoc                   : lint of the man pages
 shellcheck               : lint of the shell scripts

@@ -36,7 +36,7 @@ class Client(threading.Thread):
         try:
             while not self.ended.is_set():
                 self.count += 1
-                self.step(channels[self.dice.choice(self.net.nodes).number])
+                self.step(channels[self.dice.choice(self.net.joined()).number])
         except Exception as e:  # pylint: disable=broad-except
             self.failure = e
         finally:
@@ -121,7 +121,7 @@ class Isolate:
 
     def begin(self, net, dice):
         self.net = net
-        alone = dice.choice(net.nodes).number
+        alone = dice.choice(net.joined()).number
         net.split([alone], [n.number for n in net.nodes if n.number != alone])
 
     def end(self):
@@ -133,7 +133,7 @@ class Split(Isolate):
 
     def begin(self, net, dice):
         self.net = net
-        hosts = [n.number for n in net.nodes]
+        hosts = [n.number for n in net.joined()]
         dice.shuffle(hosts)
         net.split(hosts[:2], hosts[2:])
 
@@ -143,7 +143,7 @@ class OneWay(Isolate):
 
     def begin(self, net, dice):
         self.net = net
-        mute = dice.choice(net.nodes).number
+        mute = dice.choice(net.joined()).number
         for n in net.nodes:
             if n.number != mute:
                 net.cut(mute, n.number, both=False)
@@ -176,7 +176,7 @@ class Skew:
     """The wall clock of one host jumps (its monotonic clock does not)."""
 
     def begin(self, net, dice):
-        self.node = dice.choice(net.nodes)
+        self.node = dice.choice(net.joined())
         self.set(f"{dice.choice([-300, -20, 20, 300]):+d}")
 
     def set(self, offset):
@@ -188,6 +188,38 @@ class Skew:
 
     def end(self):
         self.set("+0")
+
+
+class DiskFull:
+    """A host's disk is full: its store turns read-only; then there is room again and the node is restarted."""
+
+    def begin(self, net, dice):
+        self.node = dice.choice([n for n in net.running() if n.has_small_disk])
+        self.ballast = os.path.join(self.node.dir, "ballast")
+        with open(self.ballast, "wb", buffering=0) as f:
+            try:
+                while True:
+                    f.write(b"x" * 65536)
+            except OSError:
+                pass
+
+    def end(self):
+        os.unlink(self.ballast)
+        self.node.kill()
+        self.node.start()
+
+
+class Join:
+    """One more host joins, once."""
+
+    def begin(self, net, dice):
+        for n in net.nodes:
+            if n.proc is None and n not in net.joined():
+                n.start()
+                return
+
+    def end(self):
+        pass
 
 
 class Roll:
@@ -202,7 +234,7 @@ class Roll:
         pass
 
 
-TROUBLES = [Isolate, Split, OneWay, Kill, Pause, Skew, Roll]
+TROUBLES = [Isolate, Split, OneWay, Kill, Pause, Skew, Roll, DiskFull, Join]
 
 
 def with_faketime(net):
@@ -227,8 +259,7 @@ def run(net, clients, seed, seconds, say, troubles=tuple(TROUBLES)):
     while time.monotonic() < until:
         bag = bag or dice.sample(troubles, len(troubles))
         trouble = bag.pop()()
-        net_state = ",".join(str(n.number) for n in net.running())
-        say(f"{until - time.monotonic():6.1f} s left: {type(trouble).__name__.lower()} (running: {net_state})")
+        say(f"{until - time.monotonic():6.1f} s left: {type(trouble).__name__.lower()}")
         trouble.begin(net, dice)
         time.sleep(dice.uniform(0.3, 2.5))
         trouble.end()
@@ -260,7 +291,7 @@ def judge_items(net, clients):
     n = 0
     for c in clients:
         for key in sorted(c.tried):
-            for node in net.nodes:
+            for node in net.running():
                 found = node.value(key, "quorum")
                 assert found in c.allowed(key), \
                     f"{key} at node {node.number}: {found!r}, allowed: {sorted(map(repr, c.allowed(key)))}"

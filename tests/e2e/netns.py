@@ -50,6 +50,17 @@ class NetNode(o.Node):
         super().__init__(*args)
         self.ns = f"h{self.number}"
         self.env = {}
+        self.has_small_disk = False
+        self.was_started = False
+
+    def put_on_small_disk(self, megabytes):
+        """Its directory becomes a file system of this size (in memory)."""
+        sh("mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", self.dir)
+        self.has_small_disk = True
+
+    def start(self):
+        self.was_started = True
+        return super().start()
 
     def argv(self):
         env = [f"{k}={v}" for k, v in self.env.items()]
@@ -83,6 +94,10 @@ class NetOverlay(o.Overlay):
         in_ns(ns, "nft", "add table inet cut; add set inet cut from { type ipv4_addr; }; "
                          "add chain inet cut in { type filter hook input priority 0; }; "
                          "add rule inet cut in ip saddr @from drop")
+
+    def joined(self):
+        """The nodes that were started at least once."""
+        return [n for n in self.nodes if n.was_started]
 
     # --- the network ---
     def cut(self, a, b, both=True):

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Five real nodes in network namespaces under partitions, kill -9, pauses, clock jumps and restarts, with clients
-whose histories are judged afterwards. A bounded run; SOAK_SECONDS=3600 makes it an hour (make soak), AGI_SEED
-replays the schedule."""
+"""Five real nodes, and a sixth that joins, in network namespaces under partitions, kill -9, pauses, clock jumps,
+a full disk and restarts, with clients whose histories are judged afterwards. A bounded run; SOAK_SECONDS=3600 makes
+it an hour (make soak), AGI_SEED replays the schedule."""
 
 import os
 import random
@@ -25,20 +25,22 @@ SEED = int(os.environ.get("AGI_SEED") or random.randrange(1 << 32))
 
 def heal(net):
     net.heal()
-    for n in net.nodes:
+    for n in net.joined():
         if not n.is_running():
             n.start()
-    net.wait_ready()
+    net.wait_ready(net.joined())
     net.wait_replicated()
 
 
 def main():
     tap = Tap()
     tap.diag(f"replay: AGI_SEED={SEED} SOAK_SECONDS={SECONDS:.0f} {sys.argv[0]}")
-    with netns.NetOverlay(5, time_limit=SECONDS * 2 + 240) as net:
+    with netns.NetOverlay(6, time_limit=SECONDS * 2 + 240) as net:
         tap.on_failure = net.logs
+        for n in net.nodes[3:5]:
+            n.put_on_small_disk(160)
         has_clocks = chaos.with_faketime(net)
-        net.start()
+        net.start(net.nodes[:5])
         net.wait_replicated()
         registers = [chaos.RegisterClient(net, i, SEED) for i in range(4)]
         items = [chaos.ItemClient(net, i, SEED) for i in range(4, 6)]
