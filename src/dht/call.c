@@ -191,6 +191,11 @@ void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const
 	case AGI_CALL_DISCOVER:
 		agi_discover_call(d, call_id, call);
 		break;
+	case AGI_CALL_DRAIN:
+	case AGI_CALL_UNDRAIN:
+	case AGI_CALL_LEAVE:
+		agi_drain_call(d, call_id, call);
+		break;
 	case AGI_CALL_LOOKUP:
 	case AGI_CALL_OWNERS:
 		if (!d->member.is_joined)

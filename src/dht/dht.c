@@ -73,11 +73,13 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	TAILQ_INIT(&d->registry.local);
 	agi_reconf_init(d);
 	agi_hint_init(d);
+	agi_drain_init(d);
 	if (agi_views_init(d) != AGI_OK ||
 	    agi_ring_add(&d->hosts.ring, &d->self, d->cfg.virtual_nodes) != AGI_OK) {
 		agi_dht_free(d);
 		return AGI_E_NOMEM;
 	}
+	d->hosts.is_self_in_ring = true;
 	*out = d;
 	return AGI_OK;
 }
@@ -144,7 +146,12 @@ void agi_dht_start(struct agi_dht *d, struct agi_now now)
 	agi_clock_enter(d, now);
 	d->is_started = true;
 	d->hosts.changed_us = now.mono_us;
+	if (d->drain.left_ms) { /* a retired identity: the shell says so and ends */
+		d->is_stopped = true;
+		return;
+	}
 	agi_member_start(d);
+	agi_drain_start(d);
 	agi_hint_wake(d);
 }
 
@@ -165,7 +172,7 @@ void agi_dht_stop(struct agi_dht *d, struct agi_now now)
 	}
 	HASH_ITER(hh, d->hosts.by_id, h, htmp) {
 		struct agi_peer to = {h->c.id, h->c.addr};
-		struct agi_msg m = {.kind = AGI_MSG_GOODBYE};
+		struct agi_msg m = {.kind = d->drain.left_ms ? AGI_MSG_LEFT : AGI_MSG_GOODBYE};
 
 		if (h->state != AGI_MEMBER_DOWN)
 			(void)d->fx.send(d->ctx, &to, AGI_TRAFFIC_CONTROL, &m);
@@ -231,6 +238,9 @@ static void serve(struct agi_dht *d, const struct agi_peer *from, const struct a
 	case AGI_MSG_GOODBYE:
 		agi_hosts_gone(d, &from->id);
 		break;
+	case AGI_MSG_LEFT:
+		agi_hosts_left(d, &from->id);
+		break;
 	default:
 		refuse(d, from, m, AGI_E_UNSUPPORTED, "this node does not know this kind of request");
 		break;
@@ -243,7 +253,7 @@ void agi_dht_on_message(struct agi_dht *d, struct agi_now now, const struct agi_
 	agi_clock_enter(d, now);
 	if (!d->is_started)
 		return;
-	if (m->kind != AGI_MSG_GOODBYE)
+	if (m->kind != AGI_MSG_GOODBYE && m->kind != AGI_MSG_LEFT)
 		agi_hosts_alive(d, &from->id);
 	if (agi_msg_is_answer(m->kind))
 		(void)agi_rpc_answer(d, from, m); /* nobody waits: late, or not asked for */
@@ -315,15 +325,22 @@ void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out)
 	                               .reconfigs = d->slots.n_reconfs,
 	                               .providers = d->registry.records.n,
 	                               .is_read_only = d->is_read_only,
-	                               .clock_off_ms = (int64_t)(d->host_now.wall_ms - d->now.wall_ms)};
+	                               .clock_off_ms = (int64_t)(d->host_now.wall_ms - d->now.wall_ms),
+	                               .is_drained = d->drain.flags & AGI_DRAINED,
+	                               .is_leaving = d->drain.flags & AGI_DRAIN_LEAVES,
+	                               .is_left = d->drain.left_ms && !d->drain.is_retiring};
 	out->is_ready = d->member.is_joined && d->member.is_self_looked_up && !d->is_read_only &&
 	                !d->is_stopped;
-	if (d->is_stopped)
+	if (out->is_left)
+		copy_phase(out->phase, "has left the cluster");
+	else if (d->is_stopped)
 		copy_phase(out->phase, "stopping");
 	else if (d->is_read_only)
 		copy_phase(out->phase, "read-only after a disk error");
 	else if (!d->member.is_joined)
 		copy_phase(out->phase, d->member.waits_for);
+	else if (out->is_drained)
+		copy_phase(out->phase, out->is_leaving ? "joined, leaves" : "joined, drained");
 	else
 		copy_phase(out->phase, out->slots_joining ? "joined, takes over slots" : "joined");
 }

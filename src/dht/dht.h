@@ -49,7 +49,9 @@ enum agi_note_kind {
 	AGI_NOTE_WRONG_CLUSTER,  /* peer refused: another cluster id */
 	AGI_NOTE_VIEW_CHANGED,   /* slot, epoch, phase */
 	AGI_NOTE_STORE_FAILED,
-	AGI_NOTE_DROPPED         /* text: input that made no sense, and why */
+	AGI_NOTE_DROPPED,        /* text: input that made no sense, and why */
+	AGI_NOTE_DRAIN,          /* text: what this node does now: drains, leaves, serves */
+	AGI_NOTE_LEFT            /* everything is handed over, the identity is retired: stop this node */
 };
 struct agi_note {
 	enum agi_note_kind kind;
@@ -85,9 +87,12 @@ enum agi_call_kind {
 	AGI_CALL_DEREGISTER, /* service, address */
 	AGI_CALL_DISCOVER,   /* service: healthy instances, nearest first */
 	AGI_CALL_CAS,        /* ns, key, value, expected: a strong put under a condition */
-	AGI_CALL_ADD         /* ns, key, delta: a strong fetch-and-add on a decimal number */
+	AGI_CALL_ADD,        /* ns, key, delta: a strong fetch-and-add on a decimal number */
+	AGI_CALL_DRAIN,      /* is_forced: this node gives its slots to others; durable until UNDRAIN */
+	AGI_CALL_UNDRAIN,    /* takes its share again */
+	AGI_CALL_LEAVE       /* is_forced: DRAIN, then this identity is retired for good */
 };
-enum { AGI_CALL_KINDS = AGI_CALL_ADD + 1 };
+enum { AGI_CALL_KINDS = AGI_CALL_LEAVE + 1 };
 struct agi_call {
 	enum agi_call_kind kind;
 	uint32_t timeout_ms; /* 0 = AGI_CALL_TIMEOUT_MS */
@@ -100,6 +105,7 @@ struct agi_call {
 	struct agi_str service, address;
 	struct agi_str config;  /* REGISTER: opaque, kept with the registration (health check) */
 	bool is_ephemeral;   /* REGISTER: a role or a configured service, not written to the registry */
+	bool is_forced;      /* DRAIN, LEAVE: even when too few hosts remain for the replicas wanted */
 };
 
 enum agi_link_state { AGI_MEMBER_UP, AGI_MEMBER_SUSPECT, AGI_MEMBER_DOWN, AGI_MEMBER_SELF };
@@ -171,6 +177,10 @@ AGI_MUST_USE enum agi_err agi_dht_set_health(struct agi_dht *d, struct agi_now n
  * agi_dht_known_instances answers without waiting. Idempotent. */
 void agi_dht_follow_service(struct agi_dht *d, struct agi_now now, struct agi_str service);
 
+/* This host's share of the data and its fault domain, changed by its configuration: told to the others,
+ * slots move. zone: at most AGI_ZONE_MAX bytes. */
+void agi_dht_set_place(struct agi_dht *d, struct agi_now now, uint32_t weight_milli, const char *zone);
+
 /* Names were resolved anew: other addresses to join by. Replaces the list given to agi_dht_new. */
 void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct agi_addr *addrs, size_t n,
                            bool is_first_listed);
@@ -189,6 +199,9 @@ struct agi_dht_status {
 	uint32_t providers;           /* records kept for others */
 	bool is_read_only;
 	int64_t clock_off_ms;         /* this host's wall clock minus the time taken from the cluster */
+	bool is_drained;              /* gives its slots away, or has */
+	bool is_leaving;              /* and goes for good when it has */
+	bool is_left;                 /* has gone: this data is of a retired identity and must not start again */
 };
 void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out);
 

@@ -204,7 +204,8 @@ static void on_replay(struct agi_dht *d, void *arg)
 	if (!d->member.is_joined || d->is_stopped || d->is_read_only)
 		return;
 	HASH_ITER(hh, d->hints.by_target, t, tmp) {
-		if (t->n && !t->is_busy && agi_hosts_is_up(d, &t->id))
+		/* one that has left is nowhere: what it was owed goes to who holds the slots now */
+		if (t->n && !t->is_busy && (agi_hosts_is_up(d, &t->id) || !agi_hosts_find(d, &t->id)))
 			replay_target(t);
 	}
 }

@@ -147,6 +147,17 @@ static uint32_t smooth(uint32_t srtt, uint32_t sample)
 	return srtt == UINT32_MAX ? sample : (uint32_t)(((uint64_t)srtt * 7 + sample) / 8);
 }
 
+/* Another identity lives at its address: the host came back with an empty disk. */
+static bool is_replaced(const struct agi_host *h)
+{
+	struct agi_host *x, *tmp;
+
+	HASH_ITER(hh, h->d->hosts.by_id, x, tmp)
+		if (x != h && x->state == AGI_MEMBER_UP && agi_addr_eq(&x->c.addr, &h->c.addr))
+			return true;
+	return agi_addr_eq(&h->d->self.addr, &h->c.addr);
+}
+
 static void lost(struct agi_host *h)
 {
 	struct agi_dht *d = h->d;
@@ -160,6 +171,10 @@ static void lost(struct agi_host *h)
 	if (h->state == AGI_MEMBER_DOWN) {
 		if (d->now.mono_us - h->since_us >= (uint64_t)d->cfg.down_after_ms * 1000)
 			take_off_ring(h);
+		if (!h->is_in_ring && is_replaced(h)) {
+			agi_hosts_left(d, &h->c.id);
+			return;
+		}
 		schedule(h, interval_us(h));
 	} else {
 		schedule(h, AGI_REPROBE_MS * 1000);
@@ -263,7 +278,7 @@ static void announce_up(struct agi_host *h)
 static void refresh(struct agi_host *h, const struct agi_contact *c)
 {
 	bool is_moved = !agi_addr_eq(&h->c.addr, &c->addr) || strcmp(h->c.zone, c->zone) != 0 ||
-	                h->c.weight_milli != c->weight_milli;
+	                h->c.weight_milli != c->weight_milli || h->c.may_shrink != c->may_shrink;
 
 	if (c->incarnation < h->c.incarnation)
 		return; /* an old life's message */
@@ -319,6 +334,26 @@ void agi_hosts_alive(struct agi_dht *d, const struct agi_id *id)
 		set_state(h, AGI_MEMBER_UP);
 	else if (h->state == AGI_MEMBER_DOWN && !h->probe_rpc)
 		agi_timer_set(&d->timers, &h->probe, d->now.mono_us);
+}
+
+void agi_hosts_left(struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_host *h = agi_hosts_find(d, id);
+
+	if (!h)
+		return;
+	set_state(h, AGI_MEMBER_DOWN);
+	agi_member_forget(d, id);
+	forget(h);
+}
+
+/* Out of memory takes us off our own ring until the next change: others still place us. */
+void agi_hosts_set_self(struct agi_dht *d, const struct agi_contact *self)
+{
+	agi_ring_remove(&d->hosts.ring, &d->self);
+	d->self = *self;
+	d->hosts.is_self_in_ring = agi_ring_add(&d->hosts.ring, &d->self, d->cfg.virtual_nodes) == AGI_OK;
+	changed(d);
 }
 
 void agi_hosts_gone(struct agi_dht *d, const struct agi_id *id)
@@ -378,7 +413,7 @@ void agi_hosts_check(const struct agi_dht *d)
 	const struct agi_ring *r = &d->hosts.ring;
 	struct agi_host *h, *tmp;
 	uint32_t n[4] = {0};
-	size_t in_ring = 1; /* self */
+	size_t in_ring = d->hosts.is_self_in_ring;
 
 	HASH_ITER(hh, d->hosts.by_id, h, tmp) {
 		n[h->state]++;

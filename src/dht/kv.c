@@ -202,7 +202,7 @@ static void on_view(struct agi_dht *d, void *arg, enum agi_err err)
 
 	if (err != AGI_OK)
 		fail(op, err);
-	else if (op->has_refetched && s && s->view.epoch == op->view.epoch)
+	else if (!op->must_retry && op->has_refetched && s && s->view.epoch == op->view.epoch)
 		fail(op, op->last_status ? op->last_status : AGI_E_NO_QUORUM);
 	else
 		attempt(op);
@@ -220,7 +220,9 @@ static void lose(struct agi_kvop *op)
 	uint64_t pause = RETRY_MIN_MS << (op->attempts < 5 ? op->attempts : 4);
 
 	cancel_asked(op);
-	if (op->must_retry) {
+	if (op->must_retry && op->attempts % 3 == 0) { /* a view whose hosts are gone would be tried for ever */
+		agi_vfetch_wait(d, op->slot, &op->wait);
+	} else if (op->must_retry) {
 		if (pause > RETRY_MAX_MS)
 			pause = RETRY_MAX_MS;
 		agi_timer_set(&d->timers, &op->retry,

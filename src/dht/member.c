@@ -73,6 +73,17 @@ void agi_member_remember(struct agi_dht *d, const struct agi_contact *c)
 	agi_buf_free(&value);
 }
 
+void agi_member_forget(struct agi_dht *d, const struct agi_id *id)
+{
+	char key[sizeof contact_prefix - 1 + AGI_ID_BYTES];
+	struct agi_storage_op op = {AGI_DELETE, AGI_CF_META, {key, sizeof key}, {NULL, 0}};
+	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = &op, .n_ops = 1};
+
+	memcpy(key, contact_prefix, sizeof contact_prefix - 1);
+	memcpy(key + sizeof contact_prefix - 1, id->b, AGI_ID_BYTES);
+	(void)agi_job_submit(d, &req, NULL, NULL);
+}
+
 enum agi_err agi_member_load(struct agi_dht *d, struct agi_str key, struct agi_str value,
                              struct agi_why *why)
 {
@@ -86,7 +97,7 @@ enum agi_err agi_member_load(struct agi_dht *d, struct agi_str key, struct agi_s
 		return AGI_OK;
 	}
 	if (!agi_str_has_prefix(key, prefix))
-		return AGI_OK; /* the shell's own records live here too */
+		return agi_drain_load(d, key, value, why); /* the shell's own records live here too */
 	if (key.n != prefix.n + AGI_ID_BYTES || contact_decode(&c, value) != AGI_OK)
 		return agi_fail(why, AGI_E_CORRUPT, "meta/contact record does not decode");
 	memcpy(c.id.b, key.p + prefix.n, AGI_ID_BYTES);

@@ -38,7 +38,8 @@
 	X(REG_READ, 28)       /* slot, epoch, ns, key; ballot when a leader asks; answer REG_STATE */ \
 	X(REG_STATE, 29)      /* status; when has_item, one item whose value is the stored record */ \
 	X(STRONG_DO, 30)      /* slot, epoch, op, expected, one item; answer STRONG_DONE          */ \
-	X(STRONG_DONE, 31)    /* status, has_item (found), one item (value, version)              */
+	X(STRONG_DONE, 31)    /* status, has_item (found), one item (value, version)              */ \
+	X(LEFT, 32)           /* one-way: this node has handed over everything and never returns  */
 
 enum agi_msg_kind {
 #define AGI_MSG_ENUM(name, number) AGI_MSG_##name = number,

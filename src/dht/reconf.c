@@ -146,36 +146,6 @@ static bool is_leader(const struct agi_dht *d, const struct agi_view *v)
 	return false;
 }
 
-static bool is_same_set(const struct agi_view *v, const struct agi_contact *const *ideal, size_t n)
-{
-	if (n != v->n_members)
-		return false;
-	for (size_t i = 0; i < n; i++)
-		if (!agi_view_has(v, &ideal[i]->id))
-			return false;
-	return true;
-}
-
-/* The view this slot should have next; false when it should stay. Members are only ever replaced, never
- * merely dropped: fewer replicas would make the slot weaker, not safer. All new members must be up. */
-static bool wants_change(const struct agi_dht *d, const struct agi_slot *s, struct agi_view *next)
-{
-	const struct agi_contact *ideal[AGI_REPLICAS_MAX];
-	size_t n = agi_slot_ideal(&d->hosts.ring, s->view.slot, d->cfg.slot_bits, d->cfg.replicas, ideal);
-
-	if (n < s->view.n_members && n < d->cfg.replicas)
-		return false;
-	if (n == 0 || is_same_set(&s->view, ideal, n))
-		return false;
-	*next = (struct agi_view){.slot = s->view.slot, .epoch = s->view.epoch + 1, .n_members = (uint8_t)n};
-	for (size_t i = 0; i < n; i++) {
-		if (!agi_hosts_is_up(d, &ideal[i]->id))
-			return false;
-		next->members[i] = ideal[i]->id;
-	}
-	return true;
-}
-
 static bool is_stable(const struct agi_dht *d)
 {
 	return d->now.mono_us - d->hosts.changed_us >= (uint64_t)d->cfg.stable_ms * 1000;
@@ -189,7 +159,7 @@ static void look_at(struct agi_dht *d, struct agi_slot *s)
 	case AGI_VIEW_ACTIVE:
 		if (!is_stable(d))
 			break;
-		if (is_leader(d, &s->view) && wants_change(d, s, &next))
+		if (is_leader(d, &s->view) && agi_plan_next(d, s, &next))
 			agi_reconf_propose(d, s, &next);
 		else
 			verify(d, s);

@@ -49,10 +49,10 @@ size_t agi_slot_ideal(const struct agi_ring *r, uint32_t slot, uint32_t slot_bit
 	agi_slot_midpoint(&mid, slot, slot_bits);
 	n_near = agi_ring_nearest(r, &mid, near, AGI_LOOKUP_MAX);
 	for (size_t i = 0; i < n_near && n < replicas; i++) /* first pass: new zones only */
-		if (!is_zone_taken(near[i], out, n))
+		if (near[i]->weight_milli && !is_zone_taken(near[i], out, n))
 			out[n++] = near[i];
 	for (size_t i = 0; i < n_near && n < replicas; i++) /* then whoever is nearest */
-		if (!is_chosen(near[i], out, n))
+		if (near[i]->weight_milli && !is_chosen(near[i], out, n))
 			out[n++] = near[i];
 	return n;
 }

@@ -11,7 +11,8 @@
  *   kv.c         put/get/delete coordinator
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
  *   provider.c   what a record's signature covers               records.c   sets of records
- *   registry.c   advertise, keep for others                     discover.c  find, follow, cache */
+ *   registry.c   advertise, keep for others                     discover.c  find, follow, cache
+ *   drain.c      this host is emptied, leaves                   plan.c      which view a slot should have */
 #ifndef AGI_DHT_STATE_H
 #define AGI_DHT_STATE_H
 
@@ -106,6 +107,7 @@ struct agi_hosts {
 	uint64_t changed_us;     /* when the ring or a host's state last changed */
 	uint64_t generation;     /* grows with every such change; starts at 1 */
 	uint32_t verifying;      /* contacts being verified */
+	bool is_self_in_ring;
 };
 void agi_hosts_free(struct agi_dht *d);
 struct agi_host *agi_hosts_find(struct agi_dht *d, const struct agi_id *id);
@@ -123,6 +125,10 @@ void agi_hosts_remembered(struct agi_dht *d, const struct agi_contact *c);
 void agi_hosts_alive(struct agi_dht *d, const struct agi_id *id);
 /* It said goodbye: down at once. */
 void agi_hosts_gone(struct agi_dht *d, const struct agi_id *id);
+/* It has left for good: forgotten, here and on disk. */
+void agi_hosts_left(struct agi_dht *d, const struct agi_id *id);
+/* This host's own place on the ring and what others are told of it. */
+void agi_hosts_set_self(struct agi_dht *d, const struct agi_contact *self);
 uint32_t agi_hosts_rtt(const struct agi_dht *d, const struct agi_id *id);
 /* The hosts nearest to target as contacts (self included), nearest first. */
 size_t agi_hosts_nearest(const struct agi_dht *d, const struct agi_id *target,
@@ -152,6 +158,22 @@ bool agi_member_saw_cluster(struct agi_dht *d, const struct agi_id *peer, const 
 void agi_member_fill_ping(struct agi_dht *d, struct agi_msg *m);
 /* Stores a verified contact for the next start. */
 void agi_member_remember(struct agi_dht *d, const struct agi_contact *c);
+void agi_member_forget(struct agi_dht *d, const struct agi_id *id);
+
+/* --- drain and leave (drain.c) ----------------------------------------------------------------------- */
+enum { AGI_DRAINED = 1, AGI_DRAIN_FORCED = 2, AGI_DRAIN_LEAVES = 4 }; /* on disk: never change */
+struct agi_drain {
+	uint8_t flags;           /* durable */
+	uint64_t left_ms;        /* wall clock; 0 = has not left; durable once it was told */
+	bool is_retiring;        /* left_ms is on its way to the disk */
+	uint64_t empty_since_us; /* nothing is held here; 0 = something is */
+	struct agi_timer look;
+};
+enum agi_err agi_drain_load(struct agi_dht *d, struct agi_str key, struct agi_str value, struct agi_why *why);
+void agi_drain_init(struct agi_dht *d);
+/* Takes up what was asked for before a restart. */
+void agi_drain_start(struct agi_dht *d);
+void agi_drain_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
 
 /* --- lookup (lookup.c) -------------------------------------------------------------------------------- */
 typedef void agi_lookup_fn(struct agi_dht *d, void *arg, const struct agi_contact *nearest, size_t n,
@@ -244,6 +266,10 @@ void agi_view_on_accept(struct agi_dht *d, const struct agi_peer *from, const st
 void agi_view_on_decided(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_view_on_pull(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 int agi_ballot_cmp(const struct agi_ballot *a, const struct agi_ballot *b);
+
+/* --- who should hold a slot (plan.c) ------------------------------------------------------------------------ */
+/* The view this slot should have next; false when it should stay, or cannot change now. */
+bool agi_plan_next(const struct agi_dht *d, const struct agi_slot *s, struct agi_view *next);
 
 /* --- reconfiguration (reconf.c) ---------------------------------------------------------------------------- */
 void agi_reconf_init(struct agi_dht *d);
@@ -393,6 +419,7 @@ struct agi_dht {
 	struct agi_jobs jobs;
 	struct agi_hosts hosts;
 	struct agi_membership member;
+	struct agi_drain drain;
 	struct agi_slots slots;
 	struct agi_hints hints;
 	struct agi_registry registry;

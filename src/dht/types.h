@@ -12,7 +12,8 @@ struct agi_contact {
 	struct agi_id id;
 	struct agi_addr addr;      /* advertised overlay address */
 	uint64_t incarnation;      /* starts of this node identity; grows by one each start */
-	uint32_t weight_milli;     /* 1000 = virtual_nodes virtual nodes */
+	uint32_t weight_milli;     /* 1000 = virtual_nodes virtual nodes; 0 = drains: holds no slots when it can be helped */
+	bool may_shrink;           /* drains by force: its slots may go on with fewer replicas */
 	char zone[AGI_ZONE_MAX + 1]; /* fault domain; "" = none given */
 };
 

@@ -332,6 +332,12 @@ static void fx_note(void *ctx, const struct agi_note *n)
 		AGI_LOG(h->log, AGI_LOG_ERROR, "store_failed", agi_kv_z("err", agi_err_name(n->err)),
 		        agi_kv_z("detail", text));
 		return;
+	case AGI_NOTE_DRAIN:
+		AGI_LOG(h->log, AGI_LOG_WARN, "drain_state", agi_kv_z("now", text));
+		return;
+	case AGI_NOTE_LEFT:
+		AGI_LOG(h->log, AGI_LOG_WARN, "left_cluster");
+		return;
 	case AGI_NOTE_DROPPED:
 		h->stats.dropped++;
 		AGI_LOG(h->log, AGI_LOG_WARN, "input_dropped", agi_kv_id("node", &c->id),
@@ -614,5 +620,13 @@ void agi_dht_host_set_bootstrap(struct agi_dht_host *h, const struct agi_addr *a
 	struct agi_now now = enter(h);
 
 	agi_dht_set_bootstrap(h->dht, now, addrs, n, is_first_listed);
+	leave(h);
+}
+
+void agi_dht_host_set_place(struct agi_dht_host *h, uint32_t weight_milli, const char *zone)
+{
+	struct agi_now now = enter(h);
+
+	agi_dht_set_place(h->dht, now, weight_milli, zone);
 	leave(h);
 }

@@ -74,6 +74,8 @@ void agi_dht_host_cancel(struct agi_dht_host *h, uint64_t id);
 void agi_dht_host_set_health(struct agi_dht_host *h, struct agi_str service, struct agi_str address,
                              bool is_healthy, uint32_t load_milli);
 void agi_dht_host_follow(struct agi_dht_host *h, struct agi_str service);
+/* Weight and zone of this host, configured anew. */
+void agi_dht_host_set_place(struct agi_dht_host *h, uint32_t weight_milli, const char *zone);
 /* Other addresses to join by (names resolved anew). */
 void agi_dht_host_set_bootstrap(struct agi_dht_host *h, const struct agi_addr *addrs, size_t n,
                                 bool is_first_listed);

@@ -194,7 +194,7 @@ static void on_reload(evutil_socket_t sig, short what, void *arg)
 		AGI_LOG(p->log, AGI_LOG_INFO, "reloaded",
 		        agi_kv_z("log_level", agi_log_level_name(c.node.log_level)));
 		if (p->node) /* not before it is built */
-			agi_node_reload(p->node);
+			agi_node_reload(p->node, &c);
 	}
 	agi_config_free(&c);
 }

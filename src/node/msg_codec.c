@@ -9,7 +9,7 @@ enum { W_SMALL = 1, W_VIEW = 2, W_PROVIDER = 2, W_ITEM = 4, W_BODY = 4 };
 
 /* Field numbers of proto/overlay.proto. */
 enum { ENV_VERSION = 1, ENV_TRACE_ID = 2 };
-enum { C_ID = 1, C_IP, C_PORT, C_INCARNATION, C_WEIGHT, C_ZONE };
+enum { C_ID = 1, C_IP, C_PORT, C_INCARNATION, C_WEIGHT, C_ZONE, C_MAY_SHRINK };
 enum { V_HLC = 1, V_NODE };
 enum { I_NS = 1, I_KEY, I_VALUE, I_VERSION, I_EXPIRES, I_TOMBSTONE };
 enum { VIEW_SLOT = 1, VIEW_EPOCH, VIEW_MEMBERS };
@@ -81,6 +81,7 @@ static void put_contact(struct agi_buf *b, uint32_t field, const struct agi_cont
 	agi_pb_put_u64(b, C_INCARNATION, c->incarnation);
 	agi_pb_put_u64(b, C_WEIGHT, c->weight_milli);
 	agi_pb_put_bytes(b, C_ZONE, agi_str_of(c->zone));
+	agi_pb_put_bool(b, C_MAY_SHRINK, c->may_shrink);
 	agi_pb_end(b, at, W_SMALL);
 }
 
@@ -324,6 +325,8 @@ static enum agi_err contact_field(struct agi_contact *c, const struct agi_pb_fie
 		return get_u32(&c->weight_milli, f, AGI_VIRTUAL_NODES_MAX * 1000, "contact.weight", why);
 	case C_ZONE:
 		return get_zone(c->zone, f, "contact.zone", why);
+	case C_MAY_SHRINK:
+		return get_bool(&c->may_shrink, f, "contact.may_shrink", why);
 	default:
 		return AGI_OK;
 	}

@@ -272,6 +272,16 @@ static void tell_read_only(struct agi_node *n)
 	n->was_read_only = st.is_read_only;
 }
 
+/* Everything is handed over: the rest of this process is an orderly end. */
+static void end_when_left(struct agi_node *n)
+{
+	struct agi_dht_status st;
+
+	agi_dht_status(agi_dht_host_core(n->host), &st);
+	if (st.is_left)
+		agi_node_stop(n);
+}
+
 static void tell_roles(struct agi_node *n)
 {
 	for (size_t i = 0; i < n->n_roles; i++) {
@@ -359,6 +369,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	if (now_us > n->tick_due_us && now_us - n->tick_due_us > n->http_api.lag_max_us)
 		n->http_api.lag_max_us = now_us - n->tick_due_us;
 	tell_ready(n);
+	end_when_left(n);
 	tell_roles(n);
 	resolve_again(n, now_us);
 	look_for_roles(n, now_us);
@@ -479,6 +490,8 @@ static enum agi_err find_bootstrap(struct agi_node *n, struct agi_why *why)
 	return AGI_OK;
 }
 
+static uint32_t weight_milli(const struct agi_config *c) { return (uint32_t)(c->node.weight * 1000 + 0.5); }
+
 static void fill_dht_cfg(struct agi_node *n, struct agi_dht_cfg *c)
 {
 	const struct agi_config *f = n->config;
@@ -488,7 +501,7 @@ static void fill_dht_cfg(struct agi_node *n, struct agi_dht_cfg *c)
 	c->self.id = n->identity.id;
 	c->self.incarnation = n->identity.incarnation;
 	c->self.addr = n->advertise;
-	c->self.weight_milli = (uint32_t)(f->node.weight * 1000 + 0.5);
+	c->self.weight_milli = weight_milli(f);
 	snprintf(c->self.zone, sizeof c->self.zone, "%s", f->node.zone);
 	memcpy(c->bootstrap, n->resolved.addr, sizeof c->bootstrap);
 	c->n_bootstrap = n->resolved.n;
@@ -515,6 +528,12 @@ static enum agi_err open_core(struct agi_node *n, struct agi_why *why)
 	if (e)
 		return e;
 	agi_dht_status(agi_dht_host_core(n->host), &st);
+	if (st.is_left)
+		return agi_fail(why, AGI_E_INVALID,
+		                "%s belongs to a node that has left its cluster for good (agihpc-ctl leave): its "
+		                "identity is retired and it holds no data any more. To join as a new node, empty "
+		                "the directory or give another one (node.data_dir)",
+		                n->config->node.data_dir);
 	if (n->config->dht.bootstrap_nodes.n == 0 && agi_id_is_zero(&st.cluster) && !n->force_init)
 		return agi_fail(why, AGI_E_INVALID,
 		                "nothing to join: give --bootstrap HOST:PORT,… (dht.bootstrap_nodes), or "
@@ -777,10 +796,12 @@ void agi_node_stop(struct agi_node *n)
 	event_base_loopexit(n->base, &(struct timeval){0, AGI_STOP_GRACE_MS * 1000});
 }
 
-void agi_node_reload(struct agi_node *n)
+void agi_node_reload(struct agi_node *n, const struct agi_config *fresh)
 {
 	agi_security_reload(n->security);
 	agi_safety_host_reload(n->safety);
+	if (!n->svc.is_stopping)
+		agi_dht_host_set_place(n->host, weight_milli(fresh), fresh->node.zone);
 }
 
 /* The other thread first, then nothing runs beside this. Servers next: their open calls are cancelled in the core;

@@ -28,8 +28,9 @@ enum {
 AGI_MUST_USE enum agi_err agi_node_new(const struct agi_node_cfg *cfg, struct agi_node **out,
                                        struct agi_why *why);
 void agi_node_start(struct agi_node *n);
-/* Reads certificates and tokens again. */
-void agi_node_reload(struct agi_node *n);
+/* Reads certificates and tokens again, takes over from fresh what may change while it runs: node.weight,
+ * node.zone. */
+void agi_node_reload(struct agi_node *n, const struct agi_config *fresh);
 /* Says goodbye, takes no new connections, and ends the loop after AGI_STOP_GRACE_MS. Idempotent. */
 void agi_node_stop(struct agi_node *n);
 /* NULL is allowed. What is queued for the disk is written. */

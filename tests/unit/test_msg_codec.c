@@ -93,6 +93,7 @@ static struct agi_contact contact(void)
 	c.addr.port = (uint16_t)number(UINT16_MAX);
 	c.weight_milli = (uint32_t)number(AGI_VIRTUAL_NODES_MAX * 1000);
 	zone(c.zone);
+	c.may_shrink = coin();
 	return c;
 }
 
@@ -193,6 +194,7 @@ static void same_contact(const struct agi_contact *a, const struct agi_contact *
 	assert_true(agi_addr_eq(&a->addr, &b->addr));
 	assert_true(a->incarnation == b->incarnation);
 	assert_int_equal(a->weight_milli, b->weight_milli);
+	assert_int_equal(a->may_shrink, b->may_shrink);
 	assert_string_equal(a->zone, b->zone);
 }
 
