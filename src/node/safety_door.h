@@ -11,7 +11,7 @@
 #ifndef AGI_NODE_SAFETY_DOOR_H
 #define AGI_NODE_SAFETY_DOOR_H
 
-#include "node/loop_thread.h"
+#include "net/loop_thread.h"
 #include "node/safety_plane.h"
 
 struct agi_safety_door;

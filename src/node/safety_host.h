@@ -9,7 +9,7 @@
 #define AGI_NODE_SAFETY_HOST_H
 
 #include "net/link.h"
-#include "node/loop_thread.h"
+#include "net/loop_thread.h"
 #include "node/metrics.h"
 #include "node/safety_door.h"
 #include "node/safety_known.h"

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 
 #include "loop.h"
-#include "node/loop_thread.h"
+#include "net/loop_thread.h"
 
 enum { MANY = 20000, SENDERS = 4, BOX = 256 };
 
@@ -148,6 +148,38 @@ static void a_full_mailbox_refuses_and_a_stopped_one_drops_what_waits(void **sta
 	agi_loop_free(l);
 }
 
+/* --- messages that are kept ---------------------------------------------------------------------------------- */
+static void count(void *arg) { ++*(int *)arg; }
+
+static void a_kept_message_is_never_refused_and_waits_once(void **state)
+{
+	struct event_base *base = event_base_new();
+	struct agi_loop *l = loop_of(base, 2);
+	int ran = 0, dropped = 0, ordinary = 0;
+	struct agi_loop_message m = {.fn = count, .drop = NULL, .arg = &ran};
+	(void)state;
+
+	assert_int_equal(agi_loop_post(l, count, NULL, &ordinary), AGI_OK);
+	assert_int_equal(agi_loop_post(l, count, NULL, &ordinary), AGI_OK);
+	assert_int_equal(agi_loop_post(l, count, NULL, &ordinary), AGI_E_FULL);
+	for (int i = 0; i < 3; i++)
+		assert_int_equal(agi_loop_post_kept(l, &m), AGI_OK);
+	event_base_loop(base, EVLOOP_ONCE);
+	assert_int_equal(ordinary, 2);
+	assert_int_equal(ran, 1);
+	assert_int_equal(agi_loop_post_kept(l, &m), AGI_OK); /* it ran, and may go again */
+	event_base_loop(base, EVLOOP_ONCE);
+	assert_int_equal(ran, 2);
+	m.drop = count;
+	m.arg = &dropped;
+	assert_int_equal(agi_loop_post_kept(l, &m), AGI_OK);
+	agi_loop_stop(l);
+	assert_int_equal(dropped, 1);
+	assert_int_equal(agi_loop_post_kept(l, &m), AGI_E_CLOSED);
+	agi_loop_free(l);
+	event_base_free(base);
+}
+
 static void post_again(void *arg)
 {
 	struct sender *s = arg;
@@ -189,6 +221,7 @@ int main(void)
 	    cmocka_unit_test(each_message_runs_once_in_its_senders_order_on_the_loops_thread),
 	    cmocka_unit_test(a_given_base_runs_messages_on_its_own_thread),
 	    cmocka_unit_test(a_full_mailbox_refuses_and_a_stopped_one_drops_what_waits),
+	    cmocka_unit_test(a_kept_message_is_never_refused_and_waits_once),
 	    cmocka_unit_test(messages_without_end_leave_other_events_their_turn),
 	};
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "node/loop_thread.h"
+#include "net/loop_thread.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
@@ -16,11 +15,6 @@
 /* Only pages that were used count; callbacks keep tables of a few hundred rows on it. */
 enum { STACK_BYTES = 1 << 20 };
 
-struct message {
-	agi_loop_fn *fn, *drop;
-	void *arg;
-};
-
 struct agi_loop {
 	struct agi_loop_cfg cfg;
 	struct event_base *base;
@@ -30,8 +24,9 @@ struct agi_loop {
 	bool is_running; /* the owner's */
 
 	pthread_mutex_t lock; /* guards what follows; held for a few instructions */
-	struct message *ring;
-	uint32_t first, n;
+	struct agi_loop_message *slots, *free; /* mailbox_max of them, for agi_loop_post */
+	uint32_t n_slots; /* that were ever used: the others' pages were never touched */
+	struct agi_loop_message *first, *last; /* what waits */
 	uint64_t refused;
 	bool is_woken; /* the eventfd is set, or the reader has not looked yet */
 	bool is_closed;
@@ -46,21 +41,49 @@ static void wake(struct agi_loop *l)
 		;
 }
 
+/* Whether the reader must be woken. The lock is held. */
+static bool append(struct agi_loop *l, struct agi_loop_message *m)
+{
+	bool was_woken = l->is_woken;
+
+	m->next = NULL;
+	m->waits = true;
+	if (l->first)
+		l->last->next = m;
+	else
+		l->first = m;
+	l->last = m;
+	l->is_woken = true;
+	return !was_woken;
+}
+
+static struct agi_loop_message *free_slot(struct agi_loop *l)
+{
+	if (l->free)
+		return l->free;
+	return l->n_slots < l->cfg.mailbox_max ? &l->slots[l->n_slots] : NULL;
+}
+
 enum agi_err agi_loop_post(struct agi_loop *l, agi_loop_fn *fn, agi_loop_fn *drop, void *arg)
 {
+	struct agi_loop_message *m;
 	enum agi_err e = AGI_OK;
 	bool must_wake = false;
 
 	pthread_mutex_lock(&l->lock);
+	m = free_slot(l);
 	if (l->is_closed) {
 		e = AGI_E_CLOSED;
-	} else if (l->n == l->cfg.mailbox_max) {
+	} else if (!m) {
 		e = AGI_E_FULL;
 		l->refused++;
 	} else {
-		l->ring[(l->first + l->n++) & (l->cfg.mailbox_max - 1)] = (struct message){fn, drop, arg};
-		must_wake = !l->is_woken;
-		l->is_woken = true;
+		if (m == l->free)
+			l->free = m->next;
+		else
+			l->n_slots++;
+		*m = (struct agi_loop_message){.fn = fn, .drop = drop, .arg = arg};
+		must_wake = append(l, m);
 	}
 	pthread_mutex_unlock(&l->lock);
 	if (must_wake)
@@ -68,13 +91,40 @@ enum agi_err agi_loop_post(struct agi_loop *l, agi_loop_fn *fn, agi_loop_fn *dro
 	return e;
 }
 
-static size_t take(struct agi_loop *l, struct message *out, size_t max)
+enum agi_err agi_loop_post_kept(struct agi_loop *l, struct agi_loop_message *m)
 {
+	enum agi_err e = AGI_OK;
+	bool must_wake = false;
+
+	pthread_mutex_lock(&l->lock);
+	if (l->is_closed)
+		e = AGI_E_CLOSED;
+	else if (!m->waits)
+		must_wake = append(l, m);
+	pthread_mutex_unlock(&l->lock);
+	if (must_wake)
+		wake(l);
+	return e;
+}
+
+static bool is_slot(const struct agi_loop *l, const struct agi_loop_message *m)
+{
+	return m >= l->slots && m < l->slots + l->cfg.mailbox_max;
+}
+
+static size_t take(struct agi_loop *l, struct agi_loop_message *out, size_t max)
+{
+	struct agi_loop_message *m;
 	size_t n;
 
-	for (n = 0; n < max && l->n; n++, l->n--) {
-		out[n] = l->ring[l->first];
-		l->first = (l->first + 1) & (l->cfg.mailbox_max - 1);
+	for (n = 0; n < max && (m = l->first) != NULL; n++) {
+		l->first = m->next;
+		out[n] = *m;
+		m->waits = false;
+		if (is_slot(l, m)) {
+			m->next = l->free;
+			l->free = m;
+		}
 	}
 	return n;
 }
@@ -82,7 +132,7 @@ static size_t take(struct agi_loop *l, struct message *out, size_t max)
 static void on_wake(evutil_socket_t fd, short what, void *arg)
 {
 	struct agi_loop *l = arg;
-	struct message batch[AGI_LOOP_BATCH];
+	struct agi_loop_message batch[AGI_LOOP_BATCH];
 	bool has_more, is_closed;
 	uint64_t times;
 	size_t n = 0;
@@ -94,7 +144,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 	is_closed = l->is_closed;
 	if (!is_closed)
 		n = take(l, batch, AGI_LOOP_BATCH);
-	has_more = l->is_woken = l->n > 0;
+	has_more = l->is_woken = l->first != NULL;
 	pthread_mutex_unlock(&l->lock);
 	if (is_closed) {
 		if (!l->cfg.base)
@@ -109,7 +159,7 @@ static void on_wake(evutil_socket_t fd, short what, void *arg)
 
 static void drop_all(struct agi_loop *l)
 {
-	struct message batch[AGI_LOOP_BATCH];
+	struct agi_loop_message batch[AGI_LOOP_BATCH];
 	size_t n;
 
 	do {
@@ -202,15 +252,14 @@ enum agi_err agi_loop_new(const struct agi_loop_cfg *cfg, struct agi_loop **out)
 
 	if (!l)
 		return AGI_E_NOMEM;
-	assert(cfg->mailbox_max && (cfg->mailbox_max & (cfg->mailbox_max - 1)) == 0);
 	pthread_mutex_init(&l->lock, NULL);
 	l->cfg = *cfg;
-	l->ring = calloc(cfg->mailbox_max, sizeof *l->ring);
+	l->slots = calloc(cfg->mailbox_max, sizeof *l->slots);
 	l->base = cfg->base ? cfg->base : new_base();
 	l->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (l->base && l->fd >= 0)
 		l->wake = event_new(l->base, l->fd, EV_READ | EV_PERSIST, on_wake, l);
-	if (l->ring && l->wake && event_add(l->wake, NULL) == 0) {
+	if (l->slots && l->wake && event_add(l->wake, NULL) == 0) {
 		*out = l;
 		return AGI_OK;
 	}
@@ -231,7 +280,7 @@ void agi_loop_free(struct agi_loop *l)
 	if (l->base && !l->cfg.base)
 		event_base_free(l->base);
 	pthread_mutex_destroy(&l->lock);
-	free(l->ring);
+	free(l->slots);
 	free(l);
 }
 

@@ -3,17 +3,19 @@
  * thread of its own. What lives on a loop is touched by its thread only; everybody else posts a message: a
  * function and what it works on, which the message owns.
  *
- *   any thread ── post(fn, arg) ──► ring (mutex, bounded) ── eventfd ──► the loop's thread: fn(arg)
+ *   any thread ── post(fn, arg) ──► queue (mutex, bounded) ── eventfd ──► the loop's thread: fn(arg)
  *
- * The lock guards the ring and is never held while a message runs. Messages of one sender run in order. At most
- * AGI_LOOP_BATCH of them run before other events of the loop get their turn.
+ * The lock guards the queue and is never held while a message runs. Messages of one sender run in order. At most
+ * AGI_LOOP_BATCH of them run before other events of the loop get their turn. What must not be refused (the answer to a
+ * call that was taken, its end) brings its place in the queue with it: agi_loop_post_kept.
  *
  * Before _start and after _stop whoever owns the loop may touch what lives on it: nothing else runs then.
  *
  * Life: _new → (build what lives on the base) → _start → post … → _stop → (free what lives there) → _free. */
-#ifndef AGI_NODE_LOOP_THREAD_H
-#define AGI_NODE_LOOP_THREAD_H
+#ifndef AGI_NET_LOOP_THREAD_H
+#define AGI_NET_LOOP_THREAD_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -25,7 +27,7 @@ enum { AGI_LOOP_BATCH = 64 };
 
 struct agi_loop_cfg {
 	const char *name;        /* of the thread, at most 15 bytes */
-	uint32_t mailbox_max;    /* messages that wait; a power of two */
+	uint32_t mailbox_max;    /* messages that wait */
 	int nice;                /* of the thread, where the process may set it; 0 = as the process */
 	struct event_base *base; /* a base whose thread is there already (no thread is made); NULL = a new one */
 };
@@ -47,6 +49,18 @@ typedef void agi_loop_fn(void *arg);
  * drop(arg) instead when the loop stops before (drop may be NULL). FULL, CLOSED (stopped): arg stays the
  * caller's, nothing runs. */
 AGI_MUST_USE enum agi_err agi_loop_post(struct agi_loop *l, agi_loop_fn *fn, agi_loop_fn *drop, void *arg);
+
+/* A message that its owner keeps: there is always room for it, and there are as many as there are owners. fn, drop
+ * and arg are the owner's; the rest is private, 0 at first. */
+struct agi_loop_message {
+	agi_loop_fn *fn, *drop;
+	void *arg;
+	struct agi_loop_message *next;
+	bool waits;
+};
+/* As agi_loop_post; of no effect while m waits. From when its fn or drop begins it may be posted again, or freed.
+ * CLOSED: nothing runs. */
+AGI_MUST_USE enum agi_err agi_loop_post_kept(struct agi_loop *l, struct agi_loop_message *m);
 /* Messages that were refused because the mailbox was full. */
 uint64_t agi_loop_refused(struct agi_loop *l);
 
