@@ -173,6 +173,10 @@ void agi_dht_cancel(struct agi_dht *d, uint64_t call_id);
  * (service, address) is not registered on this host. */
 AGI_MUST_USE enum agi_err agi_dht_set_health(struct agi_dht *d, struct agi_now now, struct agi_str service,
                                              struct agi_str address, bool is_healthy, uint32_t load_milli);
+/* What callers of (service, address) have to know (agi_provider_trait): advertised at once on a change, and
+ * until it is set anew. NOT_FOUND as above. */
+AGI_MUST_USE enum agi_err agi_dht_set_traits(struct agi_dht *d, struct agi_now now, struct agi_str service,
+                                             struct agi_str address, uint32_t traits);
 /* Keeps the instances of a service fresh in the cache (asked again every refresh), so that
  * agi_dht_known_instances answers without waiting. Idempotent. */
 void agi_dht_follow_service(struct agi_dht *d, struct agi_now now, struct agi_str service);

@@ -4,7 +4,11 @@
 
 #include "base/buf.h"
 
-/* "agihpc-provider-1" ‖ every field in the order of struct agi_provider, strings with be32 length */
+enum { TAG_TRAITS = 14 }; /* its field number in proto/overlay.proto */
+
+/* "agihpc-provider-1" ‖ every field in the order of struct agi_provider, strings with be32 length; then what
+ * later versions added, each with a tag and only when it is set: a record without it is signed as it always
+ * was, one that has it is good only to those who see it. */
 static void signed_bytes(struct agi_buf *b, const struct agi_provider *p)
 {
 	agi_buf_put_str(b, AGI_STR("agihpc-provider-1"));
@@ -20,6 +24,10 @@ static void signed_bytes(struct agi_buf *b, const struct agi_provider *p)
 	agi_buf_u8(b, p->is_healthy);
 	agi_buf_u8(b, p->is_withdrawn);
 	agi_buf_blob(b, agi_str_of(p->zone));
+	if (p->traits) {
+		agi_buf_u8(b, TAG_TRAITS);
+		agi_buf_u32(b, p->traits);
+	}
 }
 
 void agi_provider_sign(struct agi_provider *p, const uint8_t seckey[AGI_SECKEY_BYTES])

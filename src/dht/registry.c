@@ -262,6 +262,22 @@ enum agi_err agi_dht_set_health(struct agi_dht *d, struct agi_now now, struct ag
 	return AGI_OK;
 }
 
+enum agi_err agi_dht_set_traits(struct agi_dht *d, struct agi_now now, struct agi_str service,
+                                struct agi_str address, uint32_t traits)
+{
+	struct agi_registration *r = find(d, service, address);
+
+	d->now = now;
+	if (!r || r->withdrawn_us)
+		return AGI_E_NOT_FOUND;
+	if (r->p.traits != traits) {
+		r->p.traits = traits;
+		if (r->p.seq > 0)
+			publish(r);
+	}
+	return AGI_OK;
+}
+
 bool agi_dht_registration(const struct agi_dht *d, size_t i, struct agi_provider *out, struct agi_str *config)
 {
 	struct agi_registration *r;

@@ -54,6 +54,12 @@ enum agi_level { AGI_LEVEL_ONE, AGI_LEVEL_QUORUM, AGI_LEVEL_ALL, AGI_LEVEL_STRON
 const char *agi_level_name(enum agi_level l);
 AGI_MUST_USE enum agi_err agi_level_parse(enum agi_level *out, struct agi_str s);
 
+/* What callers of an instance have to know. Bits, on the wire and under the signature: only ever added. */
+enum agi_provider_trait {
+	AGI_PROVIDER_TLS = 1,   /* TLS is spoken there */
+	AGI_PROVIDER_TOKENS = 2 /* a role of its host, which checks bearer tokens itself: they may be shown to it */
+};
+
 /* One advertised instance of a service, signed by its host's key (the signature covers every field
  * before it, in this order; see provider.h). */
 struct agi_provider {
@@ -68,6 +74,7 @@ struct agi_provider {
 	bool is_healthy;
 	bool is_withdrawn;        /* deregistered: supersedes older records until it expires */
 	char zone[AGI_ZONE_MAX + 1];
+	uint32_t traits;          /* of agi_provider_trait; those of later versions are kept */
 	uint8_t sig[AGI_SIG_BYTES];
 };
 

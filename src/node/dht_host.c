@@ -606,6 +606,18 @@ void agi_dht_host_set_health(struct agi_dht_host *h, struct agi_str service, str
 		        agi_kv_str("address", address), agi_kv_z("err", agi_err_name(e)));
 }
 
+void agi_dht_host_set_traits(struct agi_dht_host *h, struct agi_str service, struct agi_str address,
+                             uint32_t traits)
+{
+	struct agi_now now = enter(h);
+	enum agi_err e = agi_dht_set_traits(h->dht, now, service, address, traits);
+
+	leave(h);
+	if (e)
+		AGI_LOG(h->log, AGI_LOG_DEBUG, "traits_of_unknown", agi_kv_str("service", service),
+		        agi_kv_str("address", address), agi_kv_z("err", agi_err_name(e)));
+}
+
 void agi_dht_host_follow(struct agi_dht_host *h, struct agi_str service)
 {
 	struct agi_now now = enter(h);

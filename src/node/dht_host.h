@@ -70,6 +70,9 @@ uint64_t agi_dht_host_call(struct agi_dht_host *h, const struct agi_call *call, 
                            void *arg);
 /* fn will not be called any more. Unknown ids and 0 are ignored. */
 void agi_dht_host_cancel(struct agi_dht_host *h, uint64_t id);
+/* As agi_dht_set_traits; unknown pairs are ignored. */
+void agi_dht_host_set_traits(struct agi_dht_host *h, struct agi_str service, struct agi_str address,
+                             uint32_t traits);
 /* As agi_dht_set_health; unknown pairs are ignored. */
 void agi_dht_host_set_health(struct agi_dht_host *h, struct agi_str service, struct agi_str address,
                              bool is_healthy, uint32_t load_milli);

@@ -4,7 +4,7 @@
 #include "node/pb_wire.h"
 
 /* Bytes kept for the length of each nested message; their greatest sizes follow from limits.h:
- * a contact 110, a version or ballot 45, a view 260, a provider 590, an item 1 MiB and its key. */
+ * a contact 110, a version or ballot 45, a view 260, a provider 600, an item 1 MiB and its key. */
 enum { W_SMALL = 1, W_VIEW = 2, W_PROVIDER = 2, W_ITEM = 4, W_BODY = 4 };
 
 /* Field numbers of proto/overlay.proto. */
@@ -27,7 +27,8 @@ enum {
 	P_HEALTHY,
 	P_WITHDRAWN,
 	P_ZONE,
-	P_SIG
+	P_SIG,
+	P_TRAITS
 };
 enum {
 	D_KIND = 1,
@@ -150,6 +151,7 @@ static void put_provider(struct agi_buf *b, const struct agi_provider *p)
 	agi_pb_put_bool(b, P_WITHDRAWN, p->is_withdrawn);
 	agi_pb_put_bytes(b, P_ZONE, agi_str_of(p->zone));
 	agi_pb_put_bytes(b, P_SIG, raw(p->sig, sizeof p->sig));
+	agi_pb_put_u64(b, P_TRAITS, p->traits);
 	agi_pb_end(b, at, W_PROVIDER);
 }
 
@@ -476,6 +478,8 @@ static enum agi_err provider_field(struct agi_provider *p, const struct agi_pb_f
 		return get_zone(p->zone, f, "provider.zone", why);
 	case P_SIG:
 		return get_exact(p->sig, sizeof p->sig, f, "provider.sig", why);
+	case P_TRAITS:
+		return get_u32(&p->traits, f, UINT32_MAX, "provider.traits", why);
 	default:
 		return AGI_OK;
 	}

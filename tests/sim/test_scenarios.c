@@ -23,6 +23,7 @@ static struct answer {
 	uint32_t acks, needed, n_instances, n_hops;
 	bool is_stale;
 	char address[4][64];
+	uint32_t traits[4];
 	size_t n_contacts;
 	struct agi_contact contacts[AGI_K];
 	struct agi_view view;
@@ -48,6 +49,7 @@ static void on_reply(struct sim_node *n, uint64_t call_id, const struct agi_resu
 	copy_text(got.value, sizeof got.value, res->value);
 	for (size_t i = 0; i < res->n_instances && i < 4; i++) {
 		copy_text(got.address[i], 64, res->instances[i].provider->address);
+		got.traits[i] = res->instances[i].provider->traits;
 		got.is_stale |= res->instances[i].is_stale;
 	}
 	got.n_contacts = res->n_contacts < AGI_K ? res->n_contacts : AGI_K;
@@ -347,6 +349,35 @@ static void a_service_is_found_only_while_its_check_passes(void **state)
 	end(w);
 }
 
+static void set_traits(struct sim_world *w, uint32_t node, const char *address, uint32_t traits)
+{
+	struct sim_node *n = &w->node[node];
+
+	assert_int_equal(agi_dht_set_traits(n->dht, sim_now(n), AGI_STR("planner"), agi_str_of(address), traits),
+	                 AGI_OK);
+	sim_rearm(n);
+}
+
+static void what_callers_have_to_know_of_a_service_is_found_with_it_at_once(void **state)
+{
+	struct sim_world *w = cluster(5, 4);
+
+	(void)state;
+	advertise(w, 1, "10.0.0.2:50051");
+	set_traits(w, 1, "10.0.0.2:50051", AGI_PROVIDER_TLS);
+	set_health(w, 1, "10.0.0.2:50051", true);
+	run_ms(w, 100);
+	discover(w, 4, "planner");
+	assert_int_equal(got.n_instances, 1);
+	assert_int_equal(got.traits[0], AGI_PROVIDER_TLS);
+	set_traits(w, 1, "10.0.0.2:50051", 0);
+	run_ms(w, 100);
+	discover(w, 4, "planner");
+	assert_int_equal(got.n_instances, 1);
+	assert_int_equal(got.traits[0], 0);
+	end(w);
+}
+
 static void a_dead_host_disappears_within_three_probes_and_returns_without_ghosts(void **state)
 {
 	struct sim_world *w = cluster(5, 4);
@@ -582,6 +613,7 @@ int main(void)
 	    cmocka_unit_test(a_host_whose_clock_jumps_an_hour_neither_fails_nor_overrules_later_writes),
 	    cmocka_unit_test(bad_keys_and_values_are_refused_by_name),
 	    cmocka_unit_test(a_service_is_found_only_while_its_check_passes),
+	    cmocka_unit_test(what_callers_have_to_know_of_a_service_is_found_with_it_at_once),
 	    cmocka_unit_test(a_dead_host_disappears_within_three_probes_and_returns_without_ghosts),
 	    cmocka_unit_test(a_deregistered_service_is_gone_and_stays_gone_after_a_restart),
 	    cmocka_unit_test(instances_come_nearest_first),

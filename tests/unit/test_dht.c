@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/prng.h"
 #include "dht/gather.h"
@@ -299,9 +300,39 @@ static void signature_covers_every_field_of_a_provider(void **state)
 	CHANGED(x.is_healthy = false);
 	CHANGED(x.is_withdrawn = true);
 	CHANGED(x.zone[1] = '2');
+	CHANGED(x.traits = AGI_PROVIDER_TLS);
 	CHANGED(x.pubkey[0] ^= 1);
 	CHANGED(x.sig[0] ^= 1);
+	p.traits = AGI_PROVIDER_TLS | AGI_PROVIDER_TOKENS;
+	agi_provider_sign(&p, sec);
+	assert_true(agi_provider_verify(&p));
+	CHANGED(x.traits = AGI_PROVIDER_TLS);
+	CHANGED(x.traits = 0);
 #undef CHANGED
+}
+
+/* As the first version signed it: put together here by hand. */
+static void a_record_without_traits_is_signed_as_it_was_before_there_were_any(void **state)
+{
+	uint8_t seed[AGI_SEED_BYTES] = {7}, pub[AGI_PUBKEY_BYTES], sec[AGI_SECKEY_BYTES], sig[AGI_SIG_BYTES];
+	struct agi_provider p = {.service = AGI_STR("erisml"), .address = AGI_STR("10.0.0.5:50060"),
+	                         .incarnation = 1, .seq = 2, .ttl_ms = 3, .load_milli = 4, .is_healthy = true,
+	                         .zone = "r1"};
+	struct agi_buf b;
+
+	(void)state;
+	agi_keypair_of_seed(seed, pub, sec);
+	agi_buf_init(&b, 0);
+	agi_buf_put_str(&b, AGI_STR("agihpc-provider-1"));
+	agi_buf_put(&b, "\0\0\0\6erisml\0\0\0\016" "10.0.0.5:50060", 4 + 6 + 4 + 14);
+	agi_buf_put(&b, pub, sizeof pub);
+	agi_buf_put(&b, p.node_addr.ip, 16);
+	agi_buf_put(&b, "\0\0" "\0\0\0\0\0\0\0\1" "\0\0\0\0\0\0\0\2" "\0\0\0\3" "\0\0\0\4" "\1" "\0" "\0\0\0\2r1",
+	            2 + 8 + 8 + 4 + 4 + 1 + 1 + 6);
+	agi_sign(sig, sec, agi_buf_str(&b));
+	agi_buf_free(&b);
+	agi_provider_sign(&p, sec);
+	assert_memory_equal(p.sig, sig, sizeof sig);
 }
 
 static void newer_records_replace_older_ones_and_never_the_other_way(void **state)
@@ -443,6 +474,7 @@ int main(void)
 	    cmocka_unit_test(gather_is_won_or_lost_exactly_when_nothing_can_change_it),
 	    cmocka_unit_test(hybrid_clock_never_goes_back),
 	    cmocka_unit_test(signature_covers_every_field_of_a_provider),
+	    cmocka_unit_test(a_record_without_traits_is_signed_as_it_was_before_there_were_any),
 	    cmocka_unit_test(newer_records_replace_older_ones_and_never_the_other_way),
 	    cmocka_unit_test(service_names_are_dns_labels),
 	    cmocka_unit_test(a_cloned_message_shares_nothing_with_the_original),

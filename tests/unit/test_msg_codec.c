@@ -115,6 +115,7 @@ static struct agi_provider provider(void)
 	                         .seq = number(UINT64_MAX),
 	                         .ttl_ms = (uint32_t)number(UINT32_MAX),
 	                         .load_milli = (uint32_t)number(1000),
+	                         .traits = (uint32_t)number(UINT32_MAX),
 	                         .is_healthy = coin(),
 	                         .is_withdrawn = coin()};
 
@@ -220,6 +221,7 @@ static void same_provider(const struct agi_provider *a, const struct agi_provide
 	assert_int_equal(a->load_milli, b->load_milli);
 	assert_int_equal(a->is_healthy, b->is_healthy);
 	assert_int_equal(a->is_withdrawn, b->is_withdrawn);
+	assert_int_equal(a->traits, b->traits);
 	assert_string_equal(a->zone, b->zone);
 	assert_memory_equal(a->sig, b->sig, sizeof a->sig);
 }
