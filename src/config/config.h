@@ -67,6 +67,7 @@ struct agi_config_service {
 	char *name;                 /* a DNS label */
 	uint16_t port;
 	char *address;              /* host to advertise, without port; "" = the node's advertised ip */
+	enum agi_switch tls;        /* default false; true: it speaks TLS */
 	uint32_t check_interval_ms; /* default 5000 */
 	enum agi_check_kind check;  /* default tcp */
 	char *check_path;           /* http: request path; grpc: service name; "" = "/" or overall */
@@ -115,6 +116,8 @@ struct agi_config {
 	struct { /* tls: after _check cert_file and key_file are both given or neither */
 		char *cert_file, *key_file; /* "" = no TLS */
 		char *client_ca_file;       /* "" = clients' certificates are not asked for */
+		char *ca_file;              /* of whom this node calls; "" = the system's */
+		char *server_name;          /* of whom this node calls; "" = as dialled */
 		enum agi_switch require_client_cert;
 		struct agi_config_list admin_names;  /* of client certificates */
 		enum agi_config_plaintext plaintext; /* loopback; without TLS it means nothing */

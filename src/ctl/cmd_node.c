@@ -210,6 +210,7 @@ static enum ctl_exit print_roles_json(struct ctl *c, const Agihpc__V1__RolesResp
 		ctl_set(j, "state", ctl_json_str(ctl_str(one->state)));
 		ctl_set_ms(j, "rtt_ms", one->rtt_ms);
 		ctl_set_ms(j, "load", one->load);
+		ctl_set(j, "tls", json_boolean(one->tls));
 		json_array_append_new(list, j);
 	}
 	ctl_set(o, "roles", list);
@@ -220,7 +221,8 @@ static enum ctl_exit print_roles(struct ctl *c, const Agihpc__V1__RolesResponse 
 {
 	static const struct ctl_col cols[] = {{"ROLE", CTL_COL_TEXT},  {"ADDRESS", CTL_COL_TEXT},
 					      {"NODE", CTL_COL_TEXT},  {"STATE", CTL_COL_STATE},
-					      {"RTT", CTL_COL_NUMBER}, {"LOAD", CTL_COL_NUMBER}};
+					      {"RTT", CTL_COL_NUMBER}, {"LOAD", CTL_COL_NUMBER},
+					      {"NOTE", CTL_COL_TEXT}};
 	char rtt[CTL_UNIT_TEXT];
 	struct ctl_table t;
 
@@ -235,6 +237,7 @@ static enum ctl_exit print_roles(struct ctl *c, const Agihpc__V1__RolesResponse 
 		ctl_table_str(&t, ctl_or_dash(one->state));
 		ctl_table_text(&t, rtt);
 		ctl_table_printf(&t, "%.2f", one->load);
+		ctl_table_text(&t, one->tls ? "tls" : "");
 	}
 	return ctl_print_table(c, &t);
 }

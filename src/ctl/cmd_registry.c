@@ -35,14 +35,17 @@ static enum ctl_exit take_service(struct ctl *c, const char *name, ProtobufCBina
 	return CTL_OK;
 }
 
+/* *is_tls: the address says so; it is not part of what others are told. */
 static enum ctl_exit take_address(struct ctl *c, const char *word, char text[CTL_TARGET_TEXT],
-				  ProtobufCBinaryData *out)
+				  ProtobufCBinaryData *out, protobuf_c_boolean *is_tls)
 {
+	size_t skip = strlen(CTL_TLS_PREFIX);
 	struct agi_why why;
 
 	if (ctl_parse_target(text, word, strlen(word), 0, &why) != AGI_OK)
 		return ctl_usage(c, "%s", why.text);
-	*out = ctl_bin_of(text);
+	*is_tls = strncmp(text, CTL_TLS_PREFIX, skip) == 0;
+	*out = ctl_bin_of(*is_tls ? text + skip : text);
 	return CTL_OK;
 }
 
@@ -121,7 +124,7 @@ enum ctl_exit ctl_register(struct ctl *c, const struct ctl_input *in)
 	enum ctl_exit code = take_service(c, in->words.p[0], &req.service);
 
 	if (code == CTL_OK)
-		code = take_address(c, in->words.p[1], address, &req.address);
+		code = take_address(c, in->words.p[1], address, &req.address, &hc.tls);
 	if (code == CTL_OK)
 		code = take_check(c, in, &hc);
 	if (code != CTL_OK)
@@ -139,11 +142,12 @@ enum ctl_exit ctl_deregister(struct ctl *c, const struct ctl_input *in)
 	Agihpc__V1__DeregisterRequest req = AGIHPC__V1__DEREGISTER_REQUEST__INIT;
 	struct ctl_call call = CTL_CALL("agihpc.v1.RegistryService/DeregisterService", &req,
 					agihpc__v1__deregister_response__descriptor);
+	protobuf_c_boolean is_tls; /* does not matter here */
 	char address[CTL_TARGET_TEXT], text[AGI_SERVICE_NAME_MAX + CTL_TARGET_TEXT + 32];
 	enum ctl_exit code = take_service(c, in->words.p[0], &req.service);
 
 	if (code == CTL_OK)
-		code = take_address(c, in->words.p[1], address, &req.address);
+		code = take_address(c, in->words.p[1], address, &req.address, &is_tls);
 	if (code != CTL_OK)
 		return code;
 	code = ctl_ask(c, &call);
@@ -152,7 +156,8 @@ enum ctl_exit ctl_deregister(struct ctl *c, const struct ctl_input *in)
 		return code;
 	if (c->is_json)
 		return ctl_print_json_take(c, registration_json(req.service, req.address));
-	snprintf(text, sizeof text, "deregistered %s at %s\n", in->words.p[0], address);
+	snprintf(text, sizeof text, "deregistered %s at %.*s\n", in->words.p[0],
+		 AGI_STR_ARG(ctl_str(req.address)));
 	return ctl_write(c, agi_str_of(text));
 }
 
@@ -167,6 +172,7 @@ static json_t *instance_json(const Agihpc__V1__Instance *one)
 	ctl_set_ms(o, "rtt_ms", one->rtt_ms);
 	ctl_set_ms(o, "load", one->load);
 	ctl_set(o, "stale", json_boolean(one->stale));
+	ctl_set(o, "tls", json_boolean(one->tls));
 	return o;
 }
 
@@ -186,7 +192,8 @@ static enum ctl_exit print_instances(struct ctl *c, Agihpc__V1__Instance *const 
 		ctl_table_str(&t, ctl_or_dash(v[i]->zone));
 		ctl_table_text(&t, rtt);
 		ctl_table_printf(&t, "%.2f", v[i]->load);
-		ctl_table_text(&t, v[i]->stale ? "stale" : "");
+		ctl_table_printf(&t, "%s%s%s", v[i]->tls ? "tls" : "",
+				 v[i]->tls && v[i]->stale ? " " : "", v[i]->stale ? "stale" : "");
 	}
 	return ctl_print_table(c, &t);
 }

@@ -104,6 +104,7 @@ struct agi_call {
 	struct agi_id target;
 	struct agi_str service, address;
 	struct agi_str config;  /* REGISTER: opaque, kept with the registration (health check) */
+	uint32_t traits;     /* REGISTER: of agi_provider_trait, until it is registered anew; not kept on disk */
 	bool is_ephemeral;   /* REGISTER: a role or a configured service, not written to the registry */
 	bool is_forced;      /* DRAIN, LEAVE: even when too few hosts remain for the replicas wanted */
 };
@@ -173,8 +174,8 @@ void agi_dht_cancel(struct agi_dht *d, uint64_t call_id);
  * (service, address) is not registered on this host. */
 AGI_MUST_USE enum agi_err agi_dht_set_health(struct agi_dht *d, struct agi_now now, struct agi_str service,
                                              struct agi_str address, bool is_healthy, uint32_t load_milli);
-/* What callers of (service, address) have to know (agi_provider_trait): advertised at once on a change, and
- * until it is set anew. NOT_FOUND as above. */
+/* What callers of (service, address) have to know (agi_provider_trait), for registrations that were loaded:
+ * their config is the caller's to read. NOT_FOUND as above. */
 AGI_MUST_USE enum agi_err agi_dht_set_traits(struct agi_dht *d, struct agi_now now, struct agi_str service,
                                              struct agi_str address, uint32_t traits);
 /* Keeps the instances of a service fresh in the cache (asked again every refresh), so that

@@ -192,6 +192,15 @@ static enum agi_err check(const struct agi_call *c, struct agi_why *why)
 	return AGI_OK;
 }
 
+static void take_traits(struct agi_registration *r, uint32_t traits)
+{
+	if (r->p.traits == traits)
+		return;
+	r->p.traits = traits;
+	if (r->p.seq > 0)
+		publish(r);
+}
+
 static void register_service(struct agi_dht *d, uint64_t call_id, const struct agi_call *c)
 {
 	struct agi_registration *r = find(d, c->service, c->address);
@@ -210,6 +219,7 @@ static void register_service(struct agi_dht *d, uint64_t call_id, const struct a
 	r->is_ephemeral = c->is_ephemeral;
 	r->withdrawn_us = 0;
 	r->p.is_withdrawn = false;
+	take_traits(r, c->traits);
 	if (c->is_ephemeral)
 		agi_call_reply(d, call_id, &done);
 	else
@@ -270,11 +280,7 @@ enum agi_err agi_dht_set_traits(struct agi_dht *d, struct agi_now now, struct ag
 	d->now = now;
 	if (!r || r->withdrawn_us)
 		return AGI_E_NOT_FOUND;
-	if (r->p.traits != traits) {
-		r->p.traits = traits;
-		if (r->p.seq > 0)
-			publish(r);
-	}
+	take_traits(r, traits);
 	return AGI_OK;
 }
 

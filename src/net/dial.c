@@ -21,6 +21,7 @@ struct agi_dial {
 	uint16_t port;
 	char path[AGI_UNIX_PATH_MAX + 1]; /* of a Unix socket; "" = none */
 	const struct agi_tls_client *tls; /* NULL = plain */
+	bool is_http;                     /* HTTP/1.1 is to be spoken, not HTTP/2 */
 	struct agi_transport *shaking;    /* connected, within the TLS handshake */
 	struct agi_addr addrs[AGI_DIAL_ADDRESSES_MAX];
 	size_t n, next; /* addresses, and the one to try next */
@@ -163,10 +164,12 @@ static void shake_failed(struct agi_dial *d)
 static void shake_done(struct agi_dial *d)
 {
 	struct agi_transport *t = d->shaking;
+	const char *chosen = agi_tls_protocol(t);
 
-	if (strcmp(agi_tls_protocol(t), "h2") != 0) {
+	if (d->is_http ? strcmp(chosen, "h2") == 0 : strcmp(chosen, "h2") != 0) {
 		(void)agi_fail(&d->why, AGI_E_UNSUPPORTED,
-			       "TLS handshake: the server did not choose h2 (ALPN)");
+			       "TLS handshake: the server did not choose %s (ALPN)",
+			       d->is_http ? "http/1.1" : "h2");
 		shake_failed(d);
 		return;
 	}
@@ -198,7 +201,7 @@ static void shake(struct agi_dial *d)
 static void socket_connected(struct agi_dial *d, struct agi_transport *t)
 {
 	if (t && d->tls) {
-		d->shaking = agi_tls_connect(d->tls, d->host, t);
+		d->shaking = agi_tls_connect(d->tls, d->host, d->is_http ? "http/1.1" : "h2", t);
 		if (d->shaking) {
 			shake(d);
 			return;
@@ -395,6 +398,8 @@ fail:
 	free_dial(d);
 	return e;
 }
+
+void agi_dial_speak_http(struct agi_dial *d) { d->is_http = true; }
 
 void agi_dial_cancel(struct agi_dial *d)
 {

@@ -27,6 +27,8 @@ AGI_MUST_USE enum agi_err agi_dial_start(struct event_base *base, struct agi_str
 					 const struct agi_tls_client *tls, uint32_t timeout_ms,
 					 agi_dial_fn *fn, void *arg, struct agi_dial **out,
 					 struct agi_why *why);
+/* For TLS, right after _start: HTTP/1.1 will be spoken on the connection, not HTTP/2. */
+void agi_dial_speak_http(struct agi_dial *d);
 /* fn will not be called. NULL is allowed. */
 void agi_dial_cancel(struct agi_dial *d);
 

@@ -304,15 +304,29 @@ static bool set_name(SSL *ssl, const char *name)
 	return SSL_set1_host(ssl, name) == 1 && SSL_set_tlsext_host_name(ssl, name) == 1;
 }
 
+/* RFC 7301: the length, then the name. */
+static bool set_protocol(SSL *ssl, const char *protocol)
+{
+	unsigned char list[16];
+	size_t n = strlen(protocol);
+
+	if (n >= sizeof list)
+		return false;
+	list[0] = (unsigned char)n;
+	memcpy(list + 1, protocol, n);
+	return SSL_set_alpn_protos(ssl, list, (unsigned)n + 1) == 0;
+}
+
 struct agi_transport *agi_tls_connect(const struct agi_tls_client *client, const char *host,
-				      struct agi_transport *plain)
+				      const char *protocol, struct agi_transport *plain)
 {
 	struct tls *c = tls_new(client->ctx, plain);
 
 	if (!c)
 		return NULL;
 	SSL_set_connect_state(c->ssl);
-	if (!set_name(c->ssl, client->server_name[0] ? client->server_name : host)) {
+	if (!set_protocol(c->ssl, protocol) ||
+	    !set_name(c->ssl, client->server_name[0] ? client->server_name : host)) {
 		agi_transport_close(&c->t);
 		ERR_clear_error();
 		return NULL;

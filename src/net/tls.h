@@ -58,7 +58,11 @@ struct agi_tls_client_cfg { /* each NULL or "" = not given */
 /* INVALID + why, NOMEM, as agi_tls_server_new. */
 AGI_MUST_USE enum agi_err agi_tls_client_new(const struct agi_tls_client_cfg *cfg,
 					     struct agi_tls_client **out, struct agi_why *why);
+/* NULL is allowed. Connections go on. */
 void agi_tls_client_free(struct agi_tls_client *c);
+/* As of the server, for connections that are made from now on. */
+bool agi_tls_client_has_changed(struct agi_tls_client *c);
+AGI_MUST_USE enum agi_err agi_tls_client_reload(struct agi_tls_client *c, struct agi_why *why);
 
 /* --- one connection
  * ------------------------------------------------------------------------------------------ */
@@ -66,8 +70,9 @@ void agi_tls_client_free(struct agi_tls_client *c);
  * nothing may be read or written before it is done. */
 AGI_MUST_USE struct agi_transport *agi_tls_accept(const struct agi_tls_server *s,
 						  struct agi_transport *plain);
-/* host: as dialled, a name or an address. */
+/* host: as dialled, a name or an address. protocol: what ALPN offers, "h2" or "http/1.1". */
 AGI_MUST_USE struct agi_transport *agi_tls_connect(const struct agi_tls_client *c, const char *host,
+						   const char *protocol,
 						   struct agi_transport *plain);
 
 enum agi_tls_step { AGI_TLS_DONE, AGI_TLS_WANTS_READ, AGI_TLS_WANTS_WRITE, AGI_TLS_FAILED };

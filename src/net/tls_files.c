@@ -47,6 +47,53 @@ static enum agi_err no_memory(struct agi_why *why)
 	return agi_fail(why, AGI_E_NOMEM, "out of memory");
 }
 
+/* --- files that may change
+ * ---------------------------------------------------------------------------- */
+static struct agi_tls_stamp stamp_of(const char *path)
+{
+	struct stat st;
+
+	if (!path[0] || stat(path, &st) != 0)
+		return (struct agi_tls_stamp){0};
+	return (struct agi_tls_stamp){st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_mtim.tv_sec,
+				      st.st_mtim.tv_nsec};
+}
+
+static bool have_changed(struct agi_tls_files *f)
+{
+	const char *const paths[3] = {f->ca, f->cert, f->key};
+	bool has_changed = false;
+
+	for (int i = 0; i < 3; i++) {
+		struct agi_tls_stamp now = stamp_of(paths[i]);
+
+		has_changed |= memcmp(&now, &f->stamps[i], sizeof now) != 0;
+		f->stamps[i] = now;
+	}
+	return has_changed;
+}
+
+static char *copy_of(const char *text) { return strdup(text ? text : ""); }
+
+/* Looks at them before they are read: a later change is never missed. */
+static bool name_files(struct agi_tls_files *f, const char *ca, const char *cert, const char *key)
+{
+	f->ca = copy_of(ca);
+	f->cert = copy_of(cert);
+	f->key = copy_of(key);
+	if (!f->ca || !f->cert || !f->key)
+		return false;
+	(void)have_changed(f);
+	return true;
+}
+
+static void forget_files(struct agi_tls_files *f)
+{
+	free(f->ca);
+	free(f->cert);
+	free(f->key);
+}
+
 /* --- what server and client have in common
  * ------------------------------------------------------------------- */
 /* No key is ever asked for on a terminal. */
@@ -132,12 +179,12 @@ static enum agi_err load_client_ca(SSL_CTX *ctx, const struct agi_tls_server *s,
 {
 	STACK_OF(X509_NAME) * names;
 
-	if (!s->client_ca_file[0])
+	if (!s->files.ca[0])
 		return AGI_OK;
-	names = SSL_load_client_CA_file(s->client_ca_file);
-	if (!names || SSL_CTX_load_verify_file(ctx, s->client_ca_file) != 1) {
+	names = SSL_load_client_CA_file(s->files.ca);
+	if (!names || SSL_CTX_load_verify_file(ctx, s->files.ca) != 1) {
 		sk_X509_NAME_pop_free(names, X509_NAME_free);
-		return bad_file(why, "client CA", s->client_ca_file);
+		return bad_file(why, "client CA", s->files.ca);
 	}
 	SSL_CTX_set_client_CA_list(ctx, names);
 	SSL_CTX_set_verify(
@@ -156,7 +203,7 @@ static enum agi_err load_server(const struct agi_tls_server *s, SSL_CTX **out, s
 	if (!ctx)
 		return no_memory(why);
 	SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
-	e = load_pair(ctx, s->cert_file, s->key_file, why);
+	e = load_pair(ctx, s->files.cert, s->files.key, why);
 	if (!e)
 		e = load_client_ca(ctx, s, why);
 	if (e)
@@ -167,31 +214,7 @@ static enum agi_err load_server(const struct agi_tls_server *s, SSL_CTX **out, s
 	return e;
 }
 
-static struct agi_tls_stamp stamp_of(const char *path)
-{
-	struct stat st;
-
-	if (!path[0] || stat(path, &st) != 0)
-		return (struct agi_tls_stamp){0};
-	return (struct agi_tls_stamp){st.st_dev, st.st_ino, (uint64_t)st.st_size, st.st_mtim.tv_sec,
-				      st.st_mtim.tv_nsec};
-}
-
-bool agi_tls_server_has_changed(struct agi_tls_server *s)
-{
-	const char *const paths[3] = {s->cert_file, s->key_file, s->client_ca_file};
-	bool has_changed = false;
-
-	for (int i = 0; i < 3; i++) {
-		struct agi_tls_stamp now = stamp_of(paths[i]);
-
-		has_changed |= memcmp(&now, &s->stamps[i], sizeof now) != 0;
-		s->stamps[i] = now;
-	}
-	return has_changed;
-}
-
-static char *copy_of(const char *text) { return strdup(text ? text : ""); }
+bool agi_tls_server_has_changed(struct agi_tls_server *s) { return have_changed(&s->files); }
 
 enum agi_err agi_tls_server_new(const struct agi_tls_server_cfg *cfg, struct agi_tls_server **out,
 				struct agi_why *why)
@@ -201,20 +224,14 @@ enum agi_err agi_tls_server_new(const struct agi_tls_server_cfg *cfg, struct agi
 
 	if (!s)
 		return no_memory(why);
-	s->cert_file = copy_of(cfg->cert_file);
-	s->key_file = copy_of(cfg->key_file);
-	s->client_ca_file = copy_of(cfg->client_ca_file);
 	s->require_client_cert = cfg->require_client_cert;
-	if (!s->cert_file || !s->key_file || !s->client_ca_file)
+	if (!name_files(&s->files, cfg->client_ca_file, cfg->cert_file, cfg->key_file))
 		e = no_memory(why);
-	else if (s->require_client_cert && !s->client_ca_file[0])
+	else if (s->require_client_cert && !s->files.ca[0])
 		e = agi_fail(why, AGI_E_INVALID,
 			     "client certificates are required, but no client CA file is given");
-	else {
-		(void)agi_tls_server_has_changed(
-		    s); /* before reading: a later change is never missed */
+	else
 		e = load_server(s, &s->ctx, why);
-	}
 	if (e)
 		agi_tls_server_free(s);
 	else
@@ -227,9 +244,7 @@ void agi_tls_server_free(struct agi_tls_server *s)
 	if (!s)
 		return;
 	SSL_CTX_free(s->ctx);
-	free(s->cert_file);
-	free(s->key_file);
-	free(s->client_ca_file);
+	forget_files(&s->files);
 	free(s);
 }
 
@@ -238,7 +253,7 @@ enum agi_err agi_tls_server_reload(struct agi_tls_server *s, struct agi_why *why
 	SSL_CTX *ctx = NULL;
 	enum agi_err e;
 
-	(void)agi_tls_server_has_changed(s);
+	(void)have_changed(&s->files);
 	e = load_server(s, &ctx, why);
 	if (e)
 		return e;
@@ -258,40 +273,50 @@ int64_t agi_tls_server_expires_s(const struct agi_tls_server *s)
 
 /* --- clients
  * ---------------------------------------------------------------------------------------------- */
-static bool is_given(const char *text) { return text && text[0]; }
-
-static enum agi_err load_client(SSL_CTX *ctx, const struct agi_tls_client_cfg *cfg,
-				struct agi_why *why)
+static enum agi_err fill_client(SSL_CTX *ctx, const struct agi_tls_files *f, struct agi_why *why)
 {
 	SSL_CTX_set_verify(ctx, SSL_VERIFY_PEER, NULL);
-	if (is_given(cfg->cert_file) != is_given(cfg->key_file))
+	if (!f->cert[0] != !f->key[0])
 		return agi_fail(why, AGI_E_INVALID,
 				"a client certificate and its key go together: %s is missing",
-				is_given(cfg->cert_file) ? "the key" : "the certificate");
-	if (is_given(cfg->ca_file) ? SSL_CTX_load_verify_file(ctx, cfg->ca_file) != 1
-				   : SSL_CTX_set_default_verify_paths(ctx) != 1)
-		return bad_file(why, "CA", is_given(cfg->ca_file) ? cfg->ca_file : "of the system");
-	return is_given(cfg->cert_file) ? load_pair(ctx, cfg->cert_file, cfg->key_file, why)
-					: AGI_OK;
+				f->cert[0] ? "the key" : "the certificate");
+	if (f->ca[0] ? SSL_CTX_load_verify_file(ctx, f->ca) != 1
+		     : SSL_CTX_set_default_verify_paths(ctx) != 1)
+		return bad_file(why, "CA", f->ca[0] ? f->ca : "of the system");
+	return f->cert[0] ? load_pair(ctx, f->cert, f->key, why) : AGI_OK;
+}
+
+static enum agi_err load_client(const struct agi_tls_client *c, SSL_CTX **out, struct agi_why *why)
+{
+	SSL_CTX *ctx;
+	enum agi_err e;
+
+	ERR_clear_error();
+	ctx = new_ctx(TLS_client_method());
+	if (!ctx)
+		return no_memory(why);
+	e = fill_client(ctx, &c->files, why);
+	if (e)
+		SSL_CTX_free(ctx);
+	else
+		*out = ctx;
+	ERR_clear_error();
+	return e;
 }
 
 enum agi_err agi_tls_client_new(const struct agi_tls_client_cfg *cfg, struct agi_tls_client **out,
 				struct agi_why *why)
 {
-	static const unsigned char h2[] = "\x02h2";
 	struct agi_tls_client *c = calloc(1, sizeof *c);
 	enum agi_err e;
 
-	ERR_clear_error();
 	if (!c)
 		return no_memory(why);
 	c->server_name = copy_of(cfg->server_name);
-	c->ctx = new_ctx(TLS_client_method());
-	if (!c->server_name || !c->ctx || SSL_CTX_set_alpn_protos(c->ctx, h2, sizeof h2 - 1) != 0)
+	if (!name_files(&c->files, cfg->ca_file, cfg->cert_file, cfg->key_file) || !c->server_name)
 		e = no_memory(why);
 	else
-		e = load_client(c->ctx, cfg, why);
-	ERR_clear_error();
+		e = load_client(c, &c->ctx, why);
 	if (e)
 		agi_tls_client_free(c);
 	else
@@ -304,6 +329,23 @@ void agi_tls_client_free(struct agi_tls_client *c)
 	if (!c)
 		return;
 	SSL_CTX_free(c->ctx);
+	forget_files(&c->files);
 	free(c->server_name);
 	free(c);
+}
+
+bool agi_tls_client_has_changed(struct agi_tls_client *c) { return have_changed(&c->files); }
+
+enum agi_err agi_tls_client_reload(struct agi_tls_client *c, struct agi_why *why)
+{
+	SSL_CTX *ctx = NULL;
+	enum agi_err e;
+
+	(void)have_changed(&c->files);
+	e = load_client(c, &ctx, why);
+	if (e)
+		return e;
+	SSL_CTX_free(c->ctx);
+	c->ctx = ctx;
+	return AGI_OK;
 }

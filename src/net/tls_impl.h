@@ -8,19 +8,25 @@
 
 #include "net/tls.h"
 
-struct agi_tls_server {
-	SSL_CTX *ctx;
-	char *cert_file, *key_file, *client_ca_file; /* "" = none */
-	bool require_client_cert;
-	struct agi_tls_stamp { /* of a file, as last seen; all zeros when it is not there */
+/* What a context is made of, and how the files looked when they were last seen. */
+struct agi_tls_files {
+	char *ca, *cert, *key; /* paths; "" = none */
+	struct agi_tls_stamp { /* of each; all zeros when it is not there */
 		uint64_t device, inode, size;
 		int64_t mtime_s, mtime_ns;
 	} stamps[3];
 };
 
+struct agi_tls_server {
+	SSL_CTX *ctx;
+	struct agi_tls_files files; /* ca: of clients */
+	bool require_client_cert;
+};
+
 struct agi_tls_client {
 	SSL_CTX *ctx;
-	char *server_name; /* "" = the dialled host */
+	struct agi_tls_files files; /* ca: of servers; "" = the system's */
+	char *server_name;          /* "" = the dialled host */
 };
 
 /* Why OpenSSL's last call failed, for people; its error queue is empty afterwards. */

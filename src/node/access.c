@@ -104,6 +104,8 @@ static bool has_admin_name(const struct agi_access *a, const struct agi_transpor
 
 static bool is_operator(const struct agi_access *a, const struct agi_transport_peer *peer)
 {
+	if (a->is_forwarded)
+		return false;
 	return (peer->is_unix && (peer->uid == geteuid() || peer->uid == 0)) ||
 	       has_admin_name(a, peer);
 }
@@ -153,7 +155,13 @@ static enum agi_grpc_status refuse_token(struct agi_why *why, unsigned needed, u
 static enum agi_grpc_status refuse_stranger(const struct agi_access *a, struct agi_why *why,
 					    unsigned needed, const char *method)
 {
-	if (needed == AGI_SCOPE_ADMIN)
+	if (a->is_forwarded && a->tokens)
+		(void)agi_fail(why, AGI_E_AUTH,
+			       "%s needs the scope \"%s\": send \"authorization: Bearer TOKEN\" "
+			       "(a node handed the call on: client certificates and Unix sockets do "
+			       "not count)",
+			       method, scope_name(needed));
+	else if (needed == AGI_SCOPE_ADMIN)
 		(void)agi_fail(why, AGI_E_DENIED,
 			       "%s needs the scope \"admin\": a token that has it "
 			       "(auth.tokens_file), a client certificate "

@@ -3,7 +3,11 @@
  * is not in the table needs admin. Scopes come from the Unix socket, of the node's own user or
  * root: all; a client certificate with a name of tls.admin_names: all; a bearer token of
  * auth.tokens_file: those of its line; nothing, when there is no tokens file: read, write and
- * safety. */
+ * safety.
+ *
+ * A call that another node hands on (AGI_FORWARD_HEADER) comes with that node's certificate, which
+ * says nothing of the client: only its token counts. The header can take rights away, never give
+ * any, so it does not matter who sends it. */
 #ifndef AGI_NODE_ACCESS_H
 #define AGI_NODE_ACCESS_H
 
@@ -14,6 +18,7 @@
 struct agi_access {
 	const struct agi_tokens *tokens; /* NULL: no tokens file */
 	const struct agi_config_list *admin_names;
+	bool is_forwarded;            /* the call at hand was handed on */
 };
 
 /* 0: everybody may. */

@@ -16,6 +16,7 @@ struct advert {
 	char address[AGI_ADDRESS_MAX + 1];
 	uint8_t config[CONFIG_MAX]; /* a serialized HealthCheck; empty for a role */
 	size_t config_bytes;
+	uint32_t traits;
 	bool is_role, is_registered;
 	bool is_pending;       /* a registration is with the core */
 	uint64_t call;         /* its id; 0 while it is being started */
@@ -71,13 +72,15 @@ static struct advert *add(struct agi_adverts *a, const char *service)
 	return d;
 }
 
-enum agi_err agi_adverts_add_role(struct agi_adverts *a, const char *role, const struct agi_addr *addr)
+enum agi_err agi_adverts_add_role(struct agi_adverts *a, const char *role, const struct agi_addr *addr,
+                                  uint32_t traits)
 {
 	struct advert *d = add(a, role);
 
 	if (!d)
 		return AGI_E_NOMEM;
 	d->is_role = true;
+	d->traits = traits;
 	agi_addr_format(d->address, addr);
 	return AGI_OK;
 }
@@ -120,10 +123,12 @@ static enum agi_err encode_check(struct advert *d, const struct agi_config_servi
 	c.interval_ms = s->check_interval_ms;
 	c.timeout_ms = s->check_timeout_ms;
 	c.path = data_of(s->check_path);
+	c.tls = s->tls == AGI_SWITCH_ON;
 	if (agihpc__v1__health_check__get_packed_size(&c) > sizeof d->config)
 		return agi_fail(why, AGI_E_TOO_LARGE, "dht.services: %s: the check's path is too long",
 		                s->name);
 	d->config_bytes = agihpc__v1__health_check__pack(&c, d->config);
+	d->traits = agi_health_config_traits((struct agi_str){(char *)d->config, d->config_bytes});
 	return agi_health_config_check((struct agi_str){(char *)d->config, d->config_bytes}, why);
 }
 
@@ -178,6 +183,7 @@ static void register_one(struct agi_adverts *a, struct advert *d)
 	                      .service = agi_str_of(d->service),
 	                      .address = agi_str_of(d->address),
 	                      .config = {(char *)d->config, d->config_bytes},
+	                      .traits = d->traits,
 	                      .is_ephemeral = true};
 
 	d->is_pending = true;
@@ -207,8 +213,11 @@ void agi_adverts_check_loaded(struct agi_adverts *a)
 	struct agi_str config;
 
 	for (size_t i = 0; agi_dht_registration(agi_dht_host_core(a->host), i, &p, &config); i++)
-		if (!p.is_withdrawn && !is_ours(a, p.service, p.address))
+		if (!p.is_withdrawn && !is_ours(a, p.service, p.address)) {
 			begin_check(a, p.service, p.address, config);
+			agi_dht_host_set_traits(a->host, p.service, p.address,
+			                        agi_health_config_traits(config));
+		}
 }
 
 void agi_adverts_set_role(struct agi_adverts *a, const char *role, bool is_serving,

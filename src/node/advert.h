@@ -17,9 +17,10 @@ AGI_MUST_USE enum agi_err agi_adverts_new(struct agi_dht_host *host, struct agi_
                                           struct agi_log *log, struct agi_adverts **out);
 /* NULL is allowed. Open registrations are cancelled. */
 void agi_adverts_free(struct agi_adverts *a);
-/* A role of this node: its health is told by agi_adverts_set_role. Strings are copied. */
+/* A role of this node: its health is told by agi_adverts_set_role. traits: of agi_provider_trait. Strings are
+ * copied. */
 AGI_MUST_USE enum agi_err agi_adverts_add_role(struct agi_adverts *a, const char *role,
-                                               const struct agi_addr *addr);
+                                               const struct agi_addr *addr, uint32_t traits);
 /* ip: the host part when the service names none. */
 AGI_MUST_USE enum agi_err agi_adverts_add_service(struct agi_adverts *a,
                                                   const struct agi_config_service *s,

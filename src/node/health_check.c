@@ -32,6 +32,8 @@ struct agi_health_checks {
 	struct event_base *base;
 	agi_health_verdict_fn *fn;
 	void *ctx;
+	const struct agi_tls_client *(*tls)(void *ctx); /* NULL: none */
+	void *tls_ctx;
 	LIST_HEAD(, check) checks;
 	size_t n;
 };
@@ -97,7 +99,8 @@ static void on_due(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 	c->began_us = now_us();
-	agi_health_probe_look(c->probe, &c->config);
+	agi_health_probe_look(c->probe, &c->config,
+			      c->config.is_tls && c->of->tls ? c->of->tls(c->of->tls_ctx) : NULL);
 	if (c->has_verdict && !c->is_told)
 		tell(c);
 }
@@ -201,6 +204,13 @@ enum agi_err agi_health_checks_new(struct event_base *base, agi_health_verdict_f
 	LIST_INIT(&h->checks);
 	*out = h;
 	return AGI_OK;
+}
+
+void agi_health_checks_set_tls(struct agi_health_checks *h,
+			       const struct agi_tls_client *(*tls)(void *ctx), void *ctx)
+{
+	h->tls = tls;
+	h->tls_ctx = ctx;
 }
 
 void agi_health_checks_free(struct agi_health_checks *h)

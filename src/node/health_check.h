@@ -12,11 +12,14 @@
 #ifndef AGI_NODE_HEALTH_CHECK_H
 #define AGI_NODE_HEALTH_CHECK_H
 
+#include <stdint.h>
+
 #include "base/err.h"
 #include "base/str.h"
 
 struct event_base;
 struct agi_health_checks;
+struct agi_tls_client;
 
 /* detail: why it is unhealthy, for people ("connection refused"); "" when healthy. Called from the loop, never
  * from inside another function of this module. It may call agi_health_checks_set and _remove. */
@@ -25,12 +28,18 @@ typedef void agi_health_verdict_fn(void *ctx, struct agi_str service, struct agi
 
 AGI_MUST_USE enum agi_err agi_health_checks_new(struct event_base *base, agi_health_verdict_fn *fn,
                                                 void *ctx, struct agi_health_checks **out);
+/* Where checks of services that speak TLS get what they trust and show, asked for each (net/tls.h); without
+ * it, or while it gives NULL, they fail. */
+void agi_health_checks_set_tls(struct agi_health_checks *h,
+                               const struct agi_tls_client *(*tls)(void *ctx), void *ctx);
 /* NULL is allowed. No verdict follows. */
 void agi_health_checks_free(struct agi_health_checks *h);
 
 /* INVALID + why (names the field and what would be right) when config cannot be run: it does not decode, the
  * kind is unknown, the interval is not 100..3600000 ms, the timeout is above the interval. */
 AGI_MUST_USE enum agi_err agi_health_config_check(struct agi_str config, struct agi_why *why);
+/* What config says of the service, as agi_provider_trait. */
+uint32_t agi_health_config_traits(struct agi_str config);
 /* Checks (service, address) from now on, first at once. The same pair again: takes the new configuration and
  * goes on, its last verdict is reported anew. Empty config = the defaults. FULL at AGI_LOCAL_SERVICES_MAX. */
 AGI_MUST_USE enum agi_err agi_health_checks_set(struct agi_health_checks *h, struct agi_str service,

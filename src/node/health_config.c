@@ -2,6 +2,7 @@
 #include "node/health_config.h"
 
 #include "agihpc.pb-c.h"
+#include "dht/types.h"
 #include "net/grpc.h"
 #include "node/health_check.h"
 
@@ -91,6 +92,7 @@ enum agi_err agi_health_config_read(struct agi_health_config *out, struct agi_st
 						     &detail);
 	if (!m)
 		return agi_fail(why, AGI_E_INVALID, "health_check: %.200s", detail.text);
+	c.is_tls = m->tls;
 	e = read_kind(&c.kind, text_of(m->kind), why);
 	e = e ? e : read_times(&c, m->interval_ms, m->timeout_ms, why);
 	e = e ? e : read_path(&c, text_of(m->path), why);
@@ -105,4 +107,12 @@ enum agi_err agi_health_config_check(struct agi_str config, struct agi_why *why)
 	struct agi_health_config c;
 
 	return agi_health_config_read(&c, config, why);
+}
+
+uint32_t agi_health_config_traits(struct agi_str config)
+{
+	struct agi_health_config c;
+	struct agi_why why;
+
+	return agi_health_config_read(&c, config, &why) == AGI_OK && c.is_tls ? AGI_PROVIDER_TLS : 0;
 }

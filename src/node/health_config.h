@@ -4,6 +4,7 @@
 #ifndef AGI_NODE_HEALTH_CONFIG_H
 #define AGI_NODE_HEALTH_CONFIG_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -21,6 +22,7 @@ enum agi_health_kind { AGI_HEALTH_TCP, AGI_HEALTH_HTTP, AGI_HEALTH_GRPC, AGI_HEA
 
 struct agi_health_config {
 	enum agi_health_kind kind;
+	bool is_tls;
 	uint32_t interval_ms, timeout_ms;
 	char path[AGI_HEALTH_PATH_MAX + 1];
 };

@@ -5,8 +5,6 @@
 #include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include "health.pb-c.h"
 #include "net/dial.h"
@@ -14,9 +12,12 @@
 
 enum { STATUS_LINE_MAX = 256 /* "HTTP/1.1 200 OK" has 15 bytes */ };
 
+#define TLS_PREFIX "tls://"
+
 struct agi_health_probe {
 	struct event_base *base;
-	char address[AGI_ADDRESS_MAX + 1];
+	char target[sizeof TLS_PREFIX + AGI_ADDRESS_MAX];
+	const char *address; /* within it */
 	agi_health_probed_fn *fn;
 	void *arg;
 	struct agi_health_config config; /* of the look on its way */
@@ -26,8 +27,10 @@ struct agi_health_probe {
 	struct event *limit, *later;
 	struct agi_dial *dial;
 	struct agi_grpc_channel *channel;
+	const struct agi_tls_client *tls; /* NULL: plain text */
+	const struct agi_tls_client *channel_tls; /* what the channel was made with */
 	/* http */
-	int fd;
+	struct agi_transport *t;
 	struct event *io;
 	char line[STATUS_LINE_MAX];
 	size_t line_bytes;
@@ -44,9 +47,8 @@ static void put_away(struct agi_health_probe *p)
 	if (p->io)
 		event_free(p->io);
 	p->io = NULL;
-	if (p->fd >= 0)
-		close(p->fd);
-	p->fd = -1;
+	agi_transport_close(p->t);
+	p->t = NULL;
 }
 
 /* Calls fn last of all: it may free p. */
@@ -117,21 +119,25 @@ static void judge_line(struct agi_health_probe *p)
 static void on_answer(evutil_socket_t fd, short what, void *arg)
 {
 	struct agi_health_probe *p = arg;
-	ssize_t n = recv(fd, p->line + p->line_bytes, sizeof p->line - 1 - p->line_bytes, 0);
+	ssize_t n = agi_transport_read(p->t, p->line + p->line_bytes,
+				       sizeof p->line - 1 - p->line_bytes);
 
+	(void)fd;
 	(void)what;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return;
+		return; /* the socket tells when there is more, the limit when there is not */
 	if (n > 0)
 		p->line_bytes += (size_t)n;
 	p->line[p->line_bytes] = '\0';
 	if (strchr(p->line, '\n') || p->line_bytes == sizeof p->line - 1)
 		judge_line(p);
 	else if (n <= 0)
-		finish(p, false, n == 0 ? "closed without an answer" : strerror(errno));
+		finish(p, false, n == 0 ? "closed without an answer" : agi_transport_error(p->t));
+	else if (agi_transport_pending(p->t))
+		event_active(p->io, EV_READ, 0);
 }
 
-static void ask_http(struct agi_health_probe *p, int fd)
+static void ask_http(struct agi_health_probe *p)
 {
 	char request[AGI_HEALTH_PATH_MAX + AGI_ADDRESS_MAX + 96];
 	int n = snprintf(
@@ -139,12 +145,11 @@ static void ask_http(struct agi_health_probe *p, int fd)
 	    "GET %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: agihpc-node\r\nConnection: close\r\n\r\n",
 	    p->config.path, p->address);
 
-	p->fd = fd;
 	p->line_bytes = 0;
-	p->io = event_new(p->base, fd, EV_READ | EV_PERSIST, on_answer, p);
+	p->io = event_new(p->base, agi_transport_fd(p->t), EV_READ | EV_PERSIST, on_answer, p);
 	/* some hundred bytes into an empty socket buffer: the kernel takes them whole */
-	if (send(fd, request, (size_t)n, MSG_NOSIGNAL) != n)
-		finish(p, false, strerror(errno));
+	if (agi_transport_write(p->t, request, (size_t)n) != n)
+		finish(p, false, agi_transport_error(p->t));
 	else if (!p->io || event_add(p->io, NULL) != 0)
 		finish(p, false, "out of memory");
 }
@@ -152,17 +157,13 @@ static void ask_http(struct agi_health_probe *p, int fd)
 static void on_dialled(void *arg, struct agi_transport *t, const struct agi_why *why)
 {
 	struct agi_health_probe *p = arg;
-	struct agi_addr remote;
-	int fd = t ? agi_transport_release(t, &remote) : -1;
 
 	p->dial = NULL;
-	if (fd >= 0 && p->config.kind == AGI_HEALTH_HTTP) {
-		ask_http(p, fd);
-		return;
-	}
-	if (fd >= 0)
-		close(fd);
-	finish(p, fd >= 0, why->text);
+	p->t = t; /* closed with the look */
+	if (t && p->config.kind == AGI_HEALTH_HTTP)
+		ask_http(p);
+	else
+		finish(p, t != NULL, why->text);
 }
 
 /* --- grpc
@@ -190,13 +191,24 @@ static void on_checked(void *arg, const struct agi_grpc_result *r)
 	       text);
 }
 
+static enum agi_err open_channel(struct agi_health_probe *p, struct agi_why *why)
+{
+	enum agi_err e =
+	    agi_grpc_channel_new(p->base, p->tls ? p->target : p->address, &p->channel, why);
+
+	if (!e && p->tls)
+		agi_grpc_channel_set_tls(p->channel, p->tls);
+	p->channel_tls = p->tls;
+	return e;
+}
+
 static void ask_grpc(struct agi_health_probe *p)
 {
 	Grpc__Health__V1__HealthCheckRequest req = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
 	struct agi_why why = {""};
 
 	req.service = (ProtobufCBinaryData){strlen(p->config.path), (uint8_t *)p->config.path};
-	if (!p->channel && agi_grpc_channel_new(p->base, p->address, &p->channel, &why))
+	if (!p->channel && open_channel(p, &why))
 		finish_later(p, false, why.text);
 	else if (agi_grpc_unary(p->channel, "/grpc.health.v1.Health/Check", &req.base,
 				&grpc__health__v1__health_check_response__descriptor,
@@ -205,29 +217,47 @@ static void ask_grpc(struct agi_health_probe *p)
 }
 
 /* --- what the owner does --------------------------------------------------------------------- */
-void agi_health_probe_look(struct agi_health_probe *p, const struct agi_health_config *config)
+static void dial(struct agi_health_probe *p)
+{
+	bool is_tls = p->tls && p->config.kind == AGI_HEALTH_HTTP;
+	struct agi_why why;
+
+	if (agi_dial_start(p->base, agi_str_of(is_tls ? p->target : p->address), p->tls,
+			   p->config.timeout_ms, on_dialled, p, &p->dial, &why))
+		finish_later(p, false, why.text);
+	else
+		agi_dial_speak_http(p->dial);
+}
+
+/* A service was registered anew, with TLS or without. */
+static void take_tls(struct agi_health_probe *p, const struct agi_tls_client *tls)
+{
+	p->tls = tls;
+	if (p->channel && p->channel_tls != tls)
+		drop_channel(p);
+}
+
+void agi_health_probe_look(struct agi_health_probe *p, const struct agi_health_config *config,
+			   const struct agi_tls_client *tls)
 {
 	struct timeval limit = {config->timeout_ms / 1000,
 				(suseconds_t)(config->timeout_ms % 1000) * 1000};
-	struct agi_why why;
 
 	agi_health_probe_cancel(p);
 	p->config = *config;
+	take_tls(p, config->is_tls ? tls : NULL);
 	p->is_looking = true;
 	event_add(p->limit, &limit);
-	switch (config->kind) {
-	case AGI_HEALTH_NONE:
+	if (config->kind == AGI_HEALTH_NONE)
 		finish_later(p, true, "");
-		break;
-	case AGI_HEALTH_GRPC:
+	else if (config->kind == AGI_HEALTH_TCP)
+		dial(p);
+	else if (config->is_tls && !tls)
+		finish_later(p, false, "TLS cannot be spoken: see this node's log");
+	else if (config->kind == AGI_HEALTH_GRPC)
 		ask_grpc(p);
-		break;
-	case AGI_HEALTH_TCP:
-	case AGI_HEALTH_HTTP:
-		if (agi_dial_start(p->base, agi_str_of(p->address), NULL, config->timeout_ms,
-				   on_dialled, p, &p->dial, &why))
-			finish_later(p, false, why.text);
-	}
+	else
+		dial(p);
 }
 
 void agi_health_probe_cancel(struct agi_health_probe *p)
@@ -254,8 +284,9 @@ enum agi_err agi_health_probe_new(struct event_base *base, struct agi_str addres
 	p->base = base;
 	p->fn = fn;
 	p->arg = arg;
-	p->fd = -1;
-	memcpy(p->address, address.p, address.n);
+	memcpy(p->target, TLS_PREFIX, sizeof TLS_PREFIX - 1);
+	memcpy(p->target + sizeof TLS_PREFIX - 1, address.p, address.n);
+	p->address = p->target + sizeof TLS_PREFIX - 1;
 	p->limit = event_new(base, -1, 0, on_limit, p);
 	p->later = event_new(base, -1, 0, on_later, p);
 	if (!p->limit || !p->later) {

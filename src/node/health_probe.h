@@ -9,6 +9,7 @@
 
 struct event_base;
 struct agi_health_probe;
+struct agi_tls_client;
 
 /* detail: what was wrong; "" when healthy. */
 typedef void agi_health_probed_fn(void *arg, bool is_healthy, const char *detail);
@@ -19,8 +20,10 @@ AGI_MUST_USE enum agi_err agi_health_probe_new(struct event_base *base, struct a
 					       agi_health_probed_fn *fn, void *arg,
 					       struct agi_health_probe **out, struct agi_why *why);
 /* Looks once: fn is called exactly once, within config's timeout, never before return. One look at
- * a time. A look of kind AGI_HEALTH_NONE is healthy. */
-void agi_health_probe_look(struct agi_health_probe *p, const struct agi_health_config *config);
+ * a time. A look of kind AGI_HEALTH_NONE is healthy. tls: for a config with is_tls, of which the
+ * look fails when it is NULL; it outlives the probe. */
+void agi_health_probe_look(struct agi_health_probe *p, const struct agi_health_config *config,
+			   const struct agi_tls_client *tls);
 /* The look that is on its way is forgotten. */
 void agi_health_probe_cancel(struct agi_health_probe *p);
 /* May be called from fn. NULL is allowed. */

@@ -564,6 +564,11 @@ static bool is_own_role(const struct agi_node *n, const char *name)
 	return false;
 }
 
+static const struct agi_tls_client *dialer_of(void *ctx)
+{
+	return agi_security_dialer(((struct agi_node *)ctx)->security);
+}
+
 static enum agi_err open_adverts(struct agi_node *n, struct agi_why *why)
 {
 	const struct agi_config_services *s = &n->config->dht.services;
@@ -574,11 +579,13 @@ static enum agi_err open_adverts(struct agi_node *n, struct agi_why *why)
 		e = agi_adverts_new(n->host, n->checks, n->log, &n->adverts);
 	if (e)
 		return agi_fail(why, e, "out of memory");
+	agi_health_checks_set_tls(n->checks, dialer_of, n);
 	for (size_t i = 0; i < n->n_roles && !e; i++) {
 		addr = *agi_role_host_addr(n->roles[i]);
 		if (agi_ip_is_wildcard(&addr))
 			memcpy(addr.ip, n->advertise.ip, sizeof addr.ip);
-		e = agi_adverts_add_role(n->adverts, agi_role_host_def(n->roles[i])->name, &addr);
+		e = agi_adverts_add_role(n->adverts, agi_role_host_def(n->roles[i])->name, &addr,
+		                         agi_security_role_traits(n->security));
 	}
 	for (size_t i = 0; i < s->n && !e; i++)
 		if (!is_own_role(n, s->v[i].name))
@@ -692,7 +699,9 @@ static enum agi_err open_forward(struct agi_node *n, struct agi_why *why)
 	const struct agi_forward_cfg cfg = {.base = n->base,
 	                                    .answer_bytes_max = (uint32_t)n->config->node.grpc.recv_max_bytes,
 	                                    .is_on = n->config->node.forward == AGI_SWITCH_ON,
-	                                    .keeps_authorization = n->config->auth.tokens_file[0],
+	                                    .checks_tokens = n->config->auth.tokens_file[0],
+	                                    .takes_clear_tokens = agi_security_takes_clear(n->security),
+	                                    .tls = dialer_of,
 	                                    .find = find_role,
 	                                    .runs_here = runs_here,
 	                                    .ctx = n};

@@ -7,14 +7,17 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include "dht/types.h"
 #include "net/tls.h"
 #include "node/access.h"
 #include "node/log.h"
+#include "node/svc_forward.h"
 
 struct agi_security {
 	const struct agi_config *config;
 	struct agi_log *log, *reload_log;
 	struct agi_tls_server *tls; /* NULL = none */
+	struct agi_tls_client *dialer; /* NULL = nothing was called over TLS yet */
 	struct agi_tokens *tokens;  /* NULL = no tokens file */
 	struct stat tokens_seen;
 	uint64_t next_look_us;
@@ -38,6 +41,37 @@ static enum agi_err open_tls(struct agi_security *s, struct agi_why *why)
 		return AGI_OK;
 	e = agi_tls_server_new(&cfg, &s->tls, &reason);
 	return e ? agi_fail(why, e, "tls: %.300s", reason.text) : AGI_OK;
+}
+
+static enum agi_err open_dialer(struct agi_security *s, struct agi_why *why)
+{
+	const struct agi_config *c = s->config;
+	struct agi_tls_client_cfg cfg = {c->tls.ca_file, c->tls.cert_file, c->tls.key_file,
+					 c->tls.server_name};
+	struct agi_why reason = {""};
+	enum agi_err e = agi_tls_client_new(&cfg, &s->dialer, &reason);
+
+	return e ? agi_fail(why, e, "tls: %.300s", reason.text) : AGI_OK;
+}
+
+const struct agi_tls_client *agi_security_dialer(struct agi_security *s)
+{
+	struct agi_why why = {""};
+
+	if (!s->dialer && open_dialer(s, &why))
+		AGI_LOG(s->log, AGI_LOG_ERROR, "tls_dialer_failed", agi_kv_z("why", why.text));
+	return s->dialer;
+}
+
+uint32_t agi_security_role_traits(const struct agi_security *s)
+{
+	return (has_tls(s->config) ? AGI_PROVIDER_TLS : 0u) |
+	       (s->config->auth.tokens_file[0] ? AGI_PROVIDER_TOKENS : 0u);
+}
+
+bool agi_security_takes_clear(const struct agi_security *s)
+{
+	return !has_tls(s->config) || s->config->tls.plaintext == AGI_CONFIG_PLAINTEXT_ALLOW;
 }
 
 /* True when the tokens file is another than the one last seen. */
@@ -82,6 +116,8 @@ enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *l
 	s->config = config;
 	s->log = s->reload_log = log;
 	e = open_tls(s, why);
+	if (!e && (has_tls(config) || config->tls.ca_file[0]))
+		e = open_dialer(s, why);
 	if (!e)
 		e = open_tokens(s, why);
 	if (e)
@@ -98,6 +134,7 @@ void agi_security_free(struct agi_security *s)
 	if (!s)
 		return;
 	agi_tls_server_free(s->tls);
+	agi_tls_client_free(s->dialer);
 	agi_tokens_free(s->tokens);
 	free(s);
 }
@@ -113,6 +150,18 @@ static void reload_tls(struct agi_security *s)
 	else
 		AGI_LOG(s->reload_log, AGI_LOG_INFO, "tls_reloaded",
 			agi_kv_z("cert", s->config->tls.cert_file));
+}
+
+static void reload_dialer(struct agi_security *s)
+{
+	struct agi_why why = {""};
+
+	if (agi_tls_client_reload(s->dialer, &why))
+		AGI_LOG(s->reload_log, AGI_LOG_ERROR, "tls_reload_refused", agi_kv_z("why", why.text),
+			agi_kv_z("for", "calls of other nodes"));
+	else
+		AGI_LOG(s->reload_log, AGI_LOG_INFO, "tls_reloaded", agi_kv_z("ca", s->config->tls.ca_file),
+			agi_kv_z("for", "calls of other nodes"));
 }
 
 static void reload_tokens(struct agi_security *s)
@@ -134,6 +183,8 @@ void agi_security_reload(struct agi_security *s)
 {
 	if (s->tls)
 		reload_tls(s);
+	if (s->dialer)
+		reload_dialer(s);
 	if (s->tokens) {
 		(void)tokens_have_changed(s);
 		reload_tokens(s);
@@ -147,6 +198,8 @@ void agi_security_tick(struct agi_security *s, uint64_t now_us)
 	s->next_look_us = now_us + (uint64_t)AGI_SECURITY_LOOK_MS * 1000;
 	if (s->tls && agi_tls_server_has_changed(s->tls))
 		reload_tls(s);
+	if (s->dialer && agi_tls_client_has_changed(s->dialer))
+		reload_dialer(s);
 	if (s->tokens && tokens_have_changed(s))
 		reload_tokens(s);
 }
@@ -181,7 +234,7 @@ static enum agi_grpc_status guard(void *ctx, const struct agi_grpc_call *call, u
 				  const char *service, const char *method, struct agi_why *why)
 {
 	struct agi_security *s = ctx;
-	const struct agi_access access = {s->tokens, &s->config->tls.admin_names};
+	struct agi_access access = {s->tokens, &s->config->tls.admin_names, false};
 	const struct agi_transport_peer *peer;
 	struct agi_str authorization = {NULL, 0};
 	enum agi_grpc_status status;
@@ -191,6 +244,7 @@ static enum agi_grpc_status guard(void *ctx, const struct agi_grpc_call *call, u
 	peer = agi_grpc_call_peer(call);
 	if (!peer)
 		return AGI_GRPC_CANCELLED;
+	access.is_forwarded = agi_grpc_call_metadata(call, AGI_FORWARD_HEADER).p;
 	if (s->tokens)
 		authorization = agi_grpc_call_metadata(call, "authorization");
 	status = agi_access_check(&access, peer, authorization, needs, method, why);

@@ -11,6 +11,7 @@
 
 struct agi_log;
 struct agi_security;
+struct agi_tls_client;
 
 enum {
 	AGI_SECURITY_LOOK_MS = 2000,
@@ -29,6 +30,14 @@ void agi_security_free(struct agi_security *s);
 void agi_security_fill(struct agi_security *s, struct agi_listener_cfg *cfg);
 /* From now on server asks who may call what. */
 void agi_security_guard(struct agi_security *s, struct agi_grpc_server *server);
+/* What others have to know of the ports of this node's roles: of agi_provider_trait. */
+uint32_t agi_security_role_traits(const struct agi_security *s);
+/* Whether clients of other hosts may speak without TLS to this node. */
+bool agi_security_takes_clear(const struct agi_security *s);
+/* With what this node calls others over TLS: whom it trusts, what it shows. Made at start when the
+ * configuration has keys for it, else when first asked for. Stays the same pointer until _free, while
+ * the files behind it are read again; NULL: out of memory. */
+const struct agi_tls_client *agi_security_dialer(struct agi_security *s);
 /* Call often: looks at the files when it is time. */
 void agi_security_tick(struct agi_security *s, uint64_t now_us);
 /* Reads everything again now. */

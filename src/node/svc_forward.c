@@ -69,14 +69,22 @@ struct route {
 	struct agi_grpc_method methods[METHODS_MAX];
 };
 
+#define TLS_PREFIX "tls://"
+struct target {
+	char text[sizeof TLS_PREFIX + AGI_ADDRESS_MAX];
+	const char *address;   /* host:port, within it */
+	const char *keeps_why; /* why the header "authorization" does not go there; NULL: it does */
+};
+
 struct forwarded {
 	struct agi_forward *f;
 	const char *role;
 	struct agi_grpc_call *call; /* NULL: the client has gone, only the answer is waited for */
 	bool is_finding;
+	bool is_token_kept; /* the instance that is asked was not shown the client's */
 	char path[PATH_MAX_BYTES];
-	char targets[AGI_FORWARD_TRIES][AGI_ADDRESS_MAX + 1];
-	size_t n_targets, at;
+	struct target targets[AGI_FORWARD_TRIES];
+	size_t n_targets, at; /* at: the next one */
 	struct agi_pooled *channel;        /* while out is open */
 	struct agi_grpc_client_call *out;
 	LIST_ENTRY(forwarded) link;
@@ -115,11 +123,21 @@ static bool is_handed_back(struct agi_str name)
 	       (!agi_meta_is_reserved(name) && !agi_str_eq(name, AGI_STR("content-length")));
 }
 
+/* The instance asks for a token, and the client has sent one: it is told why that did not arrive. */
+static struct agi_str tell_why_kept(const struct forwarded *c, struct agi_str text, char *to, size_t room)
+{
+	int n = snprintf(to, room, "%.*s (this node did not hand the call's token on: %s)",
+	                 (int)(text.n < 512 ? text.n : 512), text.n ? text.p : "",
+	                 c->targets[c->at - 1].keeps_why);
+
+	return (struct agi_str){to, (size_t)n < room ? (size_t)n : room - 1};
+}
+
 static void hand_back(struct forwarded *c, const struct agi_grpc_raw_result *r)
 {
-	struct agi_str name, value;
+	struct agi_str name, value, text = r->message;
 	size_t at = 0, began = 0;
-	char z[256];
+	char z[256], why[768];
 
 	for (; agi_pairs_next(r->metadata, &at, &name, &value); began = at) {
 		if (!is_handed_back(name) || name.n >= sizeof z)
@@ -130,8 +148,10 @@ static void hand_back(struct forwarded *c, const struct agi_grpc_raw_result *r)
 		else
 			agi_grpc_call_add_trailer(c->call, z, value);
 	}
+	if (c->is_token_kept && r->status == AGI_GRPC_UNAUTHENTICATED)
+		text = tell_why_kept(c, text, why, sizeof why);
 	agi_grpc_call_on_cancel(c->call, NULL, NULL);
-	agi_grpc_relay(c->call, r->status, r->message, r->res);
+	agi_grpc_relay(c->call, r->status, text, r->res);
 	forget(c);
 }
 
@@ -155,22 +175,27 @@ static void on_answer(void *arg, const struct agi_grpc_raw_result *r)
 
 /* --- the request --------------------------------------------------------------------------------------------- */
 /* What belongs to one connection, or says who we are ourselves. */
-static bool is_ours(const struct agi_forward *f, struct agi_str name)
+static bool is_ours(struct agi_str name)
 {
 	return agi_str_eq(name, AGI_STR("user-agent")) ||
 	       agi_str_eq(name, AGI_STR("content-length")) || agi_str_eq(name, AGI_STR("host")) ||
-	       agi_str_eq(name, AGI_STR(AGI_FORWARD_HEADER)) ||
-	       (f->cfg.keeps_authorization && agi_str_eq(name, AGI_STR("authorization")));
+	       agi_str_eq(name, AGI_STR(AGI_FORWARD_HEADER));
 }
 
-static void copy_metadata(const struct forwarded *c, struct agi_buf *out)
+static void copy_metadata(struct forwarded *c, const struct target *t, struct agi_buf *out)
 {
 	struct agi_str name, value;
 	size_t at = 0;
 
-	while (agi_grpc_call_metadata_next(c->call, &at, &name, &value))
-		if (!is_ours(c->f, name))
+	c->is_token_kept = false;
+	while (agi_grpc_call_metadata_next(c->call, &at, &name, &value)) {
+		if (is_ours(name))
+			continue;
+		if (t->keeps_why && agi_str_eq(name, AGI_STR("authorization")))
+			c->is_token_kept = true;
+		else
 			(void)!agi_meta_give(out, name, value);
+	}
 	(void)!agi_meta_give(out, AGI_STR(AGI_FORWARD_HEADER), AGI_STR("1"));
 }
 
@@ -183,17 +208,28 @@ static uint32_t timeout_of(const struct forwarded *c)
 	return left ? left : 1;
 }
 
-static enum agi_err ask(struct forwarded *c, const char *target, struct agi_why *why)
+static enum agi_err open_channel(struct forwarded *c, const struct target *t, struct agi_why *why)
 {
-	struct agi_buf metadata;
-	enum agi_err e =
-	    agi_channel_pool_get(c->f->pool, agi_str_of(target), &c->channel, why);
+	const struct agi_forward_cfg *cfg = &c->f->cfg;
+	enum agi_err e = agi_channel_pool_get(c->f->pool, agi_str_of(t->text), &c->channel, why);
 
 	if (e)
 		return e;
-	agi_grpc_channel_set_recv_max(agi_pooled_channel(c->channel), c->f->cfg.answer_bytes_max);
+	agi_grpc_channel_set_recv_max(agi_pooled_channel(c->channel), cfg->answer_bytes_max);
+	if (t->text != t->address && cfg->tls)
+		agi_grpc_channel_set_tls(agi_pooled_channel(c->channel), cfg->tls(cfg->ctx));
+	return AGI_OK;
+}
+
+static enum agi_err ask(struct forwarded *c, const struct target *t, struct agi_why *why)
+{
+	struct agi_buf metadata;
+	enum agi_err e = open_channel(c, t, why);
+
+	if (e)
+		return e;
 	agi_buf_init(&metadata, 0);
-	copy_metadata(c, &metadata);
+	copy_metadata(c, t, &metadata);
 	e = metadata.err;
 	if (!e)
 		e = agi_grpc_unary_raw(agi_pooled_channel(c->channel), c->path,
@@ -214,20 +250,46 @@ static void ask_next(struct forwarded *c, const char *failed)
 	char text[768];
 
 	agi_fail(&why, AGI_OK, "%s", failed);
-	while (c->at < c->n_targets)
-		if (ask(c, c->targets[c->at++], &why) == AGI_OK)
+	while (c->at < c->n_targets) {
+		const struct target *t = &c->targets[c->at++];
+
+		if (ask(c, t, &why) == AGI_OK)
 			return;
-	snprintf(text, sizeof text, "nearest: %s: %s", c->targets[0], why.text);
+	}
+	snprintf(text, sizeof text, "nearest: %s: %s", c->targets[0].address, why.text);
 	refuse(c, AGI_GRPC_UNAVAILABLE, text);
+}
+
+static bool is_loopback(struct agi_str address)
+{
+	struct agi_addr a;
+
+	return agi_addr_parse(&a, address, 0, NULL) == AGI_OK && agi_addr_is_loopback(&a);
+}
+
+static const char *why_kept(const struct agi_forward_cfg *cfg, const struct agi_provider *p)
+{
+	if (cfg->checks_tokens && !(p->traits & AGI_PROVIDER_TOKENS))
+		return "the instance is not a role of a node that checks tokens";
+	if (!cfg->takes_clear_tokens && !(p->traits & AGI_PROVIDER_TLS) && !is_loopback(p->address))
+		return "the instance does not speak TLS";
+	return NULL;
 }
 
 static void take_targets(struct forwarded *c, const struct agi_instance *instances, size_t n)
 {
 	for (size_t i = 0; i < n && c->n_targets < AGI_FORWARD_TRIES; i++) {
-		struct agi_str a = instances[i].provider->address;
+		const struct agi_provider *p = instances[i].provider;
+		struct target *t = &c->targets[c->n_targets];
+		size_t skip = p->traits & AGI_PROVIDER_TLS ? sizeof TLS_PREFIX - 1 : 0;
 
-		if (a.n <= AGI_ADDRESS_MAX)
-			memcpy(c->targets[c->n_targets++], a.p, a.n);
+		if (p->address.n > AGI_ADDRESS_MAX)
+			continue;
+		memcpy(t->text, TLS_PREFIX, skip);
+		memcpy(t->text + skip, p->address.p, p->address.n);
+		t->address = t->text + skip;
+		t->keeps_why = why_kept(&c->f->cfg, p);
+		c->n_targets++;
 	}
 }
 
@@ -246,7 +308,7 @@ static void on_found(void *arg, const struct agi_instance *instances, size_t n)
 		snprintf(text, sizeof text, "no instance of role %s is known", c->role);
 		refuse(c, AGI_GRPC_UNAVAILABLE, text);
 	} else if (!c->f->cfg.is_on) {
-		snprintf(text, sizeof text, "nearest: %s", c->targets[0]);
+		snprintf(text, sizeof text, "nearest: %s", c->targets[0].address);
 		refuse(c, AGI_GRPC_UNAVAILABLE, text);
 	} else {
 		ask_next(c, "");

@@ -5,6 +5,11 @@
  *
  * Handed on unchanged: the request's bytes (never decoded here), the metadata, what is left of the
  * deadline, a cancellation. Handed back unchanged: status, text, the answer's bytes, metadata, details.
+ *
+ * An instance that speaks TLS (AGI_PROVIDER_TLS) is called so. The header "authorization" goes along where it
+ * is needed and as safe as it was: to a role of a node that checks tokens itself (AGI_PROVIDER_TOKENS), when
+ * this node checks them too, and never over the network in clear unless clients may send it so here.
+ *
  * Bounds: a text of 1024 bytes, 16 headers and 16 trailers, answers of answer_bytes_max.
  *
  *   call ──► FINDING ──instances──► ASKING ──answer──► over
@@ -27,6 +32,7 @@
 
 struct event_base;
 struct agi_forward;
+struct agi_tls_client;
 
 enum {
 	AGI_FORWARD_CALLS_MAX = 512,         /* in progress; more are refused with RESOURCE_EXHAUSTED */
@@ -50,9 +56,12 @@ struct agi_forward_cfg {
 	struct event_base *base;
 	uint32_t answer_bytes_max; /* a longer answer is RESOURCE_EXHAUSTED */
 	bool is_on; /* node.forward; otherwise calls are told where to go */
-	/* The header "authorization" is for this node itself (it checks tokens): not handed on, as whoever
-	 * may register a service could collect them. */
-	bool keeps_authorization;
+	/* This node checks tokens: they are shown to roles of nodes that do so too, not to services, as
+	 * whoever may register one could collect them. */
+	bool checks_tokens;
+	bool takes_clear_tokens; /* clients of other hosts may send them here without TLS */
+	/* For instances with TLS; may be NULL or give NULL: the system's authorities are trusted. */
+	const struct agi_tls_client *(*tls)(void *ctx);
 	/* Healthy instances of a role, nearest first. fn is called exactly once, before or after return,
 	 * within timeout_ms; not after find's owner has gone. */
 	void (*find)(void *ctx, struct agi_str role, uint32_t timeout_ms, agi_forward_found_fn *fn,

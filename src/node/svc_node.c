@@ -303,6 +303,7 @@ static void fill_role(struct role_row *row, const char *role, const struct agi_i
 	row->r.state = agi_svc_text(in->provider->is_healthy ? "serving" : "not serving");
 	row->r.rtt_ms = agi_svc_rtt_ms(in->rtt_us);
 	row->r.load = in->provider->load_milli / 1000.0;
+	row->r.tls = in->provider->traits & AGI_PROVIDER_TLS;
 }
 
 /* Own instances that do not serve are in no answer of the registry: they are told too. */

@@ -82,6 +82,7 @@ static void register_service(struct agi_grpc_call *call, const ProtobufCMessage 
 		return;
 	}
 	op.config = (struct agi_str){(char *)check.b, check.n};
+	op.traits = agi_health_config_traits(op.config);
 	agi_svc_start(s, call, p, &op, register_answer);
 }
 
@@ -134,6 +135,7 @@ static void fill_instance(struct instance_row *row, const struct agi_instance *i
 	row->i.rtt_ms = agi_svc_rtt_ms(in->rtt_us);
 	row->i.load = in->provider->load_milli / 1000.0;
 	row->i.stale = in->is_stale;
+	row->i.tls = in->provider->traits & AGI_PROVIDER_TLS;
 }
 
 static void discover_answer(struct agi_svc *s, struct agi_grpc_call *call, const void *req,

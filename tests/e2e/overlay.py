@@ -173,13 +173,16 @@ def rpc_table():
     }
 
 
-def open_channel(address):
+def open_channel(address, credentials=None):
     # One TCP connection per channel object, and quick retries: peers are killed and restarted here. The "min"
     # is how long one attempt may take: its steps run only while a call is waiting, so it must be long.
-    return grpc.insecure_channel(address, options=[
+    options = [
         ("grpc.use_local_subchannel_pool", 1), ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 20000), ("grpc.max_reconnect_backoff_ms", 500),
-        ("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 64 << 20)])
+        ("grpc.max_receive_message_length", 16 << 20), ("grpc.max_send_message_length", 64 << 20)]
+    if credentials:
+        return grpc.secure_channel(address, credentials, options)
+    return grpc.insecure_channel(address, options)
 
 
 LEVELS = {"one": 1, "quorum": 2, "all": 3, "strong": 4}
@@ -196,6 +199,7 @@ class Node:
         self.log = os.path.join(self.dir, "log")
         self.proc = None
         self.extra = []
+        self.credentials = None  # for channel(), of grpc; None: plain text
         self._channels = {}
         os.makedirs(self.dir)
 
@@ -248,7 +252,7 @@ class Node:
     def channel(self, port=OVERLAY_PORT):
         address = f"{self.ip}:{port}"
         if address not in self._channels:
-            self._channels[address] = open_channel(address)
+            self._channels[address] = open_channel(address, self.credentials)
         return self._channels[address]
 
     def close_channels(self):

@@ -320,13 +320,18 @@ static void set_health(struct sim_world *w, uint32_t node, const char *address, 
 	sim_rearm(n);
 }
 
-static void advertise(struct sim_world *w, uint32_t node, const char *address)
+static void advertise_with(struct sim_world *w, uint32_t node, const char *address, uint32_t traits)
 {
-	struct agi_call c = {.kind = AGI_CALL_REGISTER, .service = AGI_STR("planner"),
+	struct agi_call c = {.kind = AGI_CALL_REGISTER, .service = AGI_STR("planner"), .traits = traits,
 	                     .address = agi_str_of(address), .config = AGI_STR("check")};
 
 	ask(w, node, &c);
 	assert_int_equal(got.err, AGI_OK);
+}
+
+static void advertise(struct sim_world *w, uint32_t node, const char *address)
+{
+	advertise_with(w, node, address, 0);
 }
 
 static void a_service_is_found_only_while_its_check_passes(void **state)
@@ -363,18 +368,20 @@ static void what_callers_have_to_know_of_a_service_is_found_with_it_at_once(void
 	struct sim_world *w = cluster(5, 4);
 
 	(void)state;
-	advertise(w, 1, "10.0.0.2:50051");
-	set_traits(w, 1, "10.0.0.2:50051", AGI_PROVIDER_TLS);
+	advertise_with(w, 1, "10.0.0.2:50051", AGI_PROVIDER_TLS);
 	set_health(w, 1, "10.0.0.2:50051", true);
 	run_ms(w, 100);
 	discover(w, 4, "planner");
 	assert_int_equal(got.n_instances, 1);
 	assert_int_equal(got.traits[0], AGI_PROVIDER_TLS);
-	set_traits(w, 1, "10.0.0.2:50051", 0);
+	advertise(w, 1, "10.0.0.2:50051"); /* anew, without */
 	run_ms(w, 100);
 	discover(w, 4, "planner");
-	assert_int_equal(got.n_instances, 1);
 	assert_int_equal(got.traits[0], 0);
+	set_traits(w, 1, "10.0.0.2:50051", AGI_PROVIDER_TOKENS);
+	run_ms(w, 100);
+	discover(w, 4, "planner");
+	assert_int_equal(got.traits[0], AGI_PROVIDER_TOKENS);
 	end(w);
 }
 

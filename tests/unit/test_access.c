@@ -233,10 +233,10 @@ static char *admins[] = {admin};
 static const struct agi_config_list admin_names = {admins, 1};
 
 /* One letter for each of calls: '+' OK, 'a' UNAUTHENTICATED, 'd' PERMISSION_DENIED. */
-static void expect(const struct agi_tokens *t, const struct agi_transport_peer *peer,
-		   const char *authorization, const char *want)
+static void expect_of(const struct agi_tokens *t, const struct agi_transport_peer *peer,
+		      bool is_forwarded, const char *authorization, const char *want)
 {
-	struct agi_access a = {t, &admin_names};
+	struct agi_access a = {t, &admin_names, is_forwarded};
 	char got[CALLS + 1] = "";
 	struct agi_why why;
 
@@ -248,6 +248,12 @@ static void expect(const struct agi_tokens *t, const struct agi_transport_peer *
 		got[i] = s == AGI_GRPC_OK ? '+' : s == AGI_GRPC_UNAUTHENTICATED ? 'a' : 'd';
 	}
 	assert_string_equal(got, want);
+}
+
+static void expect(const struct agi_tokens *t, const struct agi_transport_peer *peer,
+		   const char *authorization, const char *want)
+{
+	expect_of(t, peer, false, authorization, want);
 }
 
 static void without_tokens_only_operators_calls_are_restricted(void **state)
@@ -309,10 +315,28 @@ static void operators_are_known_by_certificate_and_by_socket(void **state)
 	agi_tokens_free(t);
 }
 
+static void a_call_that_was_handed_on_is_worth_its_token_only(void **state)
+{
+	struct agi_transport_peer node = {
+	    .is_tls = true, .has_cert = true, .names = {nobody, admin}, .n_names = 2};
+	struct agi_transport_peer socket = {.is_unix = true, .uid = geteuid()};
+	struct agi_tokens *t = table_of("safety");
+	char header[80];
+
+	(void)state;
+	expect_of(NULL, &node, true, NULL, "+++d+");
+	expect_of(t, &node, true, NULL, "aaaa+");
+	expect_of(t, &socket, true, NULL, "aaaa+");
+	snprintf(header, sizeof header, "Bearer %s", token);
+	expect_of(t, &node, true, header, "dd+d+");
+	expect(t, &node, header, "+++++");
+	agi_tokens_free(t);
+}
+
 static void refusals_name_the_scope_that_is_missing(void **state)
 {
 	struct agi_tokens *t = table_of("read,safety");
-	struct agi_access a = {t, &admin_names};
+	struct agi_access a = {t, &admin_names, false};
 	struct agi_transport_peer peer = {.is_tls = false};
 	char header[80];
 	struct agi_why why;
@@ -331,6 +355,10 @@ static void refusals_name_the_scope_that_is_missing(void **state)
 			       agi_access_needed(calls[3][0], calls[3][1]), calls[3][1], &why);
 	assert_non_null(strstr(why.text, "Drain needs the scope \"admin\": a token"));
 	assert_non_null(strstr(why.text, "node.unix_socket"));
+	a.is_forwarded = true;
+	(void)agi_access_check(&a, &peer, agi_str_of(NULL),
+			       agi_access_needed(calls[1][0], calls[1][1]), calls[1][1], &why);
+	assert_non_null(strstr(why.text, "a node handed the call on"));
 	agi_tokens_free(t);
 }
 
@@ -380,6 +408,7 @@ int main(void)
 	    cmocka_unit_test(without_tokens_only_operators_calls_are_restricted),
 	    cmocka_unit_test(with_tokens_each_scope_permits_its_own_calls),
 	    cmocka_unit_test(operators_are_known_by_certificate_and_by_socket),
+	    cmocka_unit_test(a_call_that_was_handed_on_is_worth_its_token_only),
 	    cmocka_unit_test(refusals_name_the_scope_that_is_missing),
 	    cmocka_unit_test(plain_text_that_the_network_reaches_is_told),
 	};

@@ -226,7 +226,7 @@ static void unknown_keys_are_told_what_is_valid(void **state)
 	                    "f.yaml:2: node.listn: unknown key; did you mean \"listen\"? valid here: listen, ");
 	expect_refused("dht:\n  services:\n    - name: a\n      prot: 1\n",
 	               "f.yaml:4: dht.services[0]: prot: unknown key; did you mean \"port\"? valid here: name, "
-	               "port, address, health_check_interval, health_check");
+	               "port, address, tls, health_check_interval, health_check");
 	expect_refused("llm: {1.5: x}\n", "f.yaml:1: (a key that is too long or holds a dot): unknown key; "
 	                                  "valid here: node, tls, auth, dht, gateway, thresholds, failsafe, service, "
 	                                  "safety, llm");

@@ -41,6 +41,7 @@ struct world {
 	/* what find answers */
 	char addresses[BACKS][AGI_ADDR_TEXT];
 	size_t n_addresses;
+	uint32_t traits;
 	bool finds_never; /* find keeps the question */
 	agi_forward_found_fn *found;
 	void *found_arg;
@@ -159,6 +160,7 @@ static void find(void *ctx, struct agi_str role, uint32_t timeout_ms, agi_forwar
 	}
 	for (size_t i = 0; i < w->n_addresses; i++) {
 		providers[i].address = agi_str_of(w->addresses[i]);
+		providers[i].traits = w->traits;
 		found[i].provider = &providers[i];
 	}
 	fn(arg, found, w->n_addresses);
@@ -485,22 +487,54 @@ static void calls_in_progress_are_bounded(void **state)
 	stop(&w);
 }
 
-static void a_token_for_this_node_stays_here(void **state)
+/* What the instance is shown of a token, and what the client hears. address: NULL = an IP address of this
+ * host. */
+static void expect_token(const struct agi_forward_cfg *how, uint32_t traits, const char *address,
+                         const char *shown, const char *message)
 {
-	struct world w = {.n_done = 0};
-	(void)state;
+	struct world w = {.fail_with = AGI_GRPC_UNAUTHENTICATED, .traits = traits};
 
-	start_with(&w, &(struct agi_forward_cfg){.is_on = true, .keeps_authorization = true});
+	start_with(&w, how);
+	if (address)
+		snprintf(w.addresses[0], sizeof w.addresses[0], "%s:%u", address, w.back.addr.port);
 	send_to(&w, PLAN, REQUEST, "authorization", "Bearer secret", 5000);
 	run_until(&w, &w.n_done, 1);
-	assert_answer(&w, AGI_GRPC_OK, "");
-	assert_string_equal(w.authorization, "");
+	assert_answer(&w, AGI_GRPC_UNAUTHENTICATED, message);
+	assert_string_equal(w.authorization, shown);
 	stop(&w);
-	w = (struct world){.n_done = 0};
-	start_with(&w, &(struct agi_forward_cfg){.is_on = true});
-	send_to(&w, PLAN, REQUEST, "authorization", "Bearer planners", 5000);
-	run_until(&w, &w.n_done, 1);
-	assert_string_equal(w.authorization, "Bearer planners");
+}
+
+static void a_token_is_shown_to_who_checks_tokens_and_never_in_clear(void **state)
+{
+	static const struct agi_forward_cfg checks = {.is_on = true, .checks_tokens = true};
+	static const struct agi_forward_cfg in_clear = {
+	    .is_on = true, .checks_tokens = true, .takes_clear_tokens = true};
+	static const struct agi_forward_cfg none = {.is_on = true};
+	static const char said[] = "50% of \xc3\xbc", clear[] =
+	    "50% of \xc3\xbc (this node did not hand the call's token on: the instance does not speak TLS)";
+	(void)state;
+
+	expect_token(&checks, 0, NULL, "",
+	             "50% of \xc3\xbc (this node did not hand the call's token on: the instance is not a role "
+	             "of a node that checks tokens)");
+	expect_token(&checks, AGI_PROVIDER_TOKENS, NULL, "Bearer secret", said);
+	expect_token(&checks, AGI_PROVIDER_TOKENS, "localhost", "", clear); /* only an address is sure to be here */
+	expect_token(&in_clear, AGI_PROVIDER_TOKENS, "localhost", "Bearer secret", said);
+	expect_token(&none, 0, NULL, "Bearer secret", said);
+	expect_token(&none, 0, "localhost", "", clear);
+}
+
+static void an_instance_that_speaks_tls_is_never_called_without(void **state)
+{
+	struct world w;
+	(void)state;
+
+	start(&w);
+	w.traits = AGI_PROVIDER_TLS;
+	call_plan(&w);
+	assert_int_equal(w.status, AGI_GRPC_UNAVAILABLE);
+	assert_non_null(strstr(w.message, "TLS handshake: "));
+	assert_int_equal(w.n_seen, 0);
 	stop(&w);
 }
 
@@ -595,7 +629,8 @@ int main(void)
 	    cmocka_unit_test(a_cancelled_call_is_cancelled_where_it_runs),
 	    cmocka_unit_test(a_client_may_go_while_instances_are_looked_for),
 	    cmocka_unit_test(calls_in_progress_are_bounded),
-	    cmocka_unit_test(a_token_for_this_node_stays_here),
+	    cmocka_unit_test(a_token_is_shown_to_who_checks_tokens_and_never_in_clear),
+	    cmocka_unit_test(an_instance_that_speaks_tls_is_never_called_without),
 	    cmocka_unit_test(every_method_of_agi_hpc_is_there),
 	    cmocka_unit_test(a_role_that_runs_here_is_left_to_its_server),
 	    cmocka_unit_test(targets_are_bounded_and_the_idle_ones_make_room),

@@ -12,8 +12,12 @@
 #include "base/limits.h"
 #include "health.pb-c.h"
 #include "net/grpc.h"
+#include "dht/types.h"
 #include "net/http.h"
+#include "net/listener.h"
+#include "net/tls.h"
 #include "node/health_check.h"
+#include "tests/unit/certs.h"
 #include "tests/unit/loop.h"
 
 struct world {
@@ -151,8 +155,8 @@ static void stop(struct world *w)
 	event_base_free(w->base);
 }
 
-static struct agi_str config(const char *kind, uint32_t interval_ms, uint32_t timeout_ms,
-			     const char *path)
+static struct agi_str config_of(const char *kind, uint32_t interval_ms, uint32_t timeout_ms,
+				const char *path, bool is_tls)
 {
 	static uint8_t wire[1024];
 	Agihpc__V1__HealthCheck c = AGIHPC__V1__HEALTH_CHECK__INIT;
@@ -161,7 +165,14 @@ static struct agi_str config(const char *kind, uint32_t interval_ms, uint32_t ti
 	c.path = (ProtobufCBinaryData){strlen(path), (uint8_t *)path};
 	c.interval_ms = interval_ms;
 	c.timeout_ms = timeout_ms;
+	c.tls = is_tls;
 	return (struct agi_str){(char *)wire, agihpc__v1__health_check__pack(&c, wire)};
+}
+
+static struct agi_str config(const char *kind, uint32_t interval_ms, uint32_t timeout_ms,
+			     const char *path)
+{
+	return config_of(kind, interval_ms, timeout_ms, path, false);
 }
 
 static void set(struct world *w, struct agi_str cfg)
@@ -315,6 +326,127 @@ static void names_are_resolved(void **state)
 	stop(&w);
 }
 
+/* --- TLS -------------------------------------------------------------------------------------- */
+struct tls_world {
+	struct world w;
+	struct certs certs;
+	struct agi_tls_server *server;
+	struct agi_listener *listener;
+	struct agi_tls_client *client; /* what checks are given; NULL: none */
+};
+
+static void on_tls_grpc(void *ctx, struct agi_transport *t)
+{
+	agi_grpc_server_take(((struct world *)ctx)->grpc, t);
+}
+
+static void on_tls_http(void *ctx, struct agi_transport *t)
+{
+	agi_http_take(((struct world *)ctx)->http, t);
+}
+
+static const struct agi_tls_client *give_client(void *ctx)
+{
+	return ((struct tls_world *)ctx)->client;
+}
+
+static void trust(struct tls_world *t, const char *ca)
+{
+	struct agi_tls_client_cfg cfg = {.ca_file = certs_path(&t->certs, ca)};
+	struct agi_why why;
+
+	agi_tls_client_free(t->client);
+	assert_int_equal(agi_tls_client_new(&cfg, &t->client, &why), AGI_OK);
+}
+
+static void start_tls(struct tls_world *t)
+{
+	struct agi_listener_cfg cfg = {.addr = loopback(0), .ctx = &t->w};
+	struct agi_tls_server_cfg tls = {0};
+	struct certs_ca ca;
+	struct agi_why why;
+
+	*t = (struct tls_world){.client = NULL};
+	start(&t->w);
+	serve_http(&t->w);
+	serve_grpc(&t->w);
+	certs_open(&t->certs);
+	ca = certs_make(&t->certs, "ca", "test", NULL, -86400, 86400, NULL);
+	certs_forget(certs_make(&t->certs, "other", "other", NULL, -86400, 86400, NULL));
+	certs_forget(
+	    certs_make(&t->certs, "server", "server", "IP:127.0.0.1", -86400, 86400, &ca));
+	certs_forget(ca);
+	tls.cert_file = certs_path(&t->certs, "server.crt");
+	tls.key_file = certs_path(&t->certs, "server.key");
+	assert_int_equal(agi_tls_server_new(&tls, &t->server, &why), AGI_OK);
+	cfg.tls = t->server;
+	cfg.plaintext = AGI_PLAINTEXT_REFUSE;
+	cfg.on_wire[AGI_WIRE_GRPC] = on_tls_grpc;
+	cfg.on_wire[AGI_WIRE_HTTP] = on_tls_http;
+	assert_int_equal(agi_listener_new(t->w.base, &cfg, &t->listener, &why), AGI_OK);
+	agi_addr_format(t->w.address, agi_listener_addr(t->listener));
+	agi_health_checks_set_tls(t->w.checks, give_client, t);
+}
+
+static void stop_tls(struct tls_world *t)
+{
+	agi_listener_free(t->listener);
+	stop(&t->w);
+	agi_tls_server_free(t->server);
+	agi_tls_client_free(t->client);
+	certs_close(&t->certs);
+}
+
+static void a_service_that_speaks_tls_is_asked_over_tls(void **state)
+{
+	static const char *const kinds[] = {"http", "grpc"};
+	struct tls_world t;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		const char *path = i == 0 ? "/healthz" : "";
+
+		start_tls(&t);
+		trust(&t, "ca.crt");
+		set(&t.w, config_of(kinds[i], 100, 100, path, true));
+		expect(&t.w, 1, true, "");
+		assert_int_equal(t.w.n_looks, 1);
+		set(&t.w, config_of(kinds[i], 100, 100, path, false)); /* registered anew, without */
+		expect(&t.w, 2, true, ""); /* as it was last seen */
+		expect(&t.w, 3, false, "");
+		stop_tls(&t);
+	}
+}
+
+static void a_service_with_a_wrong_certificate_is_unhealthy_and_says_why(void **state)
+{
+	static const char *const kinds[] = {"http", "grpc"};
+	struct tls_world t;
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		start_tls(&t);
+		trust(&t, "other.crt");
+		set(&t.w, config_of(kinds[i], 10000, 5000, i == 0 ? "/healthz" : "", true));
+		expect(&t.w, 1, false, "TLS handshake: the server's certificate: ");
+		stop_tls(&t);
+		start_tls(&t);
+		set(&t.w, config_of(kinds[i], 10000, 5000, i == 0 ? "/healthz" : "", true));
+		expect(&t.w, 1, false, "TLS cannot be spoken");
+		assert_int_equal(t.w.n_looks, 0);
+		stop_tls(&t);
+	}
+}
+
+static void what_is_told_of_a_service_follows_its_config(void **state)
+{
+	(void)state;
+	assert_int_equal(agi_health_config_traits(config_of("none", 0, 0, "", true)),
+			 AGI_PROVIDER_TLS);
+	assert_int_equal(agi_health_config_traits(config_of("none", 0, 0, "", false)), 0);
+	assert_int_equal(agi_health_config_traits(AGI_STR("\xff")), 0);
+}
+
 static void assert_refused(struct agi_str cfg, const char *expect_text)
 {
 	struct agi_why why = {""};
@@ -385,6 +517,9 @@ int main(void)
 	    cmocka_unit_test(kind_none_is_healthy_and_asks_nobody),
 	    cmocka_unit_test(a_removed_check_is_silent_also_from_its_own_callback),
 	    cmocka_unit_test(names_are_resolved),
+	    cmocka_unit_test(a_service_that_speaks_tls_is_asked_over_tls),
+	    cmocka_unit_test(a_service_with_a_wrong_certificate_is_unhealthy_and_says_why),
+	    cmocka_unit_test(what_is_told_of_a_service_follows_its_config),
 	    cmocka_unit_test(a_config_that_cannot_be_run_is_refused),
 	    cmocka_unit_test(the_number_of_checks_is_bounded),
 	};

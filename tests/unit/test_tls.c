@@ -534,6 +534,43 @@ static void new_certificates_serve_new_connections_and_old_ones_go_on(void **sta
 	stop(&w);
 }
 
+static void what_a_client_trusts_and_shows_may_change_too(void **state)
+{
+	struct agi_grpc_channel *ch;
+	struct agi_tls_client *c;
+	struct agi_why why;
+	struct world w;
+
+	(void)state;
+	start(&w, REQUIRE_CLIENTS);
+	copy_file(&w, "other-ca.crt", "trusted.crt");
+	copy_file(&w, "client.crt", "own.crt");
+	copy_file(&w, "client.key", "own.key");
+	c = client_of(&w, "trusted.crt", "own", NULL);
+	assert_int_equal(agi_grpc_channel_new(w.base, w.target, &ch, NULL), AGI_OK);
+	agi_grpc_channel_set_tls(ch, c);
+	call(&w, ch, "1");
+	assert_refused(&w, "self-signed certificate in certificate chain");
+	agi_grpc_channel_free(ch);
+	assert_false(agi_tls_client_has_changed(c));
+
+	copy_file(&w, "stranger.key", "own.key");
+	copy_file(&w, "ca.crt", "trusted.crt");
+	assert_true(agi_tls_client_has_changed(c));
+	assert_int_equal(agi_tls_client_reload(c, &why), AGI_E_INVALID); /* all or nothing */
+	assert_non_null(strstr(why.text, "is not the key of"));
+	copy_file(&w, "client.key", "own.key");
+	assert_true(agi_tls_client_has_changed(c));
+	assert_int_equal(agi_tls_client_reload(c, &why), AGI_OK);
+	assert_int_equal(agi_grpc_channel_new(w.base, w.target, &ch, NULL), AGI_OK);
+	agi_grpc_channel_set_tls(ch, c);
+	call(&w, ch, "1");
+	assert_int_equal(w.status, AGI_GRPC_OK);
+	agi_grpc_channel_free(ch);
+	agi_tls_client_free(c);
+	stop(&w);
+}
+
 static void certificates_that_cannot_serve_are_named(void **state)
 {
 	static const struct {
@@ -581,6 +618,7 @@ int main(void)
 	    cmocka_unit_test(too_many_handshakes_end_the_oldest_and_disturb_nobody),
 	    cmocka_unit_test(plaintext_can_be_refused),
 	    cmocka_unit_test(new_certificates_serve_new_connections_and_old_ones_go_on),
+	    cmocka_unit_test(what_a_client_trusts_and_shows_may_change_too),
 	    cmocka_unit_test(certificates_that_cannot_serve_are_named),
 	};
 
