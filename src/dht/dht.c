@@ -305,6 +305,8 @@ static void copy_phase(char to[64], const char *text)
 	to[n] = '\0';
 }
 
+void agi_dht_set_low(struct agi_dht *d, bool is_low) { d->is_low = is_low; }
+
 void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out)
 {
 	*out = (struct agi_dht_status){.self = d->self.id,
@@ -328,7 +330,8 @@ void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out)
 	                               .clock_off_ms = (int64_t)(d->host_now.wall_ms - d->now.wall_ms),
 	                               .is_drained = d->drain.flags & AGI_DRAINED,
 	                               .is_leaving = d->drain.flags & AGI_DRAIN_LEAVES,
-	                               .is_left = d->drain.left_ms && !d->drain.is_retiring};
+	                               .is_left = d->drain.left_ms && !d->drain.is_retiring,
+	                               .is_low = d->is_low};
 	out->is_ready = d->member.is_joined && d->member.is_self_looked_up && !d->is_read_only &&
 	                !d->is_stopped;
 	if (out->is_left)

@@ -185,6 +185,9 @@ void agi_dht_follow_service(struct agi_dht *d, struct agi_now now, struct agi_st
 /* This host's share of the data and its fault domain, changed by its configuration: told to the others,
  * slots move. zone: at most AGI_ZONE_MAX bytes. */
 void agi_dht_set_place(struct agi_dht *d, struct agi_now now, uint32_t weight_milli, const char *zone);
+/* The disk is nearly full (or no longer so): new data is refused with DISK_FULL, deletions and the node's own
+ * records are still written. Nothing has failed: it ends when the caller says so. */
+void agi_dht_set_low(struct agi_dht *d, bool is_low);
 
 /* Names were resolved anew: other addresses to join by. Replaces the list given to agi_dht_new. */
 void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct agi_addr *addrs, size_t n,
@@ -202,7 +205,8 @@ struct agi_dht_status {
 	uint32_t hints;               /* writes owed to unreachable replicas */
 	uint32_t calls, rpcs, reconfigs; /* in flight */
 	uint32_t providers;           /* records kept for others */
-	bool is_read_only;
+	bool is_read_only;            /* a write, sync or read failed */
+	bool is_low;                  /* the disk is nearly full */
 	int64_t clock_off_ms;         /* this host's wall clock minus the time taken from the cluster */
 	bool is_drained;              /* gives its slots away, or has */
 	bool is_leaving;              /* and goes for good when it has */

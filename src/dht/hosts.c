@@ -14,7 +14,8 @@
 
 enum {
 	PROBES_PER_SECOND = 64, /* of all hosts together: the cost per node does not grow with the cluster */
-	VERIFYING_MAX = 256
+	VERIFYING_MAX = 256,
+	REFUSED_MS = 1000       /* how long others are asked before a host whose disk takes no writes */
 };
 
 static void probe(struct agi_dht *d, void *arg);
@@ -47,6 +48,25 @@ bool agi_hosts_is_up(const struct agi_dht *d, const struct agi_id *id)
 		return true;
 	HASH_FIND(hh, d->hosts.by_id, id, sizeof *id, h);
 	return h && h->state != AGI_MEMBER_DOWN;
+}
+
+void agi_hosts_refused(struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_host *h;
+
+	HASH_FIND(hh, d->hosts.by_id, id, sizeof *id, h);
+	if (h)
+		h->refuses_until_us = agi_after_ms(d, REFUSED_MS);
+}
+
+bool agi_hosts_is_refusing(const struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_host *h;
+
+	if (agi_id_eq(id, &d->self.id))
+		return d->is_read_only || d->is_low;
+	HASH_FIND(hh, d->hosts.by_id, id, sizeof *id, h);
+	return h && h->refuses_until_us > d->now.mono_us;
 }
 
 uint32_t agi_hosts_rtt(const struct agi_dht *d, const struct agi_id *id)

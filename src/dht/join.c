@@ -109,6 +109,10 @@ static void pull_page(struct agi_reconf *r)
 	struct agi_msg m = {.kind = AGI_MSG_SLOT_PULL, .slot = r->s->view.slot, .epoch = r->s->view.epoch};
 	struct agi_peer to = agi_hosts_peer(r->d, &r->peer[r->to_pull[r->pulling]]);
 
+	if (r->d->is_low) { /* what is pulled has no room: later */
+		agi_reconf_finish(r, true);
+		return;
+	}
 	m.cursor = agi_buf_str(&r->cursor);
 	m.is_strong = r->is_strong_pulled;
 	r->pull_rpc = agi_rpc_ask(r->d, &to, AGI_TRAFFIC_BULK, &m, 5 * AGI_RPC_TIMEOUT_MS, on_items, r, 0);

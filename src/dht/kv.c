@@ -122,7 +122,7 @@ static void fail(struct agi_kvop *op, enum agi_err err)
 		                    "still take effect",
 		         op->slot, op->g.yes, op->g.n, op->g.need);
 	else
-		agi_fail(&why, err, "slot %u", op->slot);
+		agi_fail(&why, err, "slot %u: %s", op->slot, agi_err_text(err));
 	reply(op, err, why.text);
 	destroy(op);
 }

@@ -34,6 +34,7 @@ struct strong_op {
 	int64_t delta;
 	bool is_tombstone;        /* of what is written */
 	bool is_mismatch;         /* CAS: the write only confirms what was read */
+	bool met_full_disk;       /* a member would not take the write */
 	bool has_found;           /* of what was read */
 	struct agi_gather g;
 	struct agi_buf best;      /* the newest record read */
@@ -236,7 +237,10 @@ static void lost_majority(struct strong_op *op)
 		agi_gather_init(&op->g, 0, 0);
 		op->step = OP_WAITING;
 		op->is_mismatch = false;
-		step_down(l);
+		if (op->met_full_disk)
+			fail_op(op, AGI_E_DISK_FULL);
+		else
+			step_down(l);
 		return;
 	}
 	if (op->step == OP_WRITING && op->g.asked)
@@ -259,7 +263,8 @@ static void finish_op(struct strong_op *op)
 static bool is_untouched(enum agi_err status)
 {
 	return status == AGI_E_EXISTS || status == AGI_E_STALE_EPOCH || status == AGI_E_NOT_MEMBER ||
-	       status == AGI_E_SEALED || status == AGI_E_INVALID || status == AGI_E_TOO_LARGE;
+	       status == AGI_E_SEALED || status == AGI_E_INVALID || status == AGI_E_TOO_LARGE ||
+	       status == AGI_E_DISK_FULL;
 }
 
 static void on_written(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
@@ -271,6 +276,7 @@ static void on_written(struct agi_dht *d, void *arg, uint32_t which, enum agi_er
 
 	(void)d, (void)from;
 	saw_ballot(l, m);
+	op->met_full_disk = op->met_full_disk || (m && m->status == AGI_E_DISK_FULL);
 	agi_gather_answered(&op->g, which,
 	                    is_yes ? AGI_GATHER_YES
 	                    : m && is_untouched(m->status) ? AGI_GATHER_NO : AGI_GATHER_SILENT);
@@ -558,6 +564,8 @@ void agi_lead_on_do(struct agi_dht *d, const struct agi_peer *from, const struct
 		out.status = AGI_E_READ_ONLY;
 	if (out.status == AGI_OK)
 		out.status = check(d, m);
+	if (out.status == AGI_OK && m->op != AGI_STRONG_GET && m->op != AGI_STRONG_DELETE)
+		out.status = agi_store_admit(d, m->items, 1);
 	if (out.status == AGI_OK) {
 		l = lead_of(d, s);
 		if (!l)

@@ -42,6 +42,7 @@ struct waiting {
 	struct agi_peer to;
 	uint64_t rpc_id;
 	enum agi_msg_kind kind;
+	uint32_t slot;
 	struct agi_ballot ballot;
 };
 
@@ -50,7 +51,7 @@ static struct waiting *wait_for(const struct agi_peer *from, const struct agi_ms
 	struct waiting *w = calloc(1, sizeof *w);
 
 	if (w)
-		*w = (struct waiting){*from, m->rpc_id, kind, m->ballot};
+		*w = (struct waiting){*from, m->rpc_id, kind, m->slot, m->ballot};
 	return w;
 }
 
@@ -114,10 +115,11 @@ static enum agi_err check_item(struct agi_dht *d, const struct agi_msg *m)
 	return agi_dht_slot_of(d, it->ns, it->key) == m->slot ? AGI_OK : AGI_E_INVALID;
 }
 
-/* A leader whose request for the promise this member missed is promised now, in the same atomic write. */
+/* A leader whose request for the promise this member missed, or could not write down, is promised now, in the
+ * same atomic write. */
 static uint64_t store(struct agi_dht *d, struct agi_slot *s, const struct agi_msg *m, struct waiting *w)
 {
-	bool is_new_promise = agi_ballot_cmp(&m->ballot, &s->strong_promised) > 0;
+	bool is_new_promise = agi_ballot_cmp(&m->ballot, &s->strong_saved) > 0;
 	struct agi_buf key, value;
 	struct agi_storage_op op = {.verb = AGI_PUT_NEWER, .cf = AGI_CF_STRONG};
 	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = &op, .n_ops = 1};
@@ -132,7 +134,7 @@ static uint64_t store(struct agi_dht *d, struct agi_slot *s, const struct agi_ms
 	if (key.err || value.err)
 		goto out;
 	if (is_new_promise) {
-		s->strong_promised = m->ballot;
+		s->strong_promised = m->ballot; /* admitted: none higher */
 		job = agi_slot_save(d, s, &op, 1, on_stored, w);
 	} else {
 		job = agi_job_submit(d, &req, on_stored, w);
@@ -152,6 +154,8 @@ void agi_reg_on_write(struct agi_dht *d, const struct agi_peer *from, const stru
 	out.status = admit(d, from, m, &out);
 	if (out.status == AGI_OK)
 		out.status = check_item(d, m);
+	if (out.status == AGI_OK)
+		out.status = agi_store_admit(d, m->items, 1);
 	if (out.status == AGI_OK) {
 		w = wait_for(from, m, AGI_MSG_REG_ACK);
 		if (w && store(d, s, m, w))
@@ -162,6 +166,14 @@ void agi_reg_on_write(struct agi_dht *d, const struct agi_peer *from, const stru
 	agi_answer(d, from, m, &out);
 }
 
+/* The promise this read stands on may not have reached the disk. */
+static bool is_saved(const struct agi_dht *d, const struct waiting *w)
+{
+	const struct agi_slot *s = agi_slot_find(d, w->slot);
+
+	return !d->is_read_only && s && agi_ballot_cmp(&w->ballot, &s->strong_saved) <= 0;
+}
+
 static void on_read(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
 {
 	struct waiting *w = arg;
@@ -169,8 +181,8 @@ static void on_read(struct agi_dht *d, void *arg, const struct agi_storage_done 
 	struct agi_msg out = {.kind = AGI_MSG_REG_STATE};
 	struct agi_reg reg;
 
-	if (w->ballot.round && d->is_read_only) {
-		out.status = AGI_E_READ_ONLY; /* the promise before it may not have reached the disk */
+	if (w->ballot.round && !is_saved(d, w)) {
+		out.status = d->is_read_only ? AGI_E_READ_ONLY : AGI_E_FULL;
 	} else if (done->err == AGI_OK) {
 		out.status = agi_reg_decode(&reg, done->kv[0].value);
 		item.value = done->kv[0].value;
@@ -189,7 +201,7 @@ static bool promise_before_read(struct agi_dht *d, const struct agi_msg *m)
 {
 	struct agi_slot *s = agi_slot_find(d, m->slot);
 
-	if (m->ballot.round == 0 || agi_ballot_cmp(&m->ballot, &s->strong_promised) <= 0)
+	if (m->ballot.round == 0 || agi_ballot_cmp(&m->ballot, &s->strong_saved) <= 0)
 		return true;
 	s->strong_promised = m->ballot;
 	return agi_slot_save(d, s, NULL, 0, NULL, NULL) != 0;

@@ -151,7 +151,9 @@ void agi_replica_on_write(struct agi_dht *d, const struct agi_peer *from, const 
 
 	out.status = agi_view_admit(d, from, m->slot, m->epoch, &out);
 	if (out.status == AGI_OK)
-		out.status = d->is_read_only ? AGI_E_READ_ONLY : check_items(d, m);
+		out.status = check_items(d, m);
+	if (out.status == AGI_OK)
+		out.status = agi_store_admit(d, m->items, m->n_items);
 	if (out.status == AGI_OK) {
 		w = wait_for(from, m);
 		for (size_t i = 0; i < m->n_items && !m->is_transfer; i++)

@@ -192,6 +192,26 @@ uint64_t agi_job_submit(struct agi_dht *d, const struct agi_storage_req *req, ag
 	return j->id;
 }
 
+void agi_job_saves(struct agi_dht *d, uint64_t id, const struct agi_slot *s)
+{
+	struct agi_job *j;
+
+	HASH_FIND(hh, d->jobs.by_id, &id, sizeof id, j);
+	if (j) {
+		j->slot = s->view.slot;
+		j->promise = s->strong_promised;
+	}
+}
+
+/* A promise counts once it is on the disk, whatever became of the request that asked for it. */
+static void note_saved(struct agi_dht *d, const struct agi_job *j)
+{
+	struct agi_slot *s = j->promise.round ? agi_slot_find(d, j->slot) : NULL;
+
+	if (s && agi_ballot_cmp(&j->promise, &s->strong_saved) > 0)
+		s->strong_saved = j->promise;
+}
+
 void agi_job_forget(struct agi_dht *d, uint64_t id)
 {
 	struct agi_job *j;
@@ -205,7 +225,7 @@ static void note_failure(struct agi_dht *d, const struct agi_storage_done *done)
 {
 	struct agi_note n = {.kind = AGI_NOTE_STORE_FAILED, .err = done->err, .text = done->why.text};
 
-	if (done->err == AGI_E_READ_ONLY || done->err == AGI_E_IO) {
+	if (done->err == AGI_E_READ_ONLY || done->err == AGI_E_IO || done->err == AGI_E_CORRUPT) {
 		if (d->is_read_only)
 			return;
 		d->is_read_only = true;
@@ -226,7 +246,9 @@ void agi_dht_on_stored(struct agi_dht *d, struct agi_now now, uint64_t job_id,
 	copy = *j;
 	HASH_DEL(d->jobs.by_id, j);
 	free(j);
-	if (done->err != AGI_OK && done->err != AGI_E_NOT_FOUND)
+	if (done->err == AGI_OK)
+		note_saved(d, &copy);
+	else if (done->err != AGI_E_NOT_FOUND)
 		note_failure(d, done);
 	if (copy.fn)
 		copy.fn(d, copy.arg, done);
@@ -247,4 +269,15 @@ void agi_dht_jobs_free(struct agi_dht *d)
 		if (fn)
 			fn(d, arg, &closed);
 	}
+}
+
+enum agi_err agi_store_admit(const struct agi_dht *d, const struct agi_item *items, size_t n)
+{
+	bool is_freeing = true;
+
+	if (d->is_read_only)
+		return AGI_E_READ_ONLY;
+	for (size_t i = 0; i < n; i++)
+		is_freeing = is_freeing && items[i].is_tombstone;
+	return d->is_low && !is_freeing ? AGI_E_DISK_FULL : AGI_OK;
 }

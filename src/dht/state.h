@@ -29,6 +29,8 @@
 #include "dht/timers.h"
 #include "dht/wall.h"
 
+struct agi_slot;
+
 /* --- requests to peers (rpc.c) ------------------------------------------------------------------ */
 /* err OK: answer is set (possibly with a status of its own); else UNREACHABLE, TIMEOUT, FULL, NOMEM,
  * CLOSED or what a REFUSED said. */
@@ -72,6 +74,8 @@ struct agi_job {
 	uint64_t id;
 	agi_job_fn *fn; /* NULL: nobody waits, only failures are noted */
 	void *arg;
+	uint32_t slot;  /* whose record it writes, with this promise for registers in it (round 0 = none) */
+	struct agi_ballot promise;
 	UT_hash_handle hh;
 };
 struct agi_jobs {
@@ -80,6 +84,8 @@ struct agi_jobs {
 };
 /* Returns the job's id (0 when out of memory: nothing was submitted). */
 uint64_t agi_job_submit(struct agi_dht *d, const struct agi_storage_req *req, agi_job_fn *fn, void *arg);
+/* It writes the slot's record as it is now. */
+void agi_job_saves(struct agi_dht *d, uint64_t id, const struct agi_slot *s);
 /* The job goes on, but fn will not be called. */
 void agi_job_forget(struct agi_dht *d, uint64_t id);
 void agi_dht_jobs_free(struct agi_dht *d);
@@ -95,6 +101,7 @@ struct agi_host {
 	uint64_t since_us;       /* of state */
 	uint64_t asked_us;       /* when the probe in flight was sent */
 	uint64_t probe_rpc;      /* 0 = none in flight */
+	uint64_t refuses_until_us; /* it said that its disk takes no writes: others are asked first */
 	struct agi_timer probe;
 	int64_t clock_base_ms;   /* its wall clock minus our monotonic one … */
 	uint64_t clock_us;       /* … as told then; 0 = never */
@@ -130,6 +137,9 @@ void agi_hosts_left(struct agi_dht *d, const struct agi_id *id);
 /* This host's own place on the ring and what others are told of it. */
 void agi_hosts_set_self(struct agi_dht *d, const struct agi_contact *self);
 uint32_t agi_hosts_rtt(const struct agi_dht *d, const struct agi_id *id);
+/* It answered READ_ONLY or DISK_FULL; for a second it counts as refusing. Self counts by its own disk. */
+void agi_hosts_refused(struct agi_dht *d, const struct agi_id *id);
+bool agi_hosts_is_refusing(const struct agi_dht *d, const struct agi_id *id);
 /* The hosts nearest to target as contacts (self included), nearest first. */
 size_t agi_hosts_nearest(const struct agi_dht *d, const struct agi_id *target,
                          const struct agi_contact **out, size_t max);
@@ -201,6 +211,7 @@ struct agi_slot {
 	uint64_t settled;                     /* hosts.generation at which it needed no change; 0 = look */
 	uint64_t round;                       /* highest ballot round seen */
 	struct agi_ballot strong_promised;    /* whose register writes this member accepts */
+	struct agi_ballot strong_saved;       /* the highest of these known to be on the disk */
 	struct agi_lead *lead;                /* our own leadership of the slot's registers, or NULL */
 	uint32_t installing;                  /* newer views on their way to the disk */
 };
@@ -430,9 +441,13 @@ struct agi_dht {
 	TAILQ_HEAD(, agi_lookup) lookups;
 	uint32_t n_kvops;
 	bool is_started, is_stopped, is_read_only;
+	bool is_low;            /* the disk is nearly full: only what frees, decides or refuses is written */
 };
 
 uint64_t agi_after_ms(const struct agi_dht *d, uint64_t ms);
+/* Whether storage takes these bytes of a client's or a peer's now: OK, READ_ONLY or DISK_FULL. Deletions and a
+ * node's own records are let through when the disk is only nearly full. */
+enum agi_err agi_store_admit(const struct agi_dht *d, const struct agi_item *items, size_t n);
 void agi_note_dropped(struct agi_dht *d, const struct agi_contact *who, enum agi_err err, const char *text);
 
 #endif

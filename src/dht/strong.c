@@ -107,6 +107,22 @@ static void on_deadline(struct agi_dht *d, void *arg)
 	                              : c->last == AGI_E_NO_QUORUM ? AGI_E_NO_QUORUM : AGI_E_TIMEOUT);
 }
 
+/* That member's disk takes no writes, and it did nothing: another leads, unless all are so. */
+static void refused(struct agi_strong_call *c, const struct agi_peer *by, enum agi_err err)
+{
+	struct agi_slot *s = agi_slot_find(c->d, c->slot);
+	uint32_t refusing = 0;
+
+	agi_hosts_refused(c->d, &by->id);
+	for (uint32_t i = 0; s && i < s->view.n_members; i++)
+		refusing += agi_hosts_is_refusing(c->d, &s->view.members[i]);
+	c->last = err;
+	if (s && refusing >= agi_majority(s->view.n_members))
+		fail(c, err);
+	else
+		again(c, err);
+}
+
 /* --- by the leader ---------------------------------------------------------------------------------- */
 
 static void on_done(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
@@ -115,7 +131,7 @@ static void on_done(struct agi_dht *d, void *arg, uint32_t which, enum agi_err e
 	struct agi_strong_call *c = arg;
 	const struct agi_item *it = err == AGI_OK && m->n_items == 1 ? m->items : NULL;
 
-	(void)which, (void)from;
+	(void)which;
 	c->rpc = 0;
 	if (err != AGI_OK || m->kind != AGI_MSG_STRONG_DONE) {
 		/* refused by a node that does not serve: it did nothing; silence: nobody knows */
@@ -140,6 +156,10 @@ static void on_done(struct agi_dht *d, void *arg, uint32_t which, enum agi_err e
 	case AGI_E_TIMEOUT:
 		again(c, m->status);
 		break;
+	case AGI_E_READ_ONLY:
+	case AGI_E_DISK_FULL:
+		refused(c, from, m->status);
+		break;
 	default:
 		c->last = m->status;
 		fail(c, m->status);
@@ -147,18 +167,22 @@ static void on_done(struct agi_dht *d, void *arg, uint32_t which, enum agi_err e
 	}
 }
 
-/* The first living member leads; after failures the others get their chance. */
+/* The first living member leads that does not refuse to write; after failures the others get their chance. */
 static int choose_leader(const struct agi_strong_call *c, const struct agi_view *v)
 {
 	uint32_t skip = c->attempts > 3 ? c->attempts - 3 : 0;
+	int refusing = -1;
 
 	for (uint32_t i = 0; i < v->n_members; i++) {
 		uint32_t at = (i + skip) % v->n_members;
 
-		if (agi_hosts_is_up(c->d, &v->members[at]))
+		if (!agi_hosts_is_up(c->d, &v->members[at]))
+			continue;
+		if (!agi_hosts_is_refusing(c->d, &v->members[at]))
 			return (int)at;
+		refusing = (int)at;
 	}
-	return -1;
+	return refusing;
 }
 
 static void ask_leader(struct agi_strong_call *c)

@@ -125,6 +125,7 @@ static bool record_decode(struct agi_slot *s, struct agi_str value)
 	get_ballot(&c, &s->accepted);
 	if (version >= RECORD_VERSION)
 		get_ballot(&c, &s->strong_promised);
+	s->strong_saved = s->strong_promised;
 	if (s->accepted.round && !get_ids(&c, s->proposal.members, &s->proposal.n_members))
 		return false;
 	s->proposal.slot = s->view.slot;
@@ -159,6 +160,7 @@ uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct
 		ops[req.n_ops++] = extra[i];
 	if (!value.err)
 		job = agi_job_submit(d, &req, fn, arg);
+	agi_job_saves(d, job, s);
 	agi_buf_free(&value);
 	return job;
 }
