@@ -310,9 +310,6 @@ enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 {
 	enum agi_err e;
 
-	if (c->dht.consistency == AGI_CONSISTENCY_STRONG)
-		return fail_at(c, AGI_E_UNSUPPORTED, "dht.consistency",
-		               "strong items are not in this version, expected eventual", why);
 	if (c->node.weight * c->dht.virtual_nodes > AGI_VIRTUAL_NODES_MAX)
 		return fail_at(c, AGI_E_INVALID, is_given(c, "node.weight") ? "node.weight" : "dht.virtual_nodes",
 		               "weight times virtual_nodes is above 1024", why);

@@ -32,6 +32,7 @@ enum {
 enum agi_log_level { AGI_LOG_ERROR, AGI_LOG_WARN, AGI_LOG_INFO, AGI_LOG_DEBUG };
 enum agi_log_format { AGI_LOG_LOGFMT, AGI_LOG_JSON };
 enum agi_consistency { AGI_CONSISTENCY_EVENTUAL, AGI_CONSISTENCY_STRONG };
+enum agi_config_level { AGI_CONFIG_ONE, AGI_CONFIG_QUORUM, AGI_CONFIG_ALL, AGI_CONFIG_STRONG };
 enum agi_evaluation { AGI_EVALUATION_STRICT, AGI_EVALUATION_REFERENCE };
 enum agi_fail_action { AGI_FAIL_BLOCK }; /* a failure never becomes a permission: there is no other */
 enum agi_bond_action { AGI_BOND_BLOCK, AGI_BOND_REVISE };
@@ -48,6 +49,16 @@ enum agi_check_kind { AGI_CHECK_TCP, AGI_CHECK_GRPC, AGI_CHECK_HTTP, AGI_CHECK_N
 /* Strings are owned by the config, terminated, never NULL; "" means not given. */
 struct agi_config_list {
 	char **v;
+	size_t n;
+};
+
+/* A section of names, each with one of the schema's choices (as in its enum). */
+struct agi_config_choice {
+	char *name;
+	int choice;
+};
+struct agi_config_choices {
+	struct agi_config_choice *v;
 	size_t n;
 };
 
@@ -128,7 +139,8 @@ struct agi_config {
 	struct { /* dht: */
 		struct agi_endpoints bootstrap_nodes; /* at most AGI_BOOTSTRAP_MAX, port default 5000 */
 		uint32_t replication_factor, virtual_nodes;
-		enum agi_consistency consistency; /* after _check: eventual */
+		enum agi_consistency consistency; /* eventual */
+		struct agi_config_choices namespaces; /* enum agi_config_level; names as clients give them */
 		struct agi_config_services services;
 	} dht;
 	struct { /* gateway: */
@@ -184,7 +196,7 @@ AGI_MUST_USE enum agi_err agi_config_load_text(struct agi_config *c, const char 
 AGI_MUST_USE enum agi_err agi_config_env(struct agi_config *c, char *(*get)(const char *name),
                                          struct agi_why *why);
 /* One key from the command line: path "node.listen", "dht.bootstrap_nodes" (lists: comma-separated).
- * dht.services cannot be given this way. */
+ * dht.namespaces: NAME=LEVEL, comma-separated. dht.services cannot be given this way. */
 AGI_MUST_USE enum agi_err agi_config_set(struct agi_config *c, const char *path, const char *value,
                                          struct agi_why *why);
 /* What only all keys together can tell; fills in the values that depend on others (see the fields).

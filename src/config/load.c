@@ -187,14 +187,37 @@ static enum agi_err load_services(struct loader *l, const struct agi_yaml_node *
 	return AGI_OK;
 }
 
+static enum agi_err load_choices(struct loader *l, const struct agi_yaml_node *map,
+                                 const struct agi_key_spec *s)
+{
+	char text[AGI_CONFIG_TEXT_MAX];
+	struct agi_why reason;
+	enum agi_err e;
+
+	if (map->kind != AGI_YAML_MAP && !agi_yaml_is_null(map))
+		return fail_kind(l, map, s);
+	for (const struct agi_yaml_node *n = map->first; n; n = n->next) {
+		if (n->kind != AGI_YAML_SCALAR || agi_yaml_is_null(n))
+			return fail_kind(l, n, s);
+		if ((size_t)snprintf(text, sizeof text, "%s=%s", n->key, n->text) >= sizeof text)
+			return fail_here(l, n->line, s->path, AGI_E_INVALID, "a name or value is too long");
+		e = agi_value_parse(s, l->base + s->offset, text, &reason);
+		if (e)
+			return fail_here(l, n->line, s->path, e, reason.text);
+	}
+	return AGI_OK;
+}
+
 static enum agi_err load_list(struct loader *l, const struct agi_yaml_node *n,
                               const struct agi_key_spec *s)
 {
 	void *field = l->base + s->offset;
 
-	if (n->kind != AGI_YAML_LIST)
+	if (n->kind != AGI_YAML_LIST && s->type != AGI_V_CHOICES)
 		return fail_kind(l, n, s);
 	agi_value_clear(s, field);
+	if (s->type == AGI_V_CHOICES)
+		return load_choices(l, n, s);
 	if (s->type == AGI_V_SERVICES)
 		return load_services(l, n, s);
 	for (const struct agi_yaml_node *item = n->first; item; item = item->next) {

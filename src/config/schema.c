@@ -13,6 +13,7 @@ enum { MINUTE_MS = 60000, HOUR_MS = 3600000, DAY_MS = 86400000 };
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
 static const char *const log_formats[] = {"logfmt", "json", NULL};
 static const char *const consistencies[] = {"eventual", "strong", NULL};
+static const char *const levels[] = {"one", "quorum", "all", "strong", NULL};
 static const char *const evaluations[] = {"strict", "reference", NULL};
 static const char *const fail_actions[] = {"BLOCK", NULL};
 static const char *const bond_actions[] = {"BLOCK", "REVISE", NULL};
@@ -159,7 +160,10 @@ const struct agi_key_spec agi_config_spec[] = {
     {"dht.virtual_nodes", AGI_V_WHOLE, AT(dht.virtual_nodes), 1, AGI_VIRTUAL_NODES_MAX, .preset = "128",
      .help = "Places on the ring of a host of weight 1."},
     {"dht.consistency", AGI_V_CHOICE, AT(dht.consistency), .choices = consistencies,
-     .preset = "eventual", .help = "Consistency of items; this version has eventual only."},
+     .preset = "eventual",
+     .help = "Level of operations that name none: eventual is quorum. The same on every node."},
+    {"dht.namespaces", AGI_V_CHOICES, AT(dht.namespaces), .min = 1, .max = AGI_NAMESPACE_MAX, .preset = "",
+     .choices = levels, .help = "The same for single namespaces, NAME: LEVEL each. The same on every node."},
     {"dht.services", AGI_V_SERVICES, AT(dht.services), .max = AGI_CONFIG_SERVICES_MAX, .preset = "",
      .help = "Processes on this host that the node checks and advertises."},
 
@@ -263,7 +267,7 @@ static void format_ms(char out[32], double ms)
 
 void agi_spec_expected(const struct agi_key_spec *s, char *out, size_t n)
 {
-	char a[32], b[32];
+	char a[32], b[32], choices[64];
 
 	switch (s->type) {
 	case AGI_V_TEXT:
@@ -304,6 +308,10 @@ void agi_spec_expected(const struct agi_key_spec *s, char *out, size_t n)
 		return;
 	case AGI_V_ENDPOINTS:
 		snprintf(out, n, "a list of at most %g host:port such as node1.cluster:%g", s->max, s->min);
+		return;
+	case AGI_V_CHOICES:
+		expected_choice(s, choices, sizeof choices);
+		snprintf(out, n, "a section of NAME: %s lines", choices);
 		return;
 	case AGI_V_SERVICES:
 		snprintf(out, n, "a list of at most %g sections with name and port", s->max);

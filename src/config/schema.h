@@ -19,6 +19,7 @@ enum agi_value_type {
 	AGI_V_CHOICE,    /* an enum: the index into choices */
 	AGI_V_TEXTS,     /* struct agi_config_list; each checked, 1..max bytes */
 	AGI_V_ENDPOINTS, /* struct agi_endpoints; port default: min; at most max */
+	AGI_V_CHOICES,   /* struct agi_config_choices: a section NAME: CHOICE, as one text NAME=CHOICE; names as TEXT */
 	AGI_V_SERVICES   /* struct agi_config_services */
 };
 
@@ -31,7 +32,7 @@ struct agi_key_spec {
 	const char *preset;        /* the default as text, lists comma-separated; "" = not given */
 	const char *help;
 	const char *note;          /* why a refused value is refused; NULL = nothing to add */
-	/* TEXT and TEXTS: refuses one text with a reason (what was expected); NULL = all are good. */
+	/* TEXT, TEXTS and the names of CHOICES: refuses one text with a reason (what was expected); NULL = all are good. */
 	const char *(*refuse)(const char *text);
 	bool is_for_later;
 };

@@ -285,9 +285,37 @@ static enum agi_err append_endpoint(const struct agi_key_spec *s, const char *te
 	return e;
 }
 
+/* "NAME=CHOICE" */
+static enum agi_err append_choice(const struct agi_key_spec *s, const char *text,
+                                  struct agi_config_choices *l, struct agi_why *why)
+{
+	const char *equals = strrchr(text, '=');
+	struct agi_config_choice c = {NULL, 0};
+	char *name = equals ? strndup(text, (size_t)(equals - text)) : NULL;
+	enum agi_err e = AGI_OK;
+
+	if (!equals)
+		return refuse_form(s, text, why);
+	if (!name)
+		return agi_fail(why, AGI_E_NOMEM, "%s", agi_err_text(AGI_E_NOMEM));
+	for (size_t i = 0; i < l->n && !e; i++)
+		if (strcmp(l->v[i].name, name) == 0)
+			e = agi_fail(why, AGI_E_INVALID, "\"%.60s\" is listed twice", name);
+	if (!e)
+		e = parse_choice(s, equals + 1, &c.choice, why);
+	if (!e)
+		e = grow((void **)&l->v, l->n, sizeof *l->v, AGI_CONFIG_LIST_MAX, why);
+	if (!e)
+		e = parse_text(s, s->min, name, &c.name, why);
+	if (!e)
+		l->v[l->n++] = c;
+	free(name);
+	return e;
+}
+
 bool agi_value_is_list(const struct agi_key_spec *s)
 {
-	return s->type == AGI_V_TEXTS || s->type == AGI_V_ENDPOINTS || s->type == AGI_V_SERVICES;
+	return s->type == AGI_V_TEXTS || s->type == AGI_V_CHOICES || s->type == AGI_V_ENDPOINTS || s->type == AGI_V_SERVICES;
 }
 
 /* --- all types -------------------------------------------------------------------------------- */
@@ -334,6 +362,8 @@ enum agi_err agi_value_parse(const struct agi_key_spec *s, void *field, const ch
 		return append_text(s, text, field, why);
 	case AGI_V_ENDPOINTS:
 		return append_endpoint(s, text, field, why);
+	case AGI_V_CHOICES:
+		return append_choice(s, text, field, why);
 	case AGI_V_SERVICES:
 		break;
 	}
@@ -353,6 +383,7 @@ void agi_value_clear(const struct agi_key_spec *s, void *field)
 {
 	struct agi_config_list *texts = field;
 	struct agi_endpoints *endpoints = field;
+	struct agi_config_choices *choices = field;
 
 	switch (s->type) {
 	case AGI_V_TEXT:
@@ -374,6 +405,12 @@ void agi_value_clear(const struct agi_key_spec *s, void *field)
 			free(endpoints->v[i].host);
 		free(endpoints->v);
 		*endpoints = (struct agi_endpoints){NULL, 0};
+		return;
+	case AGI_V_CHOICES:
+		for (size_t i = 0; i < choices->n; i++)
+			free(choices->v[i].name);
+		free(choices->v);
+		*choices = (struct agi_config_choices){NULL, 0};
 		return;
 	case AGI_V_SERVICES:
 		clear_services(field);

@@ -44,6 +44,19 @@ static void write_endpoints(struct agi_buf *out, const struct agi_endpoints *l)
 	agi_buf_u8(out, ']');
 }
 
+static void write_choices(struct agi_buf *out, const struct agi_key_spec *s,
+                          const struct agi_config_choices *l)
+{
+	agi_buf_u8(out, '{');
+	for (size_t i = 0; i < l->n; i++) {
+		if (i)
+			agi_buf_put_str(out, AGI_STR(", "));
+		write_quoted(out, l->v[i].name);
+		agi_buf_printf(out, ": %s", s->choices[l->v[i].choice]);
+	}
+	agi_buf_u8(out, '}');
+}
+
 static void write_duration(struct agi_buf *out, uint32_t ms)
 {
 	if (ms % 60000 == 0 && ms)
@@ -124,6 +137,9 @@ void agi_value_write(const struct agi_key_spec *s, const void *field, struct agi
 		return;
 	case AGI_V_ENDPOINTS:
 		write_endpoints(out, field);
+		return;
+	case AGI_V_CHOICES:
+		write_choices(out, s, field);
 		return;
 	case AGI_V_SERVICES:
 		return;

@@ -1,150 +1,194 @@
 /* SPDX-License-Identifier: Apache-2.0
- * put, get, del, owners: the replicated memory. */
+ * put, get, del, incr, owners: single items of the replicated memory. */
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
-#include "agihpc.pb-c.h"
-#include "base/limits.h"
-#include "ctl/call.h"
-#include "ctl/out.h"
+#include "ctl/kv.h"
 #include "ctl/units.h"
 
-#define OPT_NAMESPACE                                                                              \
-	{                                                                                          \
-		"namespace", 0, "NS", NULL, "namespace of the key (default: default)"              \
-	}
-#define OPT_LEVEL                                                                                  \
-	{                                                                                          \
-		"level", 0, "LEVEL", "one quorum all strong",                                             \
-		    "replicas that must answer (default: quorum)"                                  \
-	}
-
 const struct ctl_opt ctl_opts_put[] = {
-    OPT_NAMESPACE,
-    OPT_LEVEL,
+    CTL_OPT_NAMESPACE,
+    CTL_OPT_LEVEL,
     {"ttl", 0, "TIME", NULL, "the value expires after this time, like 10s or 5m"},
     {"file", 0, "FILE", NULL, "take the value from FILE"},
+    {"if-version", 0, "V", NULL, "only if the strong item has this version"},
+    {"if-absent", 0, NULL, NULL, "only if there is no such strong item"},
     {NULL, 0, NULL, NULL, NULL}};
-const struct ctl_opt ctl_opts_kv[] = {OPT_NAMESPACE, OPT_LEVEL, {NULL, 0, NULL, NULL, NULL}};
-const struct ctl_opt ctl_opts_owners[] = {OPT_NAMESPACE, {NULL, 0, NULL, NULL, NULL}};
+const struct ctl_opt ctl_opts_get[] = {CTL_OPT_NAMESPACE, CTL_OPT_LEVEL, {NULL, 0, NULL, NULL, NULL}};
+const struct ctl_opt ctl_opts_del[] = {
+    CTL_OPT_NAMESPACE,
+    CTL_OPT_LEVEL,
+    {"if-version", 0, "V", NULL, "only if the strong item has this version"},
+    {NULL, 0, NULL, NULL, NULL}};
+const struct ctl_opt ctl_opts_incr[] = {
+    CTL_OPT_NAMESPACE,
+    {"by", 0, "N", NULL, "what is added; may be negative (default: 1)"},
+    {NULL, 0, NULL, NULL, NULL}};
+const struct ctl_opt ctl_opts_owners[] = {CTL_OPT_NAMESPACE, {NULL, 0, NULL, NULL, NULL}};
 
-static enum ctl_exit take_key(struct ctl *c, const struct ctl_input *in, ProtobufCBinaryData *ns,
-			      ProtobufCBinaryData *key)
+/* What a write answers. A register's leader does not tell how many have it: a majority, then. */
+struct written {
+	const char *what; /* "stored 4 B" */
+	uint64_t version;
+	uint32_t acks, slot;
+};
+
+static enum ctl_exit print_written(struct ctl *c, const struct written *w)
 {
-	const char *name = ctl_opt_value(&in->opts, "namespace");
+	struct agi_buf out;
 
-	*key = ctl_bin_of(in->words.p[0]);
-	*ns = ctl_bin_of(name ? name : "");
-	if (key->len == 0 || key->len > AGI_KEY_MAX)
-		return ctl_usage(c, "the key has %zu bytes: it must have 1 to %d", key->len,
-				 AGI_KEY_MAX);
-	if (ns->len > AGI_NAMESPACE_MAX || !agi_utf8_is_valid(ctl_str(*ns)))
-		return ctl_usage(c, "--namespace must be UTF-8 text of at most %d bytes",
-				 AGI_NAMESPACE_MAX);
-	return CTL_OK;
+	agi_buf_init(&out, 0);
+	agi_buf_printf(&out, "%s", w->what);
+	if (w->acks)
+		agi_buf_printf(&out, " on %u replica%s", w->acks, w->acks == 1 ? "" : "s");
+	agi_buf_printf(&out, " (slot %u, version %" PRIu64 ")\n", w->slot, w->version);
+	return ctl_kv_print_take(c, &out);
 }
 
-static Agihpc__V1__Level level_of(const struct ctl_input *in)
+static void set_place(json_t *o, uint64_t version, uint32_t acks, uint32_t slot)
 {
-	const char *level = ctl_opt_value(&in->opts, "level");
-
-	if (!level)
-		return AGIHPC__V1__LEVEL__LEVEL_DEFAULT;
-	return *level == 'o'   ? AGIHPC__V1__LEVEL__LEVEL_ONE
-	       : *level == 'q' ? AGIHPC__V1__LEVEL__LEVEL_QUORUM
-	       : *level == 's' ? AGIHPC__V1__LEVEL__LEVEL_STRONG
-			       : AGIHPC__V1__LEVEL__LEVEL_ALL;
-}
-
-static json_t *key_json(ProtobufCBinaryData ns, ProtobufCBinaryData key)
-{
-	json_t *o = json_object();
-
-	ctl_set(o, "namespace", ns.len ? ctl_json_str(ctl_str(ns)) : json_string("default"));
-	ctl_set_bytes(o, "key", ctl_str(key));
-	return o;
-}
-
-/* A version does not fit a double, which is what many JSON readers make of a number. */
-static void set_version(json_t *o, uint64_t version, uint32_t acks, uint32_t slot)
-{
-	char text[24];
-
-	snprintf(text, sizeof text, "%" PRIu64, version);
-	ctl_set(o, "version", json_string(text));
-	ctl_set_u64(o, "acks", acks);
+	ctl_kv_set_version(o, "version", version);
+	if (acks)
+		ctl_set_u64(o, "acks", acks);
 	ctl_set_u64(o, "slot", slot);
 }
 
-/* --- put -------------------------------------------------------------------------------------- */
-static enum ctl_exit take_value(struct ctl *c, const struct ctl_input *in, struct agi_str *value)
+/* --- under a condition ------------------------------------------------------------------------ */
+static bool has_condition(const struct ctl_input *in)
 {
-	const char *file = ctl_opt_value(&in->opts, "file");
-	const char *word = in->words.n > 1 ? in->words.p[1] : NULL;
-
-	if (file && word)
-		return ctl_usage(c, "the value is given twice: by '%.40s' and by --file", word);
-	if (!file && !word)
-		return ctl_usage(c, "no value: give VALUE, --file FILE, or - for standard input");
-	if (file || strcmp(word, "-") == 0)
-		return ctl_read_file(c, file ? file : word, AGI_VALUE_MAX, value);
-	value->n = strlen(word);
-	if (value->n > AGI_VALUE_MAX)
-		return ctl_usage(c, "the value has %zu bytes: at most %d are possible", value->n,
-				 AGI_VALUE_MAX);
-	value->p = ctl_copy(agi_str_of(word));
-	return CTL_OK;
+	return ctl_opt_is_set(&in->opts, "if-version") ||
+	       (in->opts.opts == ctl_opts_put && ctl_opt_is_set(&in->opts, "if-absent"));
 }
 
-static enum ctl_exit print_put(struct ctl *c, const Agihpc__V1__PutRequest *req,
-			       const Agihpc__V1__PutResponse *res)
+static enum ctl_exit take_condition(struct ctl *c, const struct ctl_input *in, uint64_t *expected)
 {
-	char size[CTL_UNIT_TEXT];
-	struct agi_buf out;
+	const char *version = ctl_opt_value(&in->opts, "if-version");
+	bool is_put = in->opts.opts == ctl_opts_put;
+	enum ctl_exit code = CTL_OK;
+	Agihpc__V1__Level level = ctl_kv_level(in);
+
+	*expected = 0;
+	if (is_put && version && ctl_opt_is_set(&in->opts, "if-absent"))
+		return ctl_usage(c, "--if-version and --if-absent exclude each other");
+	if (is_put && ctl_opt_is_set(&in->opts, "ttl"))
+		return ctl_usage(c, "--ttl is for items that are not strong, a condition only for "
+				    "strong ones");
+	if (level != AGIHPC__V1__LEVEL__LEVEL_DEFAULT && level != AGIHPC__V1__LEVEL__LEVEL_STRONG)
+		return ctl_usage(c, "a condition is for strong items: leave --level out");
+	if (version)
+		code = ctl_kv_version(c, "if-version", version, expected);
+	if (code == CTL_OK && version && *expected == 0)
+		return ctl_usage(c, is_put ? "no item has version 0: --if-absent is meant?"
+					   : "no item has version 0");
+	return code;
+}
+
+static enum ctl_exit print_refused(struct ctl *c, const Agihpc__V1__CompareAndSetRequest *req,
+				   const Agihpc__V1__CompareAndSetResponse *res)
+{
+	if (!res->version)
+		return ctl_error(c, CTL_CONFLICT, "there is no such item: nothing was done");
+	if (!req->expected_version)
+		return ctl_error(c, CTL_CONFLICT, "the item is there, with version %" PRIu64
+						  ": nothing was done", res->version);
+	return ctl_error(c, CTL_CONFLICT, "the item has version %" PRIu64 ": nothing was done",
+			 res->version);
+}
+
+static enum ctl_exit print_compared(struct ctl *c, const Agihpc__V1__CompareAndSetRequest *req,
+				    const Agihpc__V1__CompareAndSetResponse *res, const char *what)
+{
+	struct written w = {what, res->version, 0, res->slot};
 	enum ctl_exit code;
 	json_t *o;
 
-	if (c->is_json) {
-		o = key_json(req->namespace_, req->key);
-		ctl_set_u64(o, "bytes", req->value.len);
-		set_version(o, res->version, res->acks, res->slot);
-		return ctl_print_json_take(c, o);
-	}
-	agi_buf_init(&out, 0);
-	ctl_format_bytes(size, req->value.len);
-	agi_buf_printf(&out, "stored %s on %u replica%s (slot %u, version %" PRIu64 ")\n", size,
-		       res->acks, res->acks == 1 ? "" : "s", res->slot, res->version);
-	code = ctl_write(c, agi_buf_str(&out));
-	agi_buf_free(&out);
+	if (!c->is_json)
+		return res->succeeded ? print_written(c, &w) : print_refused(c, req, res);
+	o = ctl_kv_json(req->namespace_, req->key);
+	ctl_set(o, "succeeded", json_boolean(res->succeeded));
+	if (!res->succeeded && res->version)
+		ctl_set_bytes(o, "value", ctl_str(res->value));
+	set_place(o, res->version, 0, res->slot);
+	code = ctl_print_json_take(c, o);
+	return code == CTL_OK && !res->succeeded ? CTL_CONFLICT : code;
+}
+
+static enum ctl_exit compare_and_set(struct ctl *c, Agihpc__V1__CompareAndSetRequest *req, const char *what)
+{
+	struct ctl_call call = CTL_CALL("agihpc.v1.KvService/CompareAndSet", req,
+					agihpc__v1__compare_and_set_response__descriptor);
+	enum ctl_exit code = ctl_ask(c, &call);
+
+	if (code == CTL_OK)
+		code = print_compared(c, req, (const Agihpc__V1__CompareAndSetResponse *)call.res, what);
+	ctl_call_clear(&call);
 	return code;
+}
+
+/* --- put -------------------------------------------------------------------------------------- */
+static enum ctl_exit print_put(struct ctl *c, const Agihpc__V1__PutRequest *req,
+			       const Agihpc__V1__PutResponse *res, const char *what)
+{
+	struct written w = {what, res->version, res->acks, res->slot};
+	json_t *o;
+
+	if (!c->is_json)
+		return print_written(c, &w);
+	o = ctl_kv_json(req->namespace_, req->key);
+	ctl_set_u64(o, "bytes", req->value.len);
+	set_place(o, res->version, res->acks, res->slot);
+	return ctl_print_json_take(c, o);
+}
+
+static enum ctl_exit put_plain(struct ctl *c, const struct ctl_input *in, Agihpc__V1__PutRequest *req,
+			       const char *what)
+{
+	struct ctl_call call =
+	    CTL_CALL("agihpc.v1.KvService/Put", req, agihpc__v1__put_response__descriptor);
+	enum ctl_exit code;
+
+	req->level = ctl_kv_level(in);
+	code = ctl_ask(c, &call);
+	if (code == CTL_OK)
+		code = print_put(c, req, (const Agihpc__V1__PutResponse *)call.res, what);
+	ctl_call_clear(&call);
+	return code;
+}
+
+static enum ctl_exit put_value(struct ctl *c, const struct ctl_input *in, Agihpc__V1__PutRequest *req,
+			       struct agi_str value)
+{
+	Agihpc__V1__CompareAndSetRequest cas = AGIHPC__V1__COMPARE_AND_SET_REQUEST__INIT;
+	char what[CTL_UNIT_TEXT + 8] = "stored ";
+	enum ctl_exit code;
+
+	ctl_format_bytes(what + 7, value.n);
+	req->value = ctl_bin(value);
+	if (!has_condition(in))
+		return put_plain(c, in, req, what);
+	code = take_condition(c, in, &cas.expected_version);
+	cas.namespace_ = req->namespace_;
+	cas.key = req->key;
+	cas.value = req->value;
+	return code == CTL_OK ? compare_and_set(c, &cas, what) : code;
 }
 
 enum ctl_exit ctl_put(struct ctl *c, const struct ctl_input *in)
 {
 	Agihpc__V1__PutRequest req = AGIHPC__V1__PUT_REQUEST__INIT;
-	struct ctl_call call =
-	    CTL_CALL("agihpc.v1.KvService/Put", &req, agihpc__v1__put_response__descriptor);
 	const char *ttl = ctl_opt_value(&in->opts, "ttl");
 	struct agi_str value = {NULL, 0};
 	struct agi_why why;
-	enum ctl_exit code = take_key(c, in, &req.namespace_, &req.key);
+	enum ctl_exit code = ctl_kv_key(c, in, &req.namespace_, &req.key);
 
 	if (code != CTL_OK)
 		return code;
 	if (ttl && ctl_parse_duration(&req.ttl_ms, ttl, 0, UINT64_C(1) << 53, &why) != AGI_OK)
 		return ctl_usage(c, "--ttl %s", why.text);
-	code = take_value(c, in, &value);
-	if (code != CTL_OK)
-		return code;
-	req.value = ctl_bin(value);
-	req.level = level_of(in);
-	code = ctl_ask(c, &call);
+	code = ctl_kv_value(c, in, &value);
 	if (code == CTL_OK)
-		code = print_put(c, &req, (const Agihpc__V1__PutResponse *)call.res);
-	ctl_call_clear(&call);
+		code = put_value(c, in, &req, value);
 	free((char *)(uintptr_t)value.p);
 	return code;
 }
@@ -156,10 +200,10 @@ static enum ctl_exit print_get(struct ctl *c, const Agihpc__V1__GetRequest *req,
 	enum ctl_exit code;
 
 	if (c->is_json) {
-		json_t *o = key_json(req->namespace_, req->key);
+		json_t *o = ctl_kv_json(req->namespace_, req->key);
 
 		ctl_set_bytes(o, "value", ctl_str(res->value));
-		set_version(o, res->version, res->acks, res->slot);
+		set_place(o, res->version, res->acks, res->slot);
 		return ctl_print_json_take(c, o);
 	}
 	/* To a pipe or file exactly the bytes; the newline is only for the prompt that follows. */
@@ -174,11 +218,11 @@ enum ctl_exit ctl_get(struct ctl *c, const struct ctl_input *in)
 	Agihpc__V1__GetRequest req = AGIHPC__V1__GET_REQUEST__INIT;
 	struct ctl_call call =
 	    CTL_CALL("agihpc.v1.KvService/Get", &req, agihpc__v1__get_response__descriptor);
-	enum ctl_exit code = take_key(c, in, &req.namespace_, &req.key);
+	enum ctl_exit code = ctl_kv_key(c, in, &req.namespace_, &req.key);
 
 	if (code != CTL_OK)
 		return code;
-	req.level = level_of(in);
+	req.level = ctl_kv_level(in);
 	code = ctl_ask(c, &call);
 	if (code == CTL_OK)
 		code = print_get(c, &req, (const Agihpc__V1__GetResponse *)call.res);
@@ -190,36 +234,94 @@ enum ctl_exit ctl_get(struct ctl *c, const struct ctl_input *in)
 static enum ctl_exit print_del(struct ctl *c, const Agihpc__V1__DeleteRequest *req,
 			       const Agihpc__V1__DeleteResponse *res)
 {
-	struct agi_buf out;
+	struct written w = {"deleted", res->version, res->acks, res->slot};
+	json_t *o;
+
+	if (!c->is_json)
+		return print_written(c, &w);
+	o = ctl_kv_json(req->namespace_, req->key);
+	set_place(o, res->version, res->acks, res->slot);
+	return ctl_print_json_take(c, o);
+}
+
+static enum ctl_exit del_plain(struct ctl *c, const struct ctl_input *in, Agihpc__V1__DeleteRequest *req)
+{
+	struct ctl_call call =
+	    CTL_CALL("agihpc.v1.KvService/Delete", req, agihpc__v1__delete_response__descriptor);
 	enum ctl_exit code;
 
-	if (c->is_json) {
-		json_t *o = key_json(req->namespace_, req->key);
-
-		set_version(o, res->version, res->acks, res->slot);
-		return ctl_print_json_take(c, o);
-	}
-	agi_buf_init(&out, 0);
-	agi_buf_printf(&out, "deleted on %u replica%s (slot %u, version %" PRIu64 ")\n", res->acks,
-		       res->acks == 1 ? "" : "s", res->slot, res->version);
-	code = ctl_write(c, agi_buf_str(&out));
-	agi_buf_free(&out);
+	req->level = ctl_kv_level(in);
+	code = ctl_ask(c, &call);
+	if (code == CTL_OK)
+		code = print_del(c, req, (const Agihpc__V1__DeleteResponse *)call.res);
+	ctl_call_clear(&call);
 	return code;
 }
 
 enum ctl_exit ctl_del(struct ctl *c, const struct ctl_input *in)
 {
 	Agihpc__V1__DeleteRequest req = AGIHPC__V1__DELETE_REQUEST__INIT;
-	struct ctl_call call =
-	    CTL_CALL("agihpc.v1.KvService/Delete", &req, agihpc__v1__delete_response__descriptor);
-	enum ctl_exit code = take_key(c, in, &req.namespace_, &req.key);
+	Agihpc__V1__CompareAndSetRequest cas = AGIHPC__V1__COMPARE_AND_SET_REQUEST__INIT;
+	enum ctl_exit code = ctl_kv_key(c, in, &req.namespace_, &req.key);
 
 	if (code != CTL_OK)
 		return code;
-	req.level = level_of(in);
+	if (!has_condition(in))
+		return del_plain(c, in, &req);
+	code = take_condition(c, in, &cas.expected_version);
+	cas.namespace_ = req.namespace_;
+	cas.key = req.key;
+	cas.delete_ = true;
+	return code == CTL_OK ? compare_and_set(c, &cas, "deleted") : code;
+}
+
+/* --- incr ------------------------------------------------------------------------------------- */
+static enum ctl_exit take_delta(struct ctl *c, const struct ctl_input *in, int64_t *out)
+{
+	const char *by = ctl_opt_value(&in->opts, "by");
+	struct agi_buf back;
+	bool is_same;
+
+	*out = by ? strtoll(by, NULL, 10) : 1;
+	agi_buf_init(&back, 0);
+	agi_buf_printf(&back, "%" PRId64, *out);
+	is_same = !by || agi_str_eq(agi_buf_str(&back), agi_str_of(by));
+	agi_buf_free(&back);
+	return is_same ? CTL_OK
+		       : ctl_usage(c, "--by '%.40s' is not a whole number of 64 bits", by);
+}
+
+static enum ctl_exit print_incr(struct ctl *c, const Agihpc__V1__AddRequest *req,
+				const Agihpc__V1__AddResponse *res)
+{
+	struct agi_buf out;
+	json_t *o;
+
+	if (c->is_json) {
+		o = ctl_kv_json(req->namespace_, req->key);
+		ctl_set(o, "value", json_integer(res->value));
+		set_place(o, res->version, 0, res->slot);
+		return ctl_print_json_take(c, o);
+	}
+	agi_buf_init(&out, 0);
+	agi_buf_printf(&out, "%" PRId64 "\n", res->value);
+	return ctl_kv_print_take(c, &out);
+}
+
+enum ctl_exit ctl_incr(struct ctl *c, const struct ctl_input *in)
+{
+	Agihpc__V1__AddRequest req = AGIHPC__V1__ADD_REQUEST__INIT;
+	struct ctl_call call =
+	    CTL_CALL("agihpc.v1.KvService/Add", &req, agihpc__v1__add_response__descriptor);
+	enum ctl_exit code = ctl_kv_key(c, in, &req.namespace_, &req.key);
+
+	if (code == CTL_OK)
+		code = take_delta(c, in, &req.delta);
+	if (code != CTL_OK)
+		return code;
 	code = ctl_ask(c, &call);
 	if (code == CTL_OK)
-		code = print_del(c, &req, (const Agihpc__V1__DeleteResponse *)call.res);
+		code = print_incr(c, &req, (const Agihpc__V1__AddResponse *)call.res);
 	ctl_call_clear(&call);
 	return code;
 }
@@ -228,7 +330,7 @@ enum ctl_exit ctl_del(struct ctl *c, const struct ctl_input *in)
 static enum ctl_exit print_owners_json(struct ctl *c, const Agihpc__V1__OwnersRequest *req,
 				       const Agihpc__V1__OwnersResponse *res)
 {
-	json_t *o = key_json(req->namespace_, req->key), *list = json_array();
+	json_t *o = ctl_kv_json(req->namespace_, req->key), *list = json_array();
 
 	ctl_set(o, "key_hash", ctl_json_str(ctl_str(res->key_hash)));
 	ctl_set_u64(o, "slot", res->slot);
@@ -273,7 +375,7 @@ enum ctl_exit ctl_owners(struct ctl *c, const struct ctl_input *in)
 	struct ctl_call call =
 	    CTL_CALL("agihpc.v1.KvService/Owners", &req, agihpc__v1__owners_response__descriptor);
 	const Agihpc__V1__OwnersResponse *res;
-	enum ctl_exit code = take_key(c, in, &req.namespace_, &req.key);
+	enum ctl_exit code = ctl_kv_key(c, in, &req.namespace_, &req.key);
 
 	if (code != CTL_OK)
 		return code;

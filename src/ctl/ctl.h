@@ -18,6 +18,7 @@ enum ctl_exit {
 	CTL_USAGE = 2,
 	CTL_NOT_FOUND = 3,
 	CTL_UNAVAILABLE = 4, /* no answer, no quorum; the same command may succeed later */
+	CTL_CONFLICT = 5,    /* --if-version, --if-absent: the condition does not hold */
 	CTL_BLOCK = 10,
 	CTL_REVISE = 11,
 	CTL_DEFER = 12
@@ -102,6 +103,7 @@ enum ctl_exit ctl_nearest(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_put(struct ctl *c, const struct ctl_input *in); /* cmd_kv.c */
 enum ctl_exit ctl_get(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_del(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_incr(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_owners(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_safety_check(struct ctl *c, const struct ctl_input *in); /* cmd_safety.c */
 enum ctl_exit ctl_keygen(struct ctl *c, const struct ctl_input *in);       /* cmd_local.c */
@@ -112,7 +114,7 @@ enum ctl_exit ctl_help(struct ctl *c, const struct ctl_input *in);         /* he
 enum ctl_exit ctl_completion(struct ctl *c, const struct ctl_input *in);   /* completion.c */
 
 extern const struct ctl_opt ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[],
-    ctl_opts_put[], ctl_opts_kv[], ctl_opts_owners[], ctl_opts_lookup[], ctl_opts_safety_check[],
+    ctl_opts_put[], ctl_opts_get[], ctl_opts_del[], ctl_opts_incr[], ctl_opts_owners[], ctl_opts_lookup[], ctl_opts_safety_check[],
     ctl_opts_keygen[], ctl_opts_token_new[], ctl_opts_config_check[];
 
 #endif

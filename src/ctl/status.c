@@ -10,6 +10,7 @@ enum ctl_exit ctl_exit_of_status(enum agi_grpc_status s)
 		return CTL_OK;
 	case AGI_GRPC_NOT_FOUND:
 		return CTL_NOT_FOUND;
+	case AGI_GRPC_UNKNOWN: /* how a write ended */
 	case AGI_GRPC_UNAVAILABLE:
 	case AGI_GRPC_DEADLINE_EXCEEDED:
 	case AGI_GRPC_RESOURCE_EXHAUSTED:

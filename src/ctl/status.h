@@ -5,7 +5,7 @@
 
 #include "ctl/ctl.h"
 
-/* NOT_FOUND is 3; what may succeed later is 4; every other failure is 1. */
+/* NOT_FOUND is 3; what may succeed later, or may have, is 4; every other failure is 1. */
 enum ctl_exit ctl_exit_of_status(enum agi_grpc_status s);
 /* What an operator can do about it; NULL when nothing general can be said. message: the node's
  * text. */

@@ -86,7 +86,7 @@ enum agi_call_kind {
 	AGI_CALL_REGISTER,   /* service, address: advertise on this host (again = update) */
 	AGI_CALL_DEREGISTER, /* service, address */
 	AGI_CALL_DISCOVER,   /* service: healthy instances, nearest first */
-	AGI_CALL_CAS,        /* ns, key, value, expected: a strong put under a condition */
+	AGI_CALL_CAS,        /* ns, key, value, expected, is_delete: a strong put or delete under a condition */
 	AGI_CALL_ADD,        /* ns, key, delta: a strong fetch-and-add on a decimal number */
 	AGI_CALL_DRAIN,      /* is_forced: this node gives its slots to others; durable until UNDRAIN */
 	AGI_CALL_UNDRAIN,    /* takes its share again */
@@ -100,6 +100,7 @@ struct agi_call {
 	enum agi_level level;
 	uint64_t ttl_ms;     /* 0 = never expires */
 	uint64_t expected;   /* CAS: version the item must have; 0 = must be absent */
+	bool is_delete;      /* CAS: remove the item instead of writing value */
 	int64_t delta;       /* ADD */
 	struct agi_id target;
 	struct agi_str service, address;
@@ -127,9 +128,9 @@ struct agi_result {
 	enum agi_call_kind kind;
 	enum agi_err err;
 	struct agi_why why;
-	bool found;                   /* GET; DELETE: a live value was there on a replica that answered */
+	bool found;                   /* GET, CAS; DELETE: a live value was there on a replica that answered */
 	struct agi_str value;
-	struct agi_version version;   /* GET, PUT, DELETE */
+	struct agi_version version;   /* GET, PUT, DELETE, CAS, ADD; with CONDITION the present one, 0 = absent */
 	uint32_t acks, needed;        /* PUT, GET, DELETE: replicas that answered / had to */
 	uint32_t slot;                /* PUT, GET, DELETE, OWNERS */
 	struct agi_view view;         /* OWNERS */

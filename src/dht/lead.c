@@ -28,10 +28,12 @@ struct strong_op {
 	enum agi_strong_op kind;
 	struct agi_peer from;
 	uint64_t rpc_id;
-	struct agi_str ns, key, value; /* in bytes */
+	struct agi_str ns, key, given; /* in bytes */
+	struct agi_str value;     /* to be written or answered: given, or what was read or computed */
 	char *bytes;
 	uint64_t expected, version;
 	int64_t delta;
+	bool is_delete;           /* what was asked for: DELETE, or CAS without a value */
 	bool is_tombstone;        /* of what is written */
 	bool is_mismatch;         /* CAS: the write only confirms what was read */
 	bool met_full_disk;       /* a member would not take the write */
@@ -228,6 +230,14 @@ static void ask_to_lead(struct agi_lead *l)
 
 /* --- reading and writing ----------------------------------------------------------------------------------- */
 
+/* As it was asked for: an attempt that came to nothing leaves no trace in the next one. */
+static void take_back(struct strong_op *op)
+{
+	op->value = op->given;
+	op->is_mismatch = false;
+	op->is_tombstone = op->is_delete;
+}
+
 static void lost_majority(struct strong_op *op)
 {
 	struct agi_lead *l = op->lead;
@@ -236,7 +246,7 @@ static void lost_majority(struct strong_op *op)
 	if (op->step == OP_WRITING && op->g.yes == 0 && op->g.silent == 0 && op->g.asked == 0) {
 		agi_gather_init(&op->g, 0, 0);
 		op->step = OP_WAITING;
-		op->is_mismatch = false;
+		take_back(op);
 		if (op->met_full_disk)
 			fail_op(op, AGI_E_DISK_FULL);
 		else
@@ -252,7 +262,7 @@ static void lost_majority(struct strong_op *op)
 static void finish_op(struct strong_op *op)
 {
 	if (op->is_mismatch)
-		end_op(op, AGI_E_CONDITION, op->has_found, op->value, op->version);
+		end_op(op, AGI_E_CONDITION, op->has_found, op->value, op->has_found ? op->version : 0);
 	else if (op->kind == AGI_STRONG_GET)
 		end_op(op, AGI_OK, op->has_found, op->value, op->version);
 	else
@@ -344,9 +354,9 @@ static enum agi_err add_number(struct strong_op *op, const struct agi_reg *reg)
 	int64_t v = 0;
 
 	if (op->has_found && !parse_number(&v, reg->value))
-		return AGI_E_INVALID;
+		return AGI_E_NOT_NUMBER;
 	if (__builtin_add_overflow(v, op->delta, &v))
-		return AGI_E_INVALID;
+		return AGI_E_NOT_NUMBER;
 	op->value = print_number(op->number, v);
 	op->is_tombstone = false;
 	return AGI_OK;
@@ -528,12 +538,13 @@ static struct strong_op *new_op(struct agi_lead *l, const struct agi_peer *from,
 	op->rpc_id = m->rpc_id;
 	op->expected = m->expected;
 	op->delta = m->delta;
-	op->is_tombstone = m->op == AGI_STRONG_DELETE;
+	op->is_delete = m->op == AGI_STRONG_DELETE || (m->op == AGI_STRONG_CAS && it->is_tombstone);
 	op->bytes = p;
 	op->ns = (struct agi_str){memcpy(p, it->ns.n ? it->ns.p : "", it->ns.n), it->ns.n};
 	op->key = (struct agi_str){memcpy(p + it->ns.n, it->key.p, it->key.n), it->key.n};
-	op->value = (struct agi_str){memcpy(p + it->ns.n + it->key.n, it->value.n ? it->value.p : "", it->value.n),
+	op->given = (struct agi_str){memcpy(p + it->ns.n + it->key.n, it->value.n ? it->value.p : "", it->value.n),
 	                             it->value.n};
+	take_back(op);
 	agi_buf_init(&op->best, 0);
 	op->deadline = (struct agi_timer){.fn = on_deadline, .arg = op};
 	TAILQ_INSERT_TAIL(&l->ops, op, entry);

@@ -61,7 +61,7 @@ enum agi_strong_op {
 	AGI_STRONG_GET,
 	AGI_STRONG_PUT,
 	AGI_STRONG_DELETE,
-	AGI_STRONG_CAS, /* put, if the version is `expected` (0 = absent) */
+	AGI_STRONG_CAS, /* put, or delete (a tombstone), if the version is `expected` (0 = absent) */
 	AGI_STRONG_ADD  /* the value is a decimal number: add `delta`, answer the sum */
 };
 

@@ -20,6 +20,7 @@ struct agi_strong_call {
 	char *bytes;
 	uint64_t expected;
 	int64_t delta;
+	bool is_delete;
 	uint32_t slot, attempts;
 	enum agi_err last;        /* why the last attempt did not do */
 	struct agi_gather g;      /* get: members asked */
@@ -189,7 +190,7 @@ static void ask_leader(struct agi_strong_call *c)
 {
 	struct agi_dht *d = c->d;
 	struct agi_slot *s = agi_slot_find(d, c->slot);
-	struct agi_item item = {.ns = c->ns, .key = c->key, .value = c->value};
+	struct agi_item item = {.ns = c->ns, .key = c->key, .value = c->value, .is_tombstone = c->is_delete};
 	struct agi_msg m = {.kind = AGI_MSG_STRONG_DO, .slot = c->slot, .epoch = s->view.epoch, .op = c->op,
 	                    .expected = c->expected, .delta = c->delta, .items = &item, .n_items = 1};
 	int leader = choose_leader(c, &s->view);
@@ -360,6 +361,7 @@ static struct agi_strong_call *new_call(struct agi_dht *d, const struct agi_call
 	c->value = (struct agi_str){memcpy(p, call->value.n ? call->value.p : "", call->value.n), call->value.n};
 	c->expected = call->expected;
 	c->delta = call->delta;
+	c->is_delete = call->is_delete;
 	c->slot = agi_dht_slot_of(d, call->ns, call->key);
 	agi_buf_init(&c->best, 0);
 	c->deadline_us = agi_after_ms(d, call->timeout_ms ? call->timeout_ms : AGI_CALL_TIMEOUT_MS);

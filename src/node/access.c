@@ -31,6 +31,8 @@ static const struct {
     {"agihpc.v1.KvService", "Get", READ},
     {"agihpc.v1.KvService", "Delete", WRITE},
     {"agihpc.v1.KvService", "Owners", READ},
+    {"agihpc.v1.KvService", "CompareAndSet", WRITE},
+    {"agihpc.v1.KvService", "Add", WRITE},
     {"agihpc.v1.RegistryService", "RegisterService", WRITE},
     {"agihpc.v1.RegistryService", "DeregisterService", WRITE},
     {"agihpc.v1.RegistryService", "Discover", READ},

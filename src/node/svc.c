@@ -22,7 +22,7 @@ static void on_result(void *arg, const struct agi_result *res)
 
 	if (res->err == AGI_E_NOT_FOUND && !res->why.text[0])
 		agi_grpc_fail(w->call, AGI_GRPC_NOT_FOUND, "no such key");
-	else if (res->err)
+	else if (res->err && res->err != AGI_E_CONDITION)
 		agi_grpc_fail_err(w->call, res->err, res->why.text[0] ? &res->why : NULL);
 	else
 		w->fn(w->s, w->call, w->req, res);

@@ -64,7 +64,8 @@ AGI_MUST_USE enum agi_err agi_svc_health_add(struct agi_grpc_server *server,
                                              struct agi_svc_health *h);
 
 /* --- shared by the services ------------------------------------------------------------------------- */
-/* Answers call (reply or fail); res is borrowed. Runs only when res->err is OK. */
+/* Answers call (reply or fail); res is borrowed. Runs only when res->err is OK, or
+ * CONDITION (which only AGI_CALL_CAS ends with). */
 typedef void agi_svc_answer_fn(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
                                const struct agi_result *res);
 /* Starts the operation for a gRPC call and ends that call with fn, or with res->err. req is handed to fn. */

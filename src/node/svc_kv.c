@@ -1,14 +1,27 @@
 /* SPDX-License-Identifier: Apache-2.0
  * agihpc.v1.KvService: replicated memory. */
-#include "agihpc.pb-c.h"
-#include "node/svc.h"
+#include "node/svc_kv.h"
 
 static const uint64_t ttl_ms_max = (uint64_t)AGI_TTL_MS_MAX_YEARS * 366 * 86400 * 1000;
 
-static enum agi_err level_of(enum agi_level *out, Agihpc__V1__Level in, struct agi_why *why)
+/* --- arguments ---------------------------------------------------------------------------------------- */
+static enum agi_level level_of_namespace(const struct agi_svc *s, struct agi_str ns)
+{
+	const struct agi_config_choices *list = &s->config->dht.namespaces;
+
+	for (size_t i = 0; i < list->n; i++)
+		if (agi_str_eq(agi_str_of(list->v[i].name), ns))
+			return (enum agi_level)list->v[i].choice;
+	return s->config->dht.consistency == AGI_CONSISTENCY_STRONG ? AGI_LEVEL_STRONG : AGI_LEVEL_QUORUM;
+}
+
+enum agi_err agi_svc_level(const struct agi_svc *s, struct agi_str ns, Agihpc__V1__Level in,
+                           enum agi_level *out, struct agi_why *why)
 {
 	switch (in) {
 	case AGIHPC__V1__LEVEL__LEVEL_DEFAULT:
+		*out = level_of_namespace(s, ns);
+		return AGI_OK;
 	case AGIHPC__V1__LEVEL__LEVEL_QUORUM:
 		*out = AGI_LEVEL_QUORUM;
 		return AGI_OK;
@@ -28,17 +41,34 @@ static enum agi_err level_of(enum agi_level *out, Agihpc__V1__Level in, struct a
 	}
 }
 
-/* What every operation on a key has. */
-static enum agi_err common(struct agi_call *op, ProtobufCBinaryData ns, ProtobufCBinaryData key,
-                           Agihpc__V1__Level level, struct agi_why *why)
+enum agi_err agi_svc_kv_common(const struct agi_svc *s, struct agi_call *op, ProtobufCBinaryData ns,
+                               ProtobufCBinaryData key, Agihpc__V1__Level level, struct agi_why *why)
 {
 	enum agi_err e = agi_svc_namespace(&op->ns, ns, why);
 
 	if (!e)
 		e = agi_svc_key(&op->key, key, why);
 	if (!e)
-		e = level_of(&op->level, level, why);
+		e = agi_svc_level(s, op->ns, level, &op->level, why);
 	return e;
+}
+
+enum agi_err agi_svc_value(struct agi_str *out, ProtobufCBinaryData in, struct agi_why *why)
+{
+	if (in.len > AGI_VALUE_MAX)
+		return agi_fail(why, AGI_E_TOO_LARGE, "value: %zu bytes, expected at most %d", in.len,
+		                AGI_VALUE_MAX);
+	*out = agi_svc_str(in);
+	return AGI_OK;
+}
+
+enum agi_err agi_svc_ttl(uint64_t *out, uint64_t ttl_ms, struct agi_why *why)
+{
+	if (ttl_ms > ttl_ms_max)
+		return agi_fail(why, AGI_E_INVALID, "ttl_ms: expected at most %llu (%d years), 0 = never expires",
+		                (unsigned long long)ttl_ms_max, AGI_TTL_MS_MAX_YEARS);
+	*out = ttl_ms;
+	return AGI_OK;
 }
 
 /* --- Put -------------------------------------------------------------------------------------------- */
@@ -58,17 +88,14 @@ static void put_answer(struct agi_svc *s, struct agi_grpc_call *call, const void
 static void put(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
 {
 	const Agihpc__V1__PutRequest *p = (const Agihpc__V1__PutRequest *)req;
-	struct agi_call op = {.kind = AGI_CALL_PUT, .ttl_ms = p->ttl_ms};
+	struct agi_call op = {.kind = AGI_CALL_PUT};
 	struct agi_why why;
-	enum agi_err e = common(&op, p->namespace_, p->key, p->level, &why);
+	enum agi_err e = agi_svc_kv_common(ctx, &op, p->namespace_, p->key, p->level, &why);
 
-	op.value = agi_svc_str(p->value);
-	if (!e && op.value.n > AGI_VALUE_MAX)
-		e = agi_fail(&why, AGI_E_TOO_LARGE, "value: %zu bytes, expected at most %d", op.value.n,
-		             AGI_VALUE_MAX);
-	if (!e && p->ttl_ms > ttl_ms_max)
-		e = agi_fail(&why, AGI_E_INVALID, "ttl_ms: expected at most %llu (%d years), 0 = never expires",
-		             (unsigned long long)ttl_ms_max, AGI_TTL_MS_MAX_YEARS);
+	if (!e)
+		e = agi_svc_value(&op.value, p->value, &why);
+	if (!e)
+		e = agi_svc_ttl(&op.ttl_ms, p->ttl_ms, &why);
 	if (e)
 		agi_grpc_fail_err(call, e, &why);
 	else
@@ -95,7 +122,7 @@ static void get(struct agi_grpc_call *call, const ProtobufCMessage *req, void *c
 	const Agihpc__V1__GetRequest *p = (const Agihpc__V1__GetRequest *)req;
 	struct agi_call op = {.kind = AGI_CALL_GET};
 	struct agi_why why;
-	enum agi_err e = common(&op, p->namespace_, p->key, p->level, &why);
+	enum agi_err e = agi_svc_kv_common(ctx, &op, p->namespace_, p->key, p->level, &why);
 
 	if (e)
 		agi_grpc_fail_err(call, e, &why);
@@ -122,7 +149,7 @@ static void delete (struct agi_grpc_call *call, const ProtobufCMessage *req, voi
 	const Agihpc__V1__DeleteRequest *p = (const Agihpc__V1__DeleteRequest *)req;
 	struct agi_call op = {.kind = AGI_CALL_DELETE};
 	struct agi_why why;
-	enum agi_err e = common(&op, p->namespace_, p->key, p->level, &why);
+	enum agi_err e = agi_svc_kv_common(ctx, &op, p->namespace_, p->key, p->level, &why);
 
 	if (e)
 		agi_grpc_fail_err(call, e, &why);
@@ -196,7 +223,7 @@ static void owners(struct agi_grpc_call *call, const ProtobufCMessage *req, void
 	const Agihpc__V1__OwnersRequest *p = (const Agihpc__V1__OwnersRequest *)req;
 	struct agi_call op = {.kind = AGI_CALL_OWNERS};
 	struct agi_why why;
-	enum agi_err e = common(&op, p->namespace_, p->key, AGIHPC__V1__LEVEL__LEVEL_DEFAULT, &why);
+	enum agi_err e = agi_svc_kv_common(ctx, &op, p->namespace_, p->key, AGIHPC__V1__LEVEL__LEVEL_DEFAULT, &why);
 
 	if (e)
 		agi_grpc_fail_err(call, e, &why);
@@ -211,6 +238,8 @@ enum agi_err agi_svc_kv_add(struct agi_grpc_server *server, struct agi_svc *s)
 	    {"Get", get},
 	    {"Delete", delete},
 	    {"Owners", owners},
+	    {"CompareAndSet", agi_svc_compare_and_set},
+	    {"Add", agi_svc_add},
 	};
 
 	return agi_grpc_server_add(server, &agihpc__v1__kv_service__descriptor, methods,

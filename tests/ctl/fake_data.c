@@ -63,6 +63,41 @@ static void on_delete(struct agi_grpc_call *call, const ProtobufCMessage *m, voi
 	agi_grpc_reply(call, &res.base);
 }
 
+/* A strong item "held" has FAKE_VERSION and the value "green"; no other item is there. */
+static void on_compare_and_set(struct agi_grpc_call *call, const ProtobufCMessage *m, void *ctx)
+{
+	const Agihpc__V1__CompareAndSetRequest *req = (const Agihpc__V1__CompareAndSetRequest *)m;
+	Agihpc__V1__CompareAndSetResponse res = AGIHPC__V1__COMPARE_AND_SET_RESPONSE__INIT;
+	struct fake_node *node = ctx;
+	uint64_t present = fake_is(req->key, "held") ? FAKE_VERSION : 0;
+
+	fprintf(node->log, "CompareAndSet ns=%.*s key=%.*s bytes=%zu expected=%" PRIu64 " delete=%d\n",
+		FAKE_TEXT(req->namespace_), FAKE_TEXT(req->key), req->value.len,
+		req->expected_version, req->delete_);
+	if (fake_makes_trouble(call, req->key))
+		return;
+	res.succeeded = req->expected_version == present;
+	res.version = res.succeeded ? FAKE_VERSION + 1 : present;
+	if (!res.succeeded && present)
+		res.value = fake_bin("green");
+	res.slot = 7;
+	agi_grpc_reply(call, &res.base);
+}
+
+static void on_add(struct agi_grpc_call *call, const ProtobufCMessage *m, void *ctx)
+{
+	const Agihpc__V1__AddRequest *req = (const Agihpc__V1__AddRequest *)m;
+	Agihpc__V1__AddResponse res = AGIHPC__V1__ADD_RESPONSE__INIT;
+
+	(void)ctx;
+	if (fake_makes_trouble(call, req->key))
+		return;
+	res.value = req->delta;
+	res.version = FAKE_VERSION;
+	res.slot = 7;
+	agi_grpc_reply(call, &res.base);
+}
+
 static void on_owners(struct agi_grpc_call *call, const ProtobufCMessage *m, void *ctx)
 {
 	const Agihpc__V1__OwnersRequest *req = (const Agihpc__V1__OwnersRequest *)m;
@@ -151,7 +186,9 @@ static void on_nearest(struct agi_grpc_call *call, const ProtobufCMessage *m, vo
 }
 
 static const struct agi_grpc_method kv[] = {
-    {"Put", on_put}, {"Get", on_get}, {"Delete", on_delete}, {"Owners", on_owners}};
+    {"Put", on_put},       {"Get", on_get},
+    {"Delete", on_delete}, {"Owners", on_owners},
+    {"Add", on_add},       {"CompareAndSet", on_compare_and_set}};
 static const struct agi_grpc_method registry[] = {{"RegisterService", on_register},
 						  {"DeregisterService", on_deregister},
 						  {"Discover", on_discover},
@@ -159,7 +196,8 @@ static const struct agi_grpc_method registry[] = {{"RegisterService", on_registe
 
 bool fake_add_data_services(struct agi_grpc_server *s, struct fake_node *node)
 {
-	return agi_grpc_server_add(s, &agihpc__v1__kv_service__descriptor, kv, 4, node) == AGI_OK &&
+	return agi_grpc_server_add(s, &agihpc__v1__kv_service__descriptor, kv,
+				   sizeof kv / sizeof *kv, node) == AGI_OK &&
 	       agi_grpc_server_add(s, &agihpc__v1__registry_service__descriptor, registry, 4,
 				   node) == AGI_OK;
 }

@@ -306,6 +306,36 @@ class Tests:
         assert d["owners"][0]["zone"] == "rack-\x1b[2J" and d["epoch"] == 3 and d["key_hash"] == ID_A, d
         self.run("owners", "k", "--level", "one").expect(2, "unknown option '--level'")
 
+    def test_a_condition_makes_a_write_strong(self):
+        version = 116916733474897921
+        r = self.run("put", "held", "v", "--if-version", str(version)).expect(0)
+        assert r.out == f"stored 1 B (slot 7, version {version + 1})\n", r
+        assert self.a.last() == f"CompareAndSet ns= key=held bytes=1 expected={version} delete=0"
+        self.run("put", "held", "v", "--if-absent").expect(5, f"the item is there, with version {version}: nothing was done")
+        self.run("put", "held", "v", "--if-version", "7").expect(5, f"the item has version {version}")
+        self.run("put", "free", "v", "--if-version", "7").expect(5, "there is no such item")
+        self.run("put", "free", "v", "--if-absent", "--namespace", "n", "--level", "strong").expect(0)
+        d = self.run("-o", "json", "put", "held", "v", "--if-absent").expect(5).json()
+        assert d == {"namespace": "default", "key": "held", "succeeded": False, "value": "green", "version": str(version), "slot": 7}, d
+        assert self.run("del", "held", "--if-version", str(version)).expect(0).out == f"deleted (slot 7, version {version + 1})\n"
+        assert self.a.last() == f"CompareAndSet ns= key=held bytes=0 expected={version} delete=1"
+
+    def test_conditions_that_make_no_sense_are_refused(self):
+        self.run("put", "k", "v", "--if-absent", "--if-version", "7").expect(2, "exclude each other")
+        self.run("put", "k", "v", "--if-version", "0").expect(2, "--if-absent is meant")
+        self.run("del", "k", "--if-version", "0").expect(2, "no item has version 0")
+        self.run("put", "k", "v", "--if-version", "-1").expect(2, "is not a version")
+        self.run("put", "k", "v", "--if-version", "99999999999999999999").expect(2, "is not a version")
+        self.run("put", "k", "v", "--if-absent", "--ttl", "1s").expect(2, "--ttl")
+        self.run("put", "k", "v", "--if-absent", "--level", "one").expect(2, "leave --level out")
+
+    def test_incr_prints_the_sum(self):
+        assert self.run("incr", "n").expect(0).out == "1\n"
+        assert self.run("incr", "n", "--by=-9223372036854775808").expect(0).out == "-9223372036854775808\n"
+        assert self.doc("incr", "n", "--by", "5")["value"] == 5
+        self.run("incr", "n", "--by", "1.5").expect(2, "is not a whole number")
+        self.run("incr", "n", "--by", "9223372036854775808").expect(2, "is not a whole number")
+
     def test_a_value_that_cannot_be_written_is_an_error(self):
         with open("/dev/full", "wb") as full:
             done = subprocess.run([CTL, "-n", self.node, "get", "k"], stdout=full, stderr=subprocess.PIPE, timeout=WAIT_S)
@@ -432,7 +462,7 @@ class Tests:
         overview = Run("help").expect(0).out
         assert Run("--help").expect(0).out == overview
         commands = re.findall(r"^  ([a-z ]*[a-z])  ", overview.split("Options")[0], re.M)
-        assert len(commands) == 21, commands
+        assert len(commands) == 22, commands
         for command in commands:
             assert f"Usage: agihpc-ctl [OPTION...] {command}" in Run("help", *command.split()).expect(0).out
         assert Run("put", "--help").expect(0).out == Run("help", "put").out

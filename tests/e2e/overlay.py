@@ -153,7 +153,9 @@ def rpc_table():
         "kv_service": ("agihpc.v1.KvService", {
             "Put": (a.PutRequest, a.PutResponse), "Get": (a.GetRequest, a.GetResponse),
             "Delete": (a.DeleteRequest, a.DeleteResponse),
-            "Owners": (a.OwnersRequest, a.OwnersResponse)}),
+            "Owners": (a.OwnersRequest, a.OwnersResponse),
+            "CompareAndSet": (a.CompareAndSetRequest, a.CompareAndSetResponse),
+            "Add": (a.AddRequest, a.AddResponse)}),
         "registry": ("agihpc.v1.RegistryService", {
             "RegisterService": (a.RegisterRequest, a.RegisterResponse),
             "DeregisterService": (a.DeregisterRequest, a.DeregisterResponse),

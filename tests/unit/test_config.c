@@ -318,11 +318,30 @@ static void a_service_needs_a_name_and_a_port(void **state)
 	expect_refused_with("dht: {services: [a]}", AGI_E_INVALID, "expected a section with name and port");
 }
 
-static void strong_consistency_waits_for_a_later_version(void **state)
+static void levels_are_given_for_all_and_for_single_namespaces(void **state)
 {
-	(void)state;
-	expect_refused_with("dht: {consistency: strong}", AGI_E_UNSUPPORTED,
-	                    "f.yaml:1: dht.consistency: strong items are not in this version");
+	struct agi_config *c = *state;
+	const struct agi_config_choices *l = &c->dht.namespaces;
+	struct agi_why why;
+
+	expect_loads(c, "dht:\n  consistency: strong\n  namespaces:\n    policy: strong\n    a.b=c: one\n");
+	expect_checks(c);
+	assert_int_equal(c->dht.consistency, AGI_CONSISTENCY_STRONG);
+	assert_int_equal(l->n, 2);
+	assert_string_equal(l->v[0].name, "policy");
+	assert_int_equal(l->v[0].choice, AGI_CONFIG_STRONG);
+	assert_string_equal(l->v[1].name, "a.b=c");
+	assert_int_equal(l->v[1].choice, AGI_CONFIG_ONE);
+	assert_int_equal(agi_config_set(c, "dht.namespaces", "x=all,y=quorum", &why), AGI_OK);
+	assert_int_equal(l->n, 2);
+	assert_int_equal(l->v[0].choice, AGI_CONFIG_ALL);
+	expect_refused("dht:\n  namespaces:\n    a: strnog\n",
+	               "f.yaml:3: dht.namespaces: \"strnog\" is none, expected a section of NAME: one, quorum, all or "
+	               "strong lines");
+	expect_refused_with("dht: {namespaces: [a]}", AGI_E_INVALID, "found a list, expected a section of NAME");
+	expect_refused_with("dht: {namespaces: {a: {b: one}}}", AGI_E_INVALID, "found a section");
+	expect_refused_with("dht: {namespaces: {a: one, a: all}}", AGI_E_INVALID, "\"a\" is listed twice");
+	expect_refused_with("dht: {namespaces: {\"\": one}}", AGI_E_INVALID, "empty, expected a text of 1..63 bytes");
 }
 
 /* --- safety ----------------------------------------------------------------------------------- */
@@ -498,7 +517,7 @@ static void what_is_dumped_loads_to_the_same(void **state)
 
 	expect_loads(c, "node:\n  advertise: 10.0.0.5\n  zone: a-b\n  roles: [erisml]\n  data_dir: 'a \"b\" \\c'\n"
 	                "  down_after: 90s\n  stable_after: 1500ms\n"
-	                "dht:\n  bootstrap_nodes: [a, \"[::1]:9\"]\n  services:\n"
+	                "dht:\n  bootstrap_nodes: [a, \"[::1]:9\"]\n  namespaces: {a: one, \"b: \\\"c\": strong}\n  services:\n"
 	                "    - {name: x, port: 5, health_check: {kind: grpc, path: p}}\n    - {name: y, port: 6}\n"
 	                "thresholds: {bond_index_block: 0.123456789, bond_index_warn: 0.1}\n"
 	                "llm: {model: \"\\u00e9: #\"}\n");
@@ -644,7 +663,7 @@ int main(void)
 	    TEST(keys_given_twice_are_refused),
 	    TEST(roles_of_later_versions_are_known_and_refused),
 	    TEST(a_service_needs_a_name_and_a_port),
-	    TEST(strong_consistency_waits_for_a_later_version),
+	    TEST(levels_are_given_for_all_and_for_single_namespaces),
 	    TEST(a_failure_never_becomes_a_permission),
 	    TEST(the_stricter_bond_threshold_counts),
 	    TEST(a_looser_second_threshold_changes_nothing),

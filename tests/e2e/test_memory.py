@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The memory API on real nodes, by gRPC and by agihpc-ctl: conditional writes, sums, levels by namespace."""
+
+import os
+import sys
+import threading
+
+import overlay as o
+from overlay import grpc, pb
+from tap import Tap
+
+
+def error_of(call):
+    try:
+        call()
+    except grpc.RpcError as e:
+        return e
+    raise AssertionError("the call should have failed")
+
+
+def compare_and_set(node, key, value, expected, **more):
+    return node.rpc("kv_service").CompareAndSet(pb.agihpc.CompareAndSetRequest(
+        key=key, value=value, expected_version=expected, **more), timeout=10 * o.SLOWNESS)
+
+
+def add(node, key, delta):
+    return node.rpc("kv_service").Add(pb.agihpc.AddRequest(key=key, delta=delta), timeout=10 * o.SLOWNESS)
+
+
+def test_conditions(tap, net):
+    a, b, c = net.nodes
+    with tap.case("a condition that holds writes, one that does not tells what is there"):
+        first = compare_and_set(a, b"cas", b"one", 0)
+        assert first.succeeded and first.version
+        again = compare_and_set(b, b"cas", b"two", 0)
+        assert not again.succeeded and again.version == first.version and again.value == b"one", again
+        second = compare_and_set(c, b"cas", b"two", first.version)
+        assert second.succeeded and second.version > first.version
+        assert a.get(b"cas", "strong").value == b"two"
+        assert compare_and_set(b, b"cas", b"", second.version, delete=True).succeeded
+        assert a.get(b"cas", "strong") is None
+    with tap.case("what cannot be meant is refused"):
+        e = error_of(lambda: compare_and_set(a, b"cas", b"v", 5, delete=True))
+        assert e.code() == grpc.StatusCode.INVALID_ARGUMENT and "delete is set" in e.details(), e
+        e = error_of(lambda: compare_and_set(a, b"cas", b"", 0, delete=True))
+        assert e.code() == grpc.StatusCode.INVALID_ARGUMENT and "nothing to delete" in e.details(), e
+    with tap.case("the same with agihpc-ctl"):
+        d = b.ctl_json("put", "cli", "v1", "--if-absent")
+        a.ctl("put", "cli", "v2", "--if-absent").expect(5)
+        d = a.ctl_json("put", "cli", "v2", "--if-version", d["version"])
+        a.ctl("del", "cli", "--if-version", str(int(d["version"]) - 1)).expect(5)
+        a.ctl("del", "cli", "--if-version", d["version"]).expect(0)
+        a.ctl("get", "cli", "--level", "strong").expect(3)
+
+
+def test_sums(tap, net):
+    with tap.case("sums by many clients at three nodes come out exact"):
+        def work(node, times):
+            for _ in range(times):
+                add(node, b"sum", 3)
+        threads = [threading.Thread(target=work, args=(net.nodes[i % 3], 20)) for i in range(6)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join()
+        assert add(net.nodes[0], b"sum", 0).value == 360
+        assert net.nodes[1].ctl("incr", "sum", "--by=-360").expect(0).out == "0\n"
+    with tap.case("what is no number is not added to"):
+        net.nodes[0].put(b"text", b"12 apples", "strong")
+        e = error_of(lambda: add(net.nodes[1], b"text", 1))
+        assert e.code() == grpc.StatusCode.FAILED_PRECONDITION and "NOT_NUMBER" in e.details(), e
+
+
+def test_levels(tap, net):
+    a, b, _ = net.nodes
+    with tap.case("a namespace has the level of the configuration, and a level that is named goes before it"):
+        version = a.put(b"k", b"strong", ns="policy").version
+        assert b.get(b"k", "strong", ns="policy").version == version
+        assert b.get(b"k", "quorum", ns="policy") is None
+        assert b.get(b"k", ns="policy").value == b"strong"
+        a.put(b"k", b"eventual", "quorum", ns="policy")
+        assert b.get(b"k", ns="policy").value == b"strong"
+        assert a.put(b"k", b"all", ns="copies").acks == 3
+        assert a.delete(b"k", ns="policy").version > version and b.get(b"k", ns="policy") is None
+    with tap.case("a strong item has no time to live"):
+        e = error_of(lambda: a.rpc("kv_service").Put(pb.agihpc.PutRequest(namespace="policy", key=b"k", ttl_ms=5),
+                                                     timeout=10))
+        assert e.code() == grpc.StatusCode.INVALID_ARGUMENT and "time to live" in e.details(), e
+
+
+def main():
+    tap = Tap()
+    with o.Overlay(3) as net:
+        tap.on_failure = net.logs
+        config = os.path.join(net.dir, "levels.yaml")
+        with open(config, "w") as f:
+            f.write("dht:\n  namespaces:\n    policy: strong\n    copies: all\n")
+        net.configs.append(config)
+        net.start()
+        net.wait_replicated()
+        test_conditions(tap, net)
+        test_sums(tap, net)
+        test_levels(tap, net)
+    tap.done()
+    sys.exit(1 if tap.failed else 0)
+
+
+main()
