@@ -15,6 +15,8 @@ void agi_group_init(struct agi_group *g, struct agi_db *db)
 	*g = (struct agi_group){.db = db, .batch = rocksdb_writebatch_create()};
 	randombytes_buf(key, sizeof key);
 	agi_overlay_init(&g->overlay, key);
+	randombytes_buf(key, sizeof key);
+	agi_recent_init(&g->recent, key);
 	agi_jobs_init(&g->jobs);
 	agi_jobs_init(&g->done);
 }
@@ -24,6 +26,7 @@ void agi_group_free(struct agi_group *g)
 	agi_jobs_free(&g->jobs);
 	agi_jobs_free(&g->done);
 	agi_overlay_free(&g->overlay);
+	agi_recent_free(&g->recent);
 	rocksdb_writebatch_destroy(g->batch);
 }
 
@@ -56,6 +59,7 @@ static void run_get(struct agi_group *g, struct agi_job *j);
 static void undo(struct agi_group *g, enum agi_err e, const struct agi_why *why)
 {
 	agi_overlay_clear(&g->overlay);
+	agi_recent_clear(&g->recent);
 	for (struct agi_job *j = g->jobs.first; j; j = j->next) {
 		if (j->is_staged) {
 			agi_job_fail(j, e, why->text);
@@ -94,8 +98,8 @@ void agi_group_commit(struct agi_group *g)
 }
 
 /* --- writes ----------------------------------------------------------------------------------- */
-static enum agi_err has_newer(struct agi_group *g, const struct agi_storage_op *op, bool *out,
-                              struct agi_why *why)
+static enum agi_err read_newer(struct agi_group *g, const struct agi_storage_op *op, bool *out,
+                               struct agi_why *why)
 {
 	struct agi_str v;
 
@@ -112,6 +116,35 @@ static enum agi_err has_newer(struct agi_group *g, const struct agi_storage_op *
 	return agi_db_has_newer(g->db, op->cf, op->key, op->value, out, why);
 }
 
+/* PUT_NEWER: is what is stored at least as new? */
+static enum agi_err judge(struct agi_group *g, const struct agi_storage_op *op, bool *is_obsolete,
+                          struct agi_why *why)
+{
+	struct agi_recent_key key = agi_recent_key(&g->recent, op->cf, op->key);
+	const uint8_t *version = agi_recent_find(&g->recent, &key);
+	enum agi_err e = AGI_OK;
+
+	if (version)
+		*is_obsolete = memcmp(version, op->value.p, AGI_VERSION_BYTES) >= 0;
+	else
+		e = read_newer(g, op, is_obsolete, why);
+	if (e == AGI_OK && !*is_obsolete)
+		agi_recent_put(&g->recent, &key, op->value.p);
+	return e;
+}
+
+static void forget_recent(struct agi_group *g, const struct agi_storage_op *op)
+{
+	struct agi_recent_key key;
+
+	if (op->verb == AGI_DELETE_RANGE) {
+		agi_recent_forget_family(&g->recent, op->cf);
+		return;
+	}
+	key = agi_recent_key(&g->recent, op->cf, op->key);
+	agi_recent_forget(&g->recent, &key);
+}
+
 static enum agi_err stage_ops(struct agi_group *g, const struct agi_job *j, struct agi_why *why)
 {
 	for (size_t i = 0; i < j->req.n_ops; i++) {
@@ -120,7 +153,9 @@ static enum agi_err stage_ops(struct agi_group *g, const struct agi_job *j, stru
 		enum agi_err e = AGI_OK;
 
 		if (op->verb == AGI_PUT_NEWER)
-			e = has_newer(g, op, &is_obsolete, why);
+			e = judge(g, op, &is_obsolete, why);
+		else
+			forget_recent(g, op);
 		if (e)
 			return e;
 		if (is_obsolete)
@@ -138,6 +173,7 @@ static void drop_job(struct agi_group *g, struct agi_job *j, enum agi_err e, con
 
 	rocksdb_writebatch_rollback_to_save_point(g->batch, &err);
 	assert(!err);
+	agi_recent_clear(&g->recent);
 	agi_group_commit(g); /* also empties the overlay, which cannot be rolled back */
 	agi_job_fail(j, e, why->text);
 	agi_group_latch(g, e, why);

@@ -12,6 +12,7 @@
 #include "store/db.h"
 #include "store/job.h"
 #include "store/overlay.h"
+#include "store/recent.h"
 
 enum {
 	AGI_GROUP_BYTES_MAX = 4 << 20, /* of one batch, and of answers held back with it */
@@ -23,6 +24,7 @@ struct agi_group {
 	struct agi_db *db;
 	rocksdb_writebatch_t *batch;
 	struct agi_overlay overlay;
+	struct agi_recent recent;  /* of what was staged, committed or not: empty after a failed commit */
 	struct agi_jobs jobs;      /* run, not yet committed, in order */
 	size_t n_jobs, n_staged, bytes;
 	struct agi_jobs done;      /* complete: the owner takes them */
