@@ -4,7 +4,7 @@
  *
  * Contract of every executor:
  *  - Requests of one node take effect in the order they were submitted; a read sees every write
- *    submitted before it.
+ *    submitted before it (unless it says that it may lag).
  *  - One write request is atomic: all of its operations or none survive a crash.
  *  - A write's completion is reported only after its bytes are durable (fsync), together with those of
  *    every earlier write.
@@ -12,6 +12,7 @@
 #ifndef AGI_BASE_STORAGE_H
 #define AGI_BASE_STORAGE_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/err.h"
@@ -60,6 +61,9 @@ struct agi_storage_req {
 	enum agi_cf cf;
 	struct agi_str begin, end;
 	uint32_t max_items, max_bytes;
+	/* GET: need not see writes whose completion is still to come, so that it can be answered sooner. It sees
+	 * every write whose completion was reported before, and reads of one key never go back. */
+	bool may_lag;
 };
 
 struct agi_kv {

@@ -210,7 +210,10 @@ static bool promise_before_read(struct agi_dht *d, const struct agi_msg *m)
 void agi_reg_on_read(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
 {
 	struct agi_msg out = {.kind = AGI_MSG_REG_STATE, .slot = m->slot};
-	struct agi_storage_req req = {.kind = AGI_STORAGE_GET, .cf = AGI_CF_STRONG};
+	/* A client's get must see what this member has acknowledged. A leader builds its next write on what it reads:
+	 * it must see what this member will acknowledge as well. */
+	struct agi_storage_req req = {
+	    .kind = AGI_STORAGE_GET, .cf = AGI_CF_STRONG, .may_lag = m->ballot.round == 0};
 	struct waiting *w = NULL;
 	struct agi_buf key;
 

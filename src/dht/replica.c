@@ -189,7 +189,8 @@ static void on_read(struct agi_dht *d, void *arg, const struct agi_storage_done 
 void agi_replica_on_read(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
 {
 	struct agi_msg out = {.kind = AGI_MSG_READ_ACK, .slot = m->slot};
-	struct agi_storage_req req = {.kind = AGI_STORAGE_GET, .cf = AGI_CF_ITEMS};
+	/* what was acknowledged is seen: that is all a majority needs */
+	struct agi_storage_req req = {.kind = AGI_STORAGE_GET, .cf = AGI_CF_ITEMS, .may_lag = true};
 	struct waiting *w = NULL;
 	struct agi_buf key;
 

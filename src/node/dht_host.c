@@ -28,6 +28,8 @@ struct todo {
 	enum agi_traffic traffic; /* UNREACHABLE */
 	enum agi_err err;      /* UNREACHABLE, STORED */
 	uint64_t id;           /* STORED: job; CANCEL: call */
+	bool is_refused;       /* STORED: the store's queue had no room */
+	struct agi_kv kv;      /* STORED with OK: what was read; the bytes follow this struct */
 };
 
 struct open_call {
@@ -43,15 +45,18 @@ struct agi_dht_host {
 	struct agi_store *store;
 	struct agi_log *log;
 	struct agi_contact self;
-	struct event *timer, *store_ready;
+	struct event *timer, *store_ready, *store_kick;
 	uint64_t timer_at;      /* mono_us the timer is set for; AGI_NEVER = not set */
 	bool is_inside;         /* the core is running: no entry */
 	uint64_t entered_us;
+	struct agi_now now;     /* of the completions that are being delivered */
 	STAILQ_HEAD(, todo) todo;
 	size_t n_todo;
 	struct open_call calls[AGI_CALLS_MAX];
 	uint32_t first_free;    /* AGI_CALLS_MAX = none */
 	struct agi_buf out;     /* of one message */
+	struct agi_buf read;    /* one value from the store */
+	bool is_store_queued;   /* store_kick will run before the loop sleeps */
 	struct agi_msg_scratch scratch;
 	struct agi_dht_host_stats stats;
 };
@@ -76,21 +81,27 @@ const struct agi_dht_host_stats *agi_dht_host_stats(const struct agi_dht_host *h
 /* --- what follows from effects ------------------------------------------------------------------------ */
 static bool queue(struct agi_dht_host *h, const struct todo *what)
 {
-	struct todo *t = h->n_todo < QUEUE_MAX ? malloc(sizeof *t) : NULL;
+	size_t key = what->kv.key.n, value = what->kv.value.n;
+	struct todo *t = h->n_todo < QUEUE_MAX ? malloc(sizeof *t + key + value) : NULL;
 
 	if (!t)
 		return false; /* the core's own deadlines then end what waits for it */
 	*t = *what;
+	if (key + value) {
+		char *p = (char *)(t + 1);
+
+		t->kv.key.p = memcpy(p, what->kv.key.p, key);
+		t->kv.value.p = value ? memcpy(p + key, what->kv.value.p, value) : "";
+	}
 	STAILQ_INSERT_TAIL(&h->todo, t, next);
 	h->n_todo++;
 	return true;
 }
 
-static void deliver(struct agi_dht_host *h, struct todo *t)
+static void deliver(struct agi_dht_host *h, struct agi_now now, struct todo *t)
 {
-	struct agi_now now = agi_clock_now();
 	struct agi_peer self = {h->self.id, h->self.addr};
-	struct agi_storage_done done = {.err = t->err};
+	struct agi_storage_done done = {.err = t->err, .kv = &t->kv, .n = t->err == AGI_OK};
 
 	switch (t->kind) {
 	case TODO_MESSAGE:
@@ -100,7 +111,8 @@ static void deliver(struct agi_dht_host *h, struct todo *t)
 		agi_dht_on_unreachable(h->dht, now, &t->peer, t->traffic, t->err);
 		return;
 	case TODO_STORED:
-		agi_fail(&done.why, t->err, "the storage queue is full");
+		if (t->is_refused)
+			agi_fail(&done.why, t->err, "the storage queue is full");
 		agi_dht_on_stored(h->dht, now, t->id, &done);
 		return;
 	case TODO_CANCEL:
@@ -111,12 +123,13 @@ static void deliver(struct agi_dht_host *h, struct todo *t)
 
 static void drain(struct agi_dht_host *h, size_t max)
 {
+	struct agi_now now = STAILQ_EMPTY(&h->todo) ? (struct agi_now){0} : agi_clock_now();
 	struct todo *t;
 
 	for (; max && (t = STAILQ_FIRST(&h->todo)); max--) {
 		STAILQ_REMOVE_HEAD(&h->todo, next);
 		h->n_todo--;
-		deliver(h, t);
+		deliver(h, now, t);
 		free(t->msg);
 		free(t);
 	}
@@ -229,14 +242,46 @@ static enum agi_err fx_send(void *ctx, const struct agi_peer *to, enum agi_traff
 	return e;
 }
 
+/* A read that needs no disk is answered without the store's thread. False: the thread must do it. */
+static bool read_at_once(struct agi_dht_host *h, uint64_t job_id, const struct agi_storage_req *req)
+{
+	struct todo t = {.kind = TODO_STORED, .id = job_id};
+
+	if (req->kind != AGI_STORAGE_GET || !req->may_lag)
+		return false;
+	agi_buf_reset(&h->read);
+	t.err = agi_store_peek(h->store, req, &h->read);
+	if (t.err != AGI_OK && t.err != AGI_E_NOT_FOUND)
+		return false;
+	if (t.err == AGI_OK)
+		t.kv = (struct agi_kv){req->begin, agi_buf_str(&h->read)};
+	return queue(h, &t);
+}
+
+static void on_store_kick(evutil_socket_t fd, short what, void *arg)
+{
+	struct agi_dht_host *h = arg;
+	(void)fd;
+	(void)what;
+
+	h->is_store_queued = false;
+	agi_store_kick(h->store);
+}
+
 static void fx_store(void *ctx, uint64_t job_id, const struct agi_storage_req *req)
 {
 	struct agi_dht_host *h = ctx;
-	struct todo t = {.kind = TODO_STORED, .id = job_id};
+	struct todo t = {.kind = TODO_STORED, .id = job_id, .is_refused = true};
 
-	t.err = agi_store_submit(h->store, job_id, req);
-	if (!t.err)
+	if (read_at_once(h, job_id, req))
 		return;
+	t.err = agi_store_queue(h->store, job_id, req);
+	if (!t.err) { /* the thread is told once a turn: one sync for all that the turn brought */
+		if (!h->is_store_queued)
+			event_active(h->store_kick, EV_TIMEOUT, 0);
+		h->is_store_queued = true;
+		return;
+	}
 	h->stats.store_refused++;
 	AGI_LOG(h->log, AGI_LOG_WARN, "store_refused", agi_kv_z("err", agi_err_name(t.err)));
 	queue(h, &t);
@@ -245,10 +290,8 @@ static void fx_store(void *ctx, uint64_t job_id, const struct agi_storage_req *r
 static void on_stored(void *arg, uint64_t job_id, const struct agi_storage_done *done)
 {
 	struct agi_dht_host *h = arg;
-	struct agi_now now = enter(h);
 
-	agi_dht_on_stored(h->dht, now, job_id, done);
-	leave(h);
+	agi_dht_on_stored(h->dht, h->now, job_id, done);
 }
 
 static void on_store_ready(evutil_socket_t fd, short what, void *arg)
@@ -257,7 +300,9 @@ static void on_store_ready(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 
+	h->now = enter(h);
 	agi_store_poll(h->store, on_stored, h);
+	leave(h);
 }
 
 /* --- effects: reply, note -------------------------------------------------------------------------------- */
@@ -421,7 +466,8 @@ static enum agi_err make_events(struct agi_dht_host *h, struct event_base *base)
 {
 	h->timer = evtimer_new(base, on_timer, h);
 	h->store_ready = event_new(base, agi_store_fd(h->store), EV_READ | EV_PERSIST, on_store_ready, h);
-	if (!h->timer || !h->store_ready || event_add(h->store_ready, NULL))
+	h->store_kick = event_new(base, -1, 0, on_store_kick, h);
+	if (!h->timer || !h->store_ready || !h->store_kick || event_add(h->store_ready, NULL))
 		return AGI_E_NOMEM;
 	return AGI_OK;
 }
@@ -441,6 +487,7 @@ enum agi_err agi_dht_host_new(const struct agi_dht_host_cfg *cfg, struct agi_dht
 	h->timer_at = AGI_NEVER;
 	STAILQ_INIT(&h->todo);
 	agi_buf_init(&h->out, AGI_LINK_FRAME_MAX);
+	agi_buf_init(&h->read, AGI_LINK_FRAME_MAX);
 	for (uint32_t i = 0; i < AGI_CALLS_MAX; i++)
 		h->calls[i].next_free = i + 1;
 	e = agi_dht_new(&cfg->dht, &effects, h, &h->dht);
@@ -489,8 +536,11 @@ void agi_dht_host_free(struct agi_dht_host *h)
 		event_free(h->timer);
 	if (h->store_ready)
 		event_free(h->store_ready);
+	if (h->store_kick)
+		event_free(h->store_kick);
 	agi_dht_free(h->dht);
 	agi_buf_free(&h->out);
+	agi_buf_free(&h->read);
 	free(h);
 }
 

@@ -33,6 +33,7 @@ enum {
 	INFO_LOG_BYTES = 256 << 10,
 	INFO_LOGS = 2,
 	INFO_LOG_ERROR = 3,           /* InfoLogLevel::ERROR_LEVEL */
+	READ_TIER_CACHE = 1,          /* ReadTier::kBlockCacheTier: Incomplete instead of I/O */
 	WAL_TOLERATE_TAIL = 0         /* WALRecoveryMode::kTolerateCorruptedTailRecords */
 };
 static const double BLOOM_BITS = 10; /* per key: 1 % false positives */
@@ -270,6 +271,9 @@ enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct agi_db **out, s
 	}
 	db->get_options = rocksdb_readoptions_create();
 	rocksdb_readoptions_set_verify_checksums(db->get_options, 1);
+	db->peek_options = rocksdb_readoptions_create();
+	rocksdb_readoptions_set_verify_checksums(db->peek_options, 1);
+	rocksdb_readoptions_set_read_tier(db->peek_options, READ_TIER_CACHE);
 	db->write_options = rocksdb_writeoptions_create();
 	rocksdb_writeoptions_set_sync(db->write_options, 1);
 	*out = db;
@@ -290,6 +294,8 @@ void agi_db_close(struct agi_db *db)
 		rocksdb_writeoptions_destroy(db->write_options);
 	if (db->get_options)
 		rocksdb_readoptions_destroy(db->get_options);
+	if (db->peek_options)
+		rocksdb_readoptions_destroy(db->peek_options);
 	if (db->options)
 		rocksdb_options_destroy(db->options);
 	agi_synced_close(&db->synced);
@@ -327,6 +333,23 @@ enum agi_err agi_db_get(struct agi_db *db, enum agi_cf cf, struct agi_str key, s
 	agi_buf_put_str(out, str_of_slice(s));
 	rocksdb_pinnableslice_destroy(s);
 	return out->err;
+}
+
+enum agi_err agi_db_peek(struct agi_db *db, enum agi_cf cf, struct agi_str key, struct agi_buf *out)
+{
+	rocksdb_pinnableslice_t *s;
+	char *err = NULL;
+
+	s = rocksdb_get_pinned_cf(db->db, db->peek_options, db->cf[cf], key.p ? key.p : "", key.n, &err);
+	if (err) {
+		rocksdb_free(err);
+		return AGI_E_FULL;
+	}
+	if (!s)
+		return AGI_E_NOT_FOUND;
+	agi_buf_put_str(out, str_of_slice(s));
+	rocksdb_pinnableslice_destroy(s);
+	return out->err ? AGI_E_FULL : AGI_OK;
 }
 
 bool agi_version_is_newer(struct agi_str stored, struct agi_str fresh)

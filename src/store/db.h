@@ -20,6 +20,10 @@ const char *agi_db_path(const struct agi_db *db);
 /* Appends the value to out. NOT_FOUND, IO, CORRUPT, NOMEM. */
 AGI_MUST_USE enum agi_err agi_db_get(struct agi_db *db, enum agi_cf cf, struct agi_str key,
                                      struct agi_buf *out, struct agi_why *why);
+/* As _get, when no disk has to be read for it; else FULL, and so for every error. Any thread, while others
+ * use the database. */
+AGI_MUST_USE enum agi_err agi_db_peek(struct agi_db *db, enum agi_cf cf, struct agi_str key,
+                                      struct agi_buf *out);
 /* Whether a value is stored under key whose version is not lower than value's. IO, CORRUPT. */
 AGI_MUST_USE enum agi_err agi_db_has_newer(struct agi_db *db, enum agi_cf cf, struct agi_str key,
                                            struct agi_str value, bool *out, struct agi_why *why);

@@ -26,6 +26,8 @@ struct agi_store {
 	uint64_t care_at_us;    /* as group */
 	pthread_t thread;
 	int fd;
+	struct agi_jobs fresh; /* queued, and the thread not told yet */
+	uint64_t queued, queued_bytes, peeks;
 
 	/* lock: everything below */
 	pthread_mutex_t lock;
@@ -81,6 +83,7 @@ static void copy_stats(struct agi_store *s)
 static void deliver(struct agi_store *s)
 {
 	struct agi_group *g = &s->group;
+	bool is_told;
 
 	if (!g->done.first)
 		return;
@@ -89,9 +92,11 @@ static void deliver(struct agi_store *s)
 		count(&s->stats, j);
 		s->done_bytes += j->result.n;
 	}
+	is_told = s->done.first != NULL; /* and has not come yet */
 	agi_jobs_join(&s->done, &g->done);
 	copy_stats(s);
-	signal_owner(s);
+	if (!is_told)
+		signal_owner(s);
 	while (s->done_bytes > DONE_BYTES_MAX && !s->is_closing)
 		pthread_cond_wait(&s->wake, &s->lock);
 	if (s->is_closing) { /* nobody takes answers any more */
@@ -234,6 +239,7 @@ enum agi_err agi_store_open(const struct agi_store_cfg *cfg, struct agi_store **
 
 	if (!s)
 		return agi_fail(why, AGI_E_NOMEM, "%s", agi_err_text(AGI_E_NOMEM));
+	agi_jobs_init(&s->fresh);
 	agi_jobs_init(&s->queue);
 	agi_jobs_init(&s->done);
 	pthread_mutex_init(&s->lock, NULL);
@@ -261,6 +267,7 @@ void agi_store_close(struct agi_store *s)
 {
 	if (!s)
 		return;
+	agi_store_kick(s);
 	pthread_mutex_lock(&s->lock);
 	s->is_closing = true;
 	pthread_cond_signal(&s->wake);
@@ -277,26 +284,46 @@ void agi_store_close(struct agi_store *s)
 }
 
 /* --- in and out ------------------------------------------------------------------------------- */
-enum agi_err agi_store_submit(struct agi_store *s, uint64_t job_id, const struct agi_storage_req *req)
+enum agi_err agi_store_queue(struct agi_store *s, uint64_t job_id, const struct agi_storage_req *req)
 {
 	struct agi_job *j;
 	enum agi_err e = agi_job_new(job_id, req, AGI_STORE_QUEUE_BYTES, &j);
 
 	if (e)
 		return e;
-	pthread_mutex_lock(&s->lock);
-	if (s->stats.queued >= AGI_STORE_QUEUE_MAX ||
-	    s->stats.queued_bytes + j->bytes > AGI_STORE_QUEUE_BYTES) {
-		e = AGI_E_FULL;
-	} else {
-		s->stats.queued++;
-		s->stats.queued_bytes += j->bytes;
-		agi_jobs_add(&s->queue, j);
-		pthread_cond_signal(&s->wake);
-	}
-	pthread_mutex_unlock(&s->lock);
-	if (e)
+	if (s->queued >= AGI_STORE_QUEUE_MAX || s->queued_bytes + j->bytes > AGI_STORE_QUEUE_BYTES) {
 		agi_job_free(j);
+		return AGI_E_FULL;
+	}
+	s->queued++;
+	s->queued_bytes += j->bytes;
+	agi_jobs_add(&s->fresh, j);
+	return AGI_OK;
+}
+
+void agi_store_kick(struct agi_store *s)
+{
+	if (!s->fresh.first)
+		return;
+	pthread_mutex_lock(&s->lock);
+	agi_jobs_join(&s->queue, &s->fresh);
+	pthread_cond_signal(&s->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+enum agi_err agi_store_submit(struct agi_store *s, uint64_t job_id, const struct agi_storage_req *req)
+{
+	enum agi_err e = agi_store_queue(s, job_id, req);
+
+	agi_store_kick(s);
+	return e;
+}
+
+enum agi_err agi_store_peek(struct agi_store *s, const struct agi_storage_req *req, struct agi_buf *out)
+{
+	enum agi_err e = agi_db_peek(s->db, req->cf, req->begin, out);
+
+	s->peeks += e == AGI_OK || e == AGI_E_NOT_FOUND;
 	return e;
 }
 
@@ -313,13 +340,14 @@ void agi_store_poll(struct agi_store *s, agi_store_done_fn *fn, void *arg)
 		;
 	pthread_mutex_lock(&s->lock);
 	agi_jobs_join(&done, &s->done);
-	for (j = done.first; j; j = j->next) {
-		s->stats.queued--;
-		s->stats.queued_bytes -= j->bytes;
-	}
+	if (s->done_bytes > DONE_BYTES_MAX)
+		pthread_cond_signal(&s->wake);
 	s->done_bytes = 0;
-	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
+	for (j = done.first; j; j = j->next) {
+		s->queued--;
+		s->queued_bytes -= j->bytes;
+	}
 	while ((j = agi_jobs_take_first(&done)) != NULL) {
 		fn(arg, j->id, &j->done);
 		agi_job_free(j);
@@ -335,7 +363,7 @@ enum agi_err agi_store_run(struct agi_store *s, const struct agi_storage_req *re
 	if (e)
 		return e;
 	pthread_mutex_lock(&s->lock);
-	assert(s->stats.queued == 0);
+	assert(s->queued == 0);
 	while (s->is_busy) /* about to see that nothing is left */
 		pthread_cond_wait(&s->idle, &s->lock);
 	s->is_lent = true;
@@ -365,6 +393,9 @@ void agi_store_stats(const struct agi_store *s, struct agi_store_stats *out)
 	if (s->commit_since_us)
 		out->commit_us = now_us() - s->commit_since_us;
 	pthread_mutex_unlock(&m->lock);
+	out->queued = s->queued;
+	out->queued_bytes = s->queued_bytes;
+	out->reads += s->peeks;
 }
 
 void agi_store_stall(const struct agi_store *s, bool *is_stopped, uint64_t *slowed_to)

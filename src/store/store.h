@@ -10,6 +10,7 @@
 #ifndef AGI_STORE_STORE_H
 #define AGI_STORE_STORE_H
 
+#include "base/buf.h"
 #include "base/storage.h"
 
 struct agi_store;
@@ -60,6 +61,15 @@ void agi_store_close(struct agi_store *s);
  * A SCAN with an empty end runs to the last key; max_items and max_bytes 0 mean no limit but 64 MiB. */
 AGI_MUST_USE enum agi_err agi_store_submit(struct agi_store *s, uint64_t job_id,
                                            const struct agi_storage_req *req);
+
+/* The same in two steps, for whoever has many: what is queued is not begun before the next _kick. */
+AGI_MUST_USE enum agi_err agi_store_queue(struct agi_store *s, uint64_t job_id,
+                                          const struct agi_storage_req *req);
+void agi_store_kick(struct agi_store *s);
+/* Answers a GET that may lag at once, when that takes no disk: value is appended to out. OK, NOT_FOUND; anything
+ * else: it must be submitted. */
+AGI_MUST_USE enum agi_err agi_store_peek(struct agi_store *s, const struct agi_storage_req *req,
+                                         struct agi_buf *out);
 
 /* Readable when completions wait. */
 int agi_store_fd(const struct agi_store *s);

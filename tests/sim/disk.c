@@ -148,8 +148,16 @@ void sim_disk_submit(struct sim_disk *d, uint64_t job_id, const struct agi_stora
 		}
 		p->req.ops = p->ops;
 	}
-	*d->last = p;
-	d->last = &p->next;
+	/* a read that may lag is mostly answered before the writes that wait, sometimes after */
+	if (req->kind == AGI_STORAGE_GET && req->may_lag && job_id % 4) {
+		p->next = d->first;
+		d->first = p;
+		if (!p->next)
+			d->last = &p->next;
+	} else {
+		*d->last = p;
+		d->last = &p->next;
+	}
 	d->n_pending++;
 }
 

@@ -248,6 +248,55 @@ static void put_newer_without_a_version_is_refused(void **state)
 	expect_stored(f, "k", NULL);
 }
 
+/* --- peeking ---------------------------------------------------------------------------------- */
+static enum agi_err peek(struct fixture *f, const char *key, struct agi_buf *out)
+{
+	struct agi_storage_req r = get_of(key);
+
+	r.may_lag = true;
+	agi_buf_reset(out);
+	return agi_store_peek(f->store, &r, out);
+}
+
+static void a_peek_sees_what_was_reported_durable(void **state)
+{
+	struct fixture *f = *state;
+	struct agi_buf b;
+
+	agi_buf_init(&b, 0);
+	assert_int_equal(peek(f, "k", &b), AGI_E_NOT_FOUND);
+	assert_int_equal(put(f, "k", "v1"), AGI_OK);
+	assert_int_equal(peek(f, "k", &b), AGI_OK);
+	assert_true(agi_str_eq(agi_buf_str(&b), AGI_STR("v1")));
+	assert_int_equal(put(f, "k", "v2"), AGI_OK);
+	assert_int_equal(peek(f, "k", &b), AGI_OK);
+	assert_true(agi_str_eq(agi_buf_str(&b), AGI_STR("v2")));
+	agi_buf_free(&b);
+}
+
+static void what_is_queued_begins_with_the_kick(void **state)
+{
+	struct fixture *f = *state;
+	struct agi_storage_op op = op_of(AGI_PUT, "k", "v");
+	struct agi_storage_req w = write_of(&op, 1);
+	struct tally t = {0};
+	struct agi_store_stats st;
+	struct agi_buf b;
+
+	agi_buf_init(&b, 0);
+	for (int i = 0; i < 10; i++)
+		assert_int_equal(agi_store_queue(f->store, ++f->next_id, &w), AGI_OK);
+	assert_int_equal(peek(f, "k", &b), AGI_E_NOT_FOUND);
+	agi_store_stats(f->store, &st);
+	assert_int_equal(st.queued, 10);
+	agi_store_kick(f->store);
+	wait_for(f, &t, 10);
+	assert_int_equal(t.ok, 10);
+	agi_store_stats(f->store, &st);
+	assert_int_equal(st.commits, 1);
+	agi_buf_free(&b);
+}
+
 /* --- scans ------------------------------------------------------------------------------------ */
 static void a_scan_gives_its_range_in_order_within_its_limits(void **state)
 {
@@ -735,6 +784,8 @@ int main(int argc, char **argv)
 	    TEST(put_newer_sees_the_operations_before_it_in_its_request),
 	    TEST(put_newer_sees_the_requests_queued_before_it),
 	    TEST(put_newer_without_a_version_is_refused),
+	    TEST(a_peek_sees_what_was_reported_durable),
+	    TEST(what_is_queued_begins_with_the_kick),
 	    TEST(a_scan_gives_its_range_in_order_within_its_limits),
 	    TEST(a_read_sees_every_write_before_it_and_none_after),
 	    TEST(start_up_requests_run_at_once),
