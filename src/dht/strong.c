@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Client side of strong operations: a get asks the members directly and is done when a majority shows the same
- * accepted write (or none); everything else, and a get that finds a write half done, goes to the slot's first
- * living member, which leads (lead.c).
+ * Client side of strong operations: a get asks as many members as make a majority, the nearest first, and is done
+ * when they show the same accepted write (or none). When one is slow or they differ, the others are asked too. A
+ * write that stays half done, and everything else, goes to the slot's first living member, which leads
+ * (lead.c).
  *
  * An operation that may have been applied is never sent twice: when its answer stays away the outcome is
  * unknown, and is told so. */
@@ -9,7 +10,12 @@
 
 #include "dht/state.h"
 
-enum { PAUSE_MIN_MS = 3, PAUSE_MAX_MS = 60 };
+enum {
+	PAUSE_MIN_MS = 3,
+	PAUSE_MAX_MS = 60,
+	HEDGE_MS = 20,          /* a member that has not answered a get by then is not waited for alone */
+	ABOUT_AS_NEAR_US = 500  /* a difference of round trips not worth a preference: load spreads */
+};
 
 struct agi_strong_call {
 	struct agi_dht *d;
@@ -23,12 +29,13 @@ struct agi_strong_call {
 	bool is_delete;
 	uint32_t slot, attempts;
 	enum agi_err last;        /* why the last attempt did not do */
+	struct agi_view view;     /* get: whose members are asked */
 	struct agi_gather g;      /* get: members asked */
 	struct agi_buf best;
 	uint8_t n_same;
 	uint64_t rpc;             /* to the leader */
 	uint64_t deadline_us;
-	struct agi_timer deadline, retry;
+	struct agi_timer deadline, retry, hedge;
 	struct agi_vwait wait;
 	TAILQ_ENTRY(agi_strong_call) entry;
 };
@@ -46,6 +53,7 @@ static void destroy(struct agi_strong_call *c)
 	agi_vfetch_cancel(d, &c->wait);
 	agi_timer_clear(&d->timers, &c->deadline);
 	agi_timer_clear(&d->timers, &c->retry);
+	agi_timer_clear(&d->timers, &c->hedge);
 	TAILQ_REMOVE(&d->strong_calls, c, entry);
 	d->n_kvops--;
 	agi_buf_free(&c->best);
@@ -237,6 +245,85 @@ static void read_done(struct agi_strong_call *c)
 	reply(c, c->best.err, !reg.is_tombstone, reg.value, reg.version);
 }
 
+static void end_reading(struct agi_strong_call *c)
+{
+	for (uint32_t i = 0; i < c->g.n; i++)
+		agi_rpc_cancel(c->d, c->g.rpc[i]);
+	agi_gather_init(&c->g, 0, 0);
+	agi_timer_clear(&c->d->timers, &c->hedge);
+}
+
+/* This node first, then the nearest; of those about as near, any. -1 when nobody is left. */
+static int choose_member(struct agi_strong_call *c)
+{
+	struct agi_dht *d = c->d;
+	uint64_t least = UINT64_MAX;
+	int best = -1;
+
+	for (uint32_t i = 0; i < c->g.n; i++) {
+		uint64_t rtt = agi_hosts_rtt(d, &c->view.members[i]);
+		uint64_t cost = rtt ? rtt + agi_prng_below(&d->prng, rtt + ABOUT_AS_NEAR_US) : 0;
+
+		if (c->g.state[i] != AGI_GATHER_IDLE)
+			continue;
+		if (!agi_hosts_is_up(d, &c->view.members[i])) {
+			agi_gather_answered(&c->g, i, AGI_GATHER_SILENT);
+		} else if (cost < least) {
+			least = cost;
+			best = (int)i;
+		}
+	}
+	return best;
+}
+
+static void on_state(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
+                     const struct agi_peer *from, const struct agi_msg *m);
+
+/* Up to n more members are asked; false when none could be. */
+static bool ask_more(struct agi_strong_call *c, uint32_t n)
+{
+	struct agi_msg m = {.kind = AGI_MSG_REG_READ, .slot = c->slot, .epoch = c->view.epoch, .ns = c->ns,
+	                    .key = c->key};
+	uint32_t asked = c->g.asked;
+	int i;
+
+	while (n && (i = choose_member(c)) >= 0) {
+		struct agi_peer to = agi_hosts_peer(c->d, &c->view.members[i]);
+		uint64_t rpc =
+		    agi_rpc_ask(c->d, &to, AGI_TRAFFIC_CONTROL, &m, AGI_RPC_TIMEOUT_MS, on_state, c, (uint32_t)i);
+
+		if (rpc)
+			agi_gather_asked(&c->g, (uint32_t)i, rpc);
+		else
+			agi_gather_answered(&c->g, (uint32_t)i, AGI_GATHER_SILENT);
+		n -= rpc != 0;
+	}
+	return c->g.asked > asked;
+}
+
+/* What is known now: enough, too little for ever, or who else may help? A majority that differs is a write on its way,
+ * or one that a member missed: the others may show which; if not, the leader finishes it. */
+static void look_at_answers(struct agi_strong_call *c, enum agi_err why)
+{
+	switch (agi_gather_outcome(&c->g)) {
+	case AGI_GATHER_WON:
+		if (c->n_same >= c->g.need) {
+			end_reading(c);
+			read_done(c);
+		} else if (!ask_more(c, c->g.n) && c->n_same + c->g.asked < c->g.need) {
+			end_reading(c);
+			ask_leader(c);
+		}
+		break;
+	case AGI_GATHER_LOST:
+		end_reading(c);
+		again(c, why);
+		break;
+	default:
+		break;
+	}
+}
+
 static void on_state(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
                      const struct agi_peer *from, const struct agi_msg *m)
 {
@@ -244,52 +331,41 @@ static void on_state(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 	bool is_yes = err == AGI_OK && m->kind == AGI_MSG_REG_STATE && m->status == AGI_OK;
 
 	(void)from;
+	agi_gather_answered(&c->g, which, is_yes ? AGI_GATHER_YES : m ? AGI_GATHER_NO : AGI_GATHER_SILENT);
 	if (is_yes)
 		take_record(c, m->has_item && m->n_items == 1 ? m->items[0].value : (struct agi_str){"", 0});
 	else if (m && m->view.epoch)
 		agi_view_learn_from(d, m);
-	agi_gather_answered(&c->g, which, is_yes ? AGI_GATHER_YES : m ? AGI_GATHER_NO : AGI_GATHER_SILENT);
-	if (agi_gather_outcome(&c->g) == AGI_GATHER_OPEN)
-		return;
-	for (uint32_t i = 0; i < c->g.n; i++)
-		agi_rpc_cancel(d, c->g.rpc[i]);
-	if (agi_gather_outcome(&c->g) == AGI_GATHER_LOST) {
-		agi_gather_init(&c->g, 0, 0);
-		again(c, m && m->status != AGI_OK ? m->status : AGI_E_NO_QUORUM);
-	} else if (c->n_same >= c->g.need) {
-		read_done(c);
-	} else { /* half written: the leader finishes it */
-		agi_gather_init(&c->g, 0, 0);
+	if (!is_yes)
+		(void)ask_more(c, 1);
+	look_at_answers(c, m && m->status != AGI_OK ? m->status : AGI_E_NO_QUORUM);
+}
+
+/* Somebody is slow: the others are asked as well; after that, the leader. */
+static void on_hedge(struct agi_dht *d, void *arg)
+{
+	struct agi_strong_call *c = arg;
+
+	if (ask_more(c, c->g.n)) {
+		agi_timer_set(&d->timers, &c->hedge, agi_after_ms(d, HEDGE_MS));
+	} else if (agi_gather_outcome(&c->g) == AGI_GATHER_WON) {
+		end_reading(c);
 		ask_leader(c);
+	} else {
+		look_at_answers(c, AGI_E_NO_QUORUM);
 	}
 }
 
+/* A majority is asked, and more only when that does not do. */
 static void read_majority(struct agi_strong_call *c)
 {
-	struct agi_dht *d = c->d;
-	struct agi_view v = agi_slot_find(d, c->slot)->view;
-	struct agi_msg m = {.kind = AGI_MSG_REG_READ, .slot = c->slot, .epoch = v.epoch, .ns = c->ns, .key = c->key};
-
-	agi_gather_init(&c->g, v.n_members, agi_majority(v.n_members));
+	c->view = agi_slot_find(c->d, c->slot)->view;
+	agi_gather_init(&c->g, c->view.n_members, agi_majority(c->view.n_members));
 	agi_buf_reset(&c->best);
 	c->n_same = 0;
-	for (uint32_t i = 0; i < v.n_members; i++) {
-		struct agi_peer to = agi_hosts_peer(d, &v.members[i]);
-		uint64_t rpc = agi_hosts_is_up(d, &to.id)
-		                   ? agi_rpc_ask(d, &to, AGI_TRAFFIC_CONTROL, &m, AGI_RPC_TIMEOUT_MS, on_state, c, i)
-		                   : 0;
-
-		if (rpc)
-			agi_gather_asked(&c->g, i, rpc);
-		else
-			agi_gather_answered(&c->g, i, AGI_GATHER_SILENT);
-	}
-	if (agi_gather_outcome(&c->g) == AGI_GATHER_LOST) {
-		for (uint32_t i = 0; i < c->g.n; i++)
-			agi_rpc_cancel(d, c->g.rpc[i]);
-		agi_gather_init(&c->g, 0, 0);
-		again(c, AGI_E_NO_QUORUM);
-	}
+	agi_timer_set(&c->d->timers, &c->hedge, agi_after_ms(c->d, HEDGE_MS));
+	(void)ask_more(c, c->g.need);
+	look_at_answers(c, AGI_E_NO_QUORUM);
 }
 
 /* --- begin --------------------------------------------------------------------------------------------------- */
@@ -367,6 +443,7 @@ static struct agi_strong_call *new_call(struct agi_dht *d, const struct agi_call
 	c->deadline_us = agi_after_ms(d, call->timeout_ms ? call->timeout_ms : AGI_CALL_TIMEOUT_MS);
 	c->deadline = (struct agi_timer){.fn = on_deadline, .arg = c};
 	c->retry = (struct agi_timer){.fn = on_retry, .arg = c};
+	c->hedge = (struct agi_timer){.fn = on_hedge, .arg = c};
 	c->wait.fn = on_view;
 	c->wait.arg = c;
 	TAILQ_INSERT_TAIL(&d->strong_calls, c, entry);
