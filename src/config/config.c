@@ -306,6 +306,19 @@ static enum agi_err check_tls(struct agi_config *c, struct agi_why *why)
 	return AGI_OK;
 }
 
+static enum agi_err check_erisml(struct agi_config *c, struct agi_why *why)
+{
+	static const char without[] = "expected gateway.erisml_address with it";
+
+	if (c->gateway.erisml_address.host[0])
+		return AGI_OK;
+	if (c->gateway.erisml_tls)
+		return fail_at(c, AGI_E_INVALID, "gateway.erisml_tls", without, why);
+	if (*c->gateway.erisml_token_file)
+		return fail_at(c, AGI_E_INVALID, "gateway.erisml_token_file", without, why);
+	return AGI_OK;
+}
+
 enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 {
 	enum agi_err e;
@@ -314,6 +327,8 @@ enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 		return fail_at(c, AGI_E_INVALID, is_given(c, "node.weight") ? "node.weight" : "dht.virtual_nodes",
 		               "weight times virtual_nodes is above 1024", why);
 	e = check_tls(c, why);
+	if (!e)
+		e = check_erisml(c, why);
 	if (!e)
 		e = check_thresholds(c, why);
 	return e ? e : check_addresses(c, why);

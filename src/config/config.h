@@ -146,6 +146,8 @@ struct agi_config {
 	struct { /* gateway: */
 		uint16_t port;                     /* of the safety-gateway role, 50055 */
 		struct agi_endpoint erisml_address; /* "" = erisml as the overlay finds it */
+		enum agi_switch erisml_tls;         /* this and the next: after _check only with erisml_address */
+		char *erisml_token_file;            /* "" = none is shown */
 	} gateway;
 	struct { /* thresholds:, each 0..1 */
 		double bond_index_warn, bond_index_block; /* 0.25, 0.30; after _check warn <= block */

@@ -171,6 +171,10 @@ const struct agi_key_spec agi_config_spec[] = {
      .help = "Port of the safety-gateway role."},
     {"gateway.erisml_address", AGI_V_ENDPOINT, AT(gateway.erisml_address), .min = 50060, .preset = "",
      .help = "ErisML service the gateway asks; not given: its own or the one the overlay finds."},
+    {"gateway.erisml_tls", AGI_V_CHOICE, AT(gateway.erisml_tls), .choices = switches, .preset = "false",
+     .help = "TLS is spoken at erisml_address; its certificate is one of tls.ca_file."},
+    {"gateway.erisml_token_file", AGI_V_TEXT, AT(gateway.erisml_token_file), 0, 900, .preset = "",
+     .help = "File with the bearer token that the gateway shows at erisml_address."},
 
     {"thresholds.bond_index_warn", AGI_V_REAL, AT(thresholds.bond_index_warn), 0, 1, .preset = "0.25",
      .help = "Bond Index from which on a warning is logged and counted."},

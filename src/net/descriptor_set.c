@@ -192,3 +192,29 @@ size_t agi_descriptor_with_imports(struct agi_str set, struct agi_str file,
 	}
 	return n;
 }
+
+/* Counts *i down by the methods of file; true when it is one of them. */
+static bool method_of_file(struct agi_str file, size_t *i, struct agi_descriptor_method *out)
+{
+	struct agi_str services = file, service, methods, method;
+
+	while (next(&services, FILE_SERVICE, &service))
+		for (methods = service; next(&methods, SERVICE_METHOD, &method);)
+			if ((*i)-- == 0) {
+				*out = (struct agi_descriptor_method){first(file, FILE_PACKAGE),
+								      first(service, ANY_NAME),
+								      first(method, ANY_NAME)};
+				return true;
+			}
+	return false;
+}
+
+bool agi_descriptor_method_at(struct agi_str set, size_t i, struct agi_descriptor_method *out)
+{
+	struct agi_str file;
+
+	while (next(&set, SET_FILE, &file))
+		if (method_of_file(file, &i, out))
+			return true;
+	return false;
+}

@@ -20,4 +20,10 @@ struct agi_str agi_descriptor_file_of_message(struct agi_str set, struct agi_str
 size_t agi_descriptor_with_imports(struct agi_str set, struct agi_str file,
 				   struct agi_str out[AGI_DESCRIPTOR_FILES_MAX]);
 
+/* i-th method of all services, by file and as declared; false past the end. */
+struct agi_descriptor_method {
+	struct agi_str package, service, method; /* "agi.plan.v1", "PlanService", "Plan" */
+};
+bool agi_descriptor_method_at(struct agi_str set, size_t i, struct agi_descriptor_method *out);
+
 #endif

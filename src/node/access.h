@@ -21,6 +21,8 @@ struct agi_access {
 	bool is_forwarded;            /* the call at hand was handed on */
 };
 
+/* i-th row of the table, NULL past the end; *method: of that service. */
+const char *agi_access_row(size_t i, const char **method);
 /* 0: everybody may. */
 unsigned agi_access_needed(const char *service, const char *method);
 /* authorization: the header's value, {NULL, 0} without one; needed: of agi_access_needed for

@@ -238,6 +238,15 @@ void agi_safety_host_know(struct agi_safety_host *h, const struct agi_dht *d, ui
 	}
 }
 
+/* To the ErisML of a configured address. */
+static void show_credentials(struct agi_safety_host *h)
+{
+	bool is_tls = h->config->gateway.erisml_tls == AGI_SWITCH_ON;
+
+	agi_safety_plane_set_credentials(h->plane, is_tls ? agi_security_dialer(h->security) : NULL,
+	                                 agi_security_erisml_token(h->security));
+}
+
 struct reload {
 	struct agi_safety_host *host;
 	enum agi_log_level level;
@@ -249,6 +258,7 @@ static void reload(void *arg)
 
 	agi_log_set_level(r->host->own_log, r->level);
 	agi_security_reload(r->host->security);
+	show_credentials(r->host);
 	free(r);
 }
 
@@ -281,6 +291,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 
 	agi_security_tick(h->security, agi_clock_now().mono_us);
+	show_credentials(h);
 	agi_log_flush_repeats(h->own_log);
 }
 
@@ -356,6 +367,8 @@ enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_id
 	if (e)
 		return agi_fail(why, e, "safety links: %s", agi_err_text(e));
 	e = agi_safety_plane_new(base, h->config, self, &hooks, h, &h->plane, why);
+	if (!e)
+		show_credentials(h);
 	if (!e)
 		e = agi_safety_door_new(h->main, h->loop, h->plane, h->config->failsafe.safety_check_timeout_ms,
 		                        &h->door);

@@ -192,15 +192,27 @@ static enum agi_err take_policy(struct agi_safety_plane *s, const struct agi_con
 	return s->policy_pool.err;
 }
 
-static enum agi_err open_erisml_channel(struct agi_safety_plane *s, const struct agi_endpoint *e,
+static enum agi_err open_erisml_channel(struct agi_safety_plane *s, const struct agi_config *c,
                                         struct agi_why *why)
 {
-	char target[AGI_ADDRESS_MAX + 16];
+	const struct agi_endpoint *e = &c->gateway.erisml_address;
+	char target[AGI_ADDRESS_MAX + 24];
 
 	if (!e->host[0])
 		return AGI_OK;
-	snprintf(target, sizeof target, strchr(e->host, ':') ? "[%s]:%u" : "%s:%u", e->host, e->port);
+	snprintf(target, sizeof target, strchr(e->host, ':') ? "%s[%s]:%u" : "%s%s:%u",
+	         c->gateway.erisml_tls == AGI_SWITCH_ON ? "tls://" : "", e->host, e->port);
 	return agi_grpc_channel_new(s->base, target, &s->erisml_channel, why);
+}
+
+void agi_safety_plane_set_credentials(struct agi_safety_plane *s, const struct agi_tls_client *tls,
+                                      const char *token)
+{
+	if (!s->erisml_channel)
+		return;
+	agi_grpc_channel_set_tls(s->erisml_channel, tls);
+	if (agi_grpc_channel_set_token(s->erisml_channel, token))
+		(void)!agi_grpc_channel_set_token(s->erisml_channel, NULL); /* it will be refused, and so said */
 }
 
 enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_config *config,
@@ -229,7 +241,7 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 		err = agi_fail(why, AGI_E_INVALID, "safety.quorum: %u, expected 1..%d", s->quorum,
 		               AGI_PANEL_MAX);
 	if (!err)
-		err = open_erisml_channel(s, &config->gateway.erisml_address, why);
+		err = open_erisml_channel(s, config, why);
 	s->local_event = err ? NULL : event_new(base, -1, 0, on_local, s);
 	if (!err && !s->local_event)
 		err = AGI_E_NOMEM;

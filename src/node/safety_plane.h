@@ -25,6 +25,7 @@
 #include "roles/safety_gateway/panel.h"
 
 struct event_base;
+struct agi_tls_client;
 struct agi_safety_plane;
 
 /* For metrics and the log; one per event. */
@@ -57,6 +58,10 @@ AGI_MUST_USE enum agi_err agi_safety_plane_new(struct event_base *base, const st
                                                const struct agi_id *self,
                                                const struct agi_safety_hooks *hooks, void *ctx,
                                                struct agi_safety_plane **out, struct agi_why *why);
+/* How gateway.erisml_address is asked from now on: tls (borrowed) as it is spoken to when the configuration
+ * says so, NULL: the system's authorities; token (copied) as it is shown, NULL: none. */
+void agi_safety_plane_set_credentials(struct agi_safety_plane *s, const struct agi_tls_client *tls,
+                                      const char *token);
 /* Checks in progress are forgotten: their calls were ended by the servers. NULL is allowed. */
 void agi_safety_plane_free(struct agi_safety_plane *s);
 

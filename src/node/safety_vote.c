@@ -4,6 +4,7 @@
  *   VoteRequest ─► rules ─ decided ────────────────────────► VoteReply
  *                    └ ErisML: configured address │ here │ nearest instance, the next when it fails ─►
  *                                                              answer, failure or deadline ─► VoteReply */
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "node/safety_impl.h"
@@ -119,6 +120,18 @@ static struct vote *find_eval(struct agi_safety_plane *s, uint64_t eval_id)
 	return NULL;
 }
 
+/* "UNAVAILABLE: cannot connect to …", for whoever reads why the plan was blocked. */
+static void conclude_refused(struct vote *v, const struct agi_grpc_result *res)
+{
+	const char *name = agi_grpc_status_name(res->status);
+	char detail[512];
+
+	snprintf(detail, sizeof detail, "%s: %.*s", name, AGI_STR_ARG(res->message));
+	if (!agi_utf8_is_valid(agi_str_of(detail))) /* it goes into an answer */
+		snprintf(detail, sizeof detail, "%s", name);
+	conclude_failed(v, AGI_CHECK_ERISML_UNAVAILABLE, detail);
+}
+
 static void on_channel_answer(void *arg, const struct agi_grpc_result *res)
 {
 	struct remote_eval *r = arg;
@@ -132,7 +145,7 @@ static void on_channel_answer(void *arg, const struct agi_grpc_result *res)
 	else if (res->status == AGI_GRPC_DEADLINE_EXCEEDED)
 		conclude_failed(v, AGI_CHECK_ERISML_TIMEOUT, NULL);
 	else
-		conclude_failed(v, AGI_CHECK_ERISML_UNAVAILABLE, agi_grpc_status_name(res->status));
+		conclude_refused(v, res);
 }
 
 static void ask_channel(struct vote *v, const Agi__Erisml__V1__EvaluatePlanRequest *req)

@@ -7,6 +7,8 @@
 #include <sys/stat.h>
 #include <time.h>
 
+#include <sodium.h>
+
 #include "dht/types.h"
 #include "net/tls.h"
 #include "node/access.h"
@@ -19,7 +21,8 @@ struct agi_security {
 	struct agi_tls_server *tls; /* NULL = none */
 	struct agi_tls_client *dialer; /* NULL = nothing was called over TLS yet */
 	struct agi_tokens *tokens;  /* NULL = no tokens file */
-	struct stat tokens_seen;
+	char *bearer;               /* the gateway's; NULL = no erisml_token_file */
+	struct stat tokens_seen, bearer_seen;
 	uint64_t next_look_us;
 	char warning[256];
 };
@@ -74,22 +77,20 @@ bool agi_security_takes_clear(const struct agi_security *s)
 	return !has_tls(s->config) || s->config->tls.plaintext == AGI_CONFIG_PLAINTEXT_ALLOW;
 }
 
-/* True when the tokens file is another than the one last seen. */
-static bool tokens_have_changed(struct agi_security *s)
+/* True when the file is another than the one last seen. */
+static bool has_changed(const char *path, struct stat *seen)
 {
 	struct stat now;
-	bool has_changed;
+	bool is_other;
 
 	memset(&now, 0, sizeof now);
-	if (stat(s->config->auth.tokens_file, &now) != 0)
+	if (stat(path, &now) != 0)
 		memset(&now, 0, sizeof now);
-	has_changed = now.st_ino != s->tokens_seen.st_ino ||
-		      now.st_size != s->tokens_seen.st_size ||
-		      now.st_mode != s->tokens_seen.st_mode ||
-		      now.st_mtim.tv_sec != s->tokens_seen.st_mtim.tv_sec ||
-		      now.st_mtim.tv_nsec != s->tokens_seen.st_mtim.tv_nsec;
-	s->tokens_seen = now;
-	return has_changed;
+	is_other = now.st_ino != seen->st_ino || now.st_size != seen->st_size ||
+		   now.st_mode != seen->st_mode || now.st_mtim.tv_sec != seen->st_mtim.tv_sec ||
+		   now.st_mtim.tv_nsec != seen->st_mtim.tv_nsec;
+	*seen = now;
+	return is_other;
 }
 
 static enum agi_err open_tokens(struct agi_security *s, struct agi_why *why)
@@ -100,10 +101,28 @@ static enum agi_err open_tokens(struct agi_security *s, struct agi_why *why)
 
 	if (!path[0])
 		return AGI_OK;
-	(void)tokens_have_changed(s);
+	(void)has_changed(path, &s->tokens_seen);
 	e = agi_tokens_read(path, &s->tokens, &reason);
 	return e ? agi_fail(why, e, "auth.tokens_file: %.280s", reason.text) : AGI_OK;
 }
+
+static enum agi_err open_bearer(struct agi_security *s, struct agi_why *why)
+{
+	const char *path = s->config->gateway.erisml_token_file;
+	struct agi_why reason = {""};
+	enum agi_err e;
+
+	if (!path[0])
+		return AGI_OK;
+	s->bearer = sodium_malloc(AGI_BEARER_MAX + 1);
+	if (!s->bearer)
+		return agi_fail(why, AGI_E_NOMEM, "no guarded memory for a token (see ulimit -l)");
+	(void)has_changed(path, &s->bearer_seen);
+	e = agi_bearer_read(path, s->bearer, &reason);
+	return e ? agi_fail(why, e, "gateway.erisml_token_file: %.280s", reason.text) : AGI_OK;
+}
+
+const char *agi_security_erisml_token(const struct agi_security *s) { return s->bearer; }
 
 enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *log,
 			      struct agi_security **out, struct agi_why *why)
@@ -120,6 +139,8 @@ enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *l
 		e = open_dialer(s, why);
 	if (!e)
 		e = open_tokens(s, why);
+	if (!e)
+		e = open_bearer(s, why);
 	if (e)
 		agi_security_free(s);
 	else
@@ -136,6 +157,7 @@ void agi_security_free(struct agi_security *s)
 	agi_tls_server_free(s->tls);
 	agi_tls_client_free(s->dialer);
 	agi_tokens_free(s->tokens);
+	sodium_free(s->bearer); /* wipes; NULL is allowed */
 	free(s);
 }
 
@@ -179,6 +201,18 @@ static void reload_tokens(struct agi_security *s)
 		agi_kv_u("tokens", agi_tokens_count(tokens)));
 }
 
+static void reload_bearer(struct agi_security *s)
+{
+	struct agi_why why = {""};
+
+	if (agi_bearer_read(s->config->gateway.erisml_token_file, s->bearer, &why))
+		AGI_LOG(s->reload_log, AGI_LOG_ERROR, "token_reload_refused",
+			agi_kv_z("why", why.text));
+	else
+		AGI_LOG(s->reload_log, AGI_LOG_INFO, "token_reloaded",
+			agi_kv_z("for", "gateway.erisml_address"));
+}
+
 void agi_security_reload(struct agi_security *s)
 {
 	if (s->tls)
@@ -186,8 +220,12 @@ void agi_security_reload(struct agi_security *s)
 	if (s->dialer)
 		reload_dialer(s);
 	if (s->tokens) {
-		(void)tokens_have_changed(s);
+		(void)has_changed(s->config->auth.tokens_file, &s->tokens_seen);
 		reload_tokens(s);
+	}
+	if (s->bearer) {
+		(void)has_changed(s->config->gateway.erisml_token_file, &s->bearer_seen);
+		reload_bearer(s);
 	}
 }
 
@@ -200,8 +238,10 @@ void agi_security_tick(struct agi_security *s, uint64_t now_us)
 		reload_tls(s);
 	if (s->dialer && agi_tls_client_has_changed(s->dialer))
 		reload_dialer(s);
-	if (s->tokens && tokens_have_changed(s))
+	if (s->tokens && has_changed(s->config->auth.tokens_file, &s->tokens_seen))
 		reload_tokens(s);
+	if (s->bearer && has_changed(s->config->gateway.erisml_token_file, &s->bearer_seen))
+		reload_bearer(s);
 }
 
 /* --- what listeners and servers ask
@@ -282,6 +322,21 @@ static bool warn_plain(struct agi_security *s)
 	return true;
 }
 
+static bool warn_bearer(struct agi_security *s)
+{
+	const struct agi_endpoint *e = &s->config->gateway.erisml_address;
+	struct agi_addr a;
+
+	if (!s->bearer || s->config->gateway.erisml_tls == AGI_SWITCH_ON ||
+	    strcmp(e->host, "localhost") == 0 ||
+	    (agi_addr_parse(&a, agi_str_of(e->host), 1, NULL) == AGI_OK && agi_addr_is_loopback(&a)))
+		return false;
+	snprintf(s->warning, sizeof s->warning,
+		 "the token of gateway.erisml_token_file crosses the network readable: set "
+		 "gateway.erisml_tls");
+	return true;
+}
+
 static bool warn_expiry(struct agi_security *s)
 {
 	int64_t left = s->tls ? agi_tls_server_expires_s(s->tls) - (int64_t)time(NULL) : INT64_MAX;
@@ -299,7 +354,7 @@ static bool warn_expiry(struct agi_security *s)
 
 const char *agi_security_warning(struct agi_security *s, size_t i)
 {
-	static bool (*const checks[])(struct agi_security *) = {warn_plain, warn_expiry};
+	static bool (*const checks[])(struct agi_security *) = {warn_plain, warn_bearer, warn_expiry};
 
 	for (size_t k = 0; k < sizeof checks / sizeof *checks; k++)
 		if (checks[k](s) && i-- == 0)

@@ -38,6 +38,8 @@ bool agi_security_takes_clear(const struct agi_security *s);
  * configuration has keys for it, else when first asked for. Stays the same pointer until _free, while
  * the files behind it are read again; NULL: out of memory. */
 const struct agi_tls_client *agi_security_dialer(struct agi_security *s);
+/* The token shown at gateway.erisml_address; NULL: none. Valid until the next tick or reload. */
+const char *agi_security_erisml_token(const struct agi_security *s);
 /* Call often: looks at the files when it is time. */
 void agi_security_tick(struct agi_security *s, uint64_t now_us);
 /* Reads everything again now. */

@@ -189,19 +189,26 @@ enum agi_err agi_tokens_parse(const char *name, struct agi_str text, struct agi_
 /* --- the file
  * ------------------------------------------------------------------------------------------------
  */
-static enum agi_err check_file(int fd, const char *path, struct agi_why *why)
+struct kind {
+	mode_t forbidden;
+	const char *fault; /* who has one of those bits */
+	int max_bytes;
+};
+
+static enum agi_err check_file(int fd, const char *path, const struct kind *kind,
+			       struct agi_why *why)
 {
 	struct stat st;
 
 	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
 		return agi_fail(why, AGI_E_IO, "%s: expected a regular file", path);
-	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return agi_fail(why, AGI_E_DENIED,
-				"%s: others can write to it (mode %03o): expected 644 or less",
-				path, (unsigned)(st.st_mode & 07777));
-	return st.st_size > AGI_TOKENS_FILE_MAX
+	if (st.st_mode & kind->forbidden)
+		return agi_fail(why, AGI_E_DENIED, "%s: %s (mode %03o): expected %03o or less", path,
+				kind->fault, (unsigned)(st.st_mode & 07777),
+				(unsigned)(0666 & ~kind->forbidden));
+	return st.st_size > kind->max_bytes
 		   ? agi_fail(why, AGI_E_TOO_LARGE, "%s: larger than %d bytes", path,
-			      AGI_TOKENS_FILE_MAX)
+			      kind->max_bytes)
 		   : AGI_OK;
 }
 
@@ -220,21 +227,69 @@ static enum agi_err read_all(int fd, const char *path, struct agi_buf *out, stru
 	return n < 0 ? agi_fail(why, AGI_E_IO, "%s: %s", path, strerror(errno)) : AGI_OK;
 }
 
-enum agi_err agi_tokens_read(const char *path, struct agi_tokens **out, struct agi_why *why)
+static enum agi_err read_file(const char *path, const struct kind *kind, struct agi_buf *text,
+			      struct agi_why *why)
 {
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hang the start */
-	struct agi_buf text;
 	enum agi_err e;
 
+	agi_buf_init(text, (size_t)kind->max_bytes + 4096);
 	if (fd < 0)
 		return agi_fail(why, AGI_E_IO, "%s: %s", path, strerror(errno));
-	agi_buf_init(&text, AGI_TOKENS_FILE_MAX + 4096);
-	e = check_file(fd, path, why);
+	e = check_file(fd, path, kind, why);
 	if (!e)
-		e = read_all(fd, path, &text, why);
+		e = read_all(fd, path, text, why);
 	close(fd);
+	return e;
+}
+
+enum agi_err agi_tokens_read(const char *path, struct agi_tokens **out, struct agi_why *why)
+{
+	static const struct kind table = {S_IWGRP | S_IWOTH, "others can write to it",
+					  AGI_TOKENS_FILE_MAX};
+	struct agi_buf text;
+	enum agi_err e = read_file(path, &table, &text, why);
+
 	if (!e)
 		e = agi_tokens_parse(path, agi_buf_str(&text), out, why);
+	agi_buf_free(&text);
+	return e;
+}
+
+/* RFC 6750 2.1 permits less; what matters is that it cannot end the header or the line. */
+static enum agi_err take_bearer(const char *path, struct agi_str text, char out[AGI_BEARER_MAX + 1],
+				struct agi_why *why)
+{
+	struct agi_str token;
+
+	while (text.n && strchr(" \t\r\n", text.p[text.n - 1]))
+		text.n--;
+	token = next_word(&text);
+	if (token.n == 0 || text.n)
+		return agi_fail(why, AGI_E_INVALID, "%s: expected one line with one token", path);
+	if (token.n > AGI_BEARER_MAX)
+		return agi_fail(why, AGI_E_TOO_LARGE, "%s: a token of more than %d bytes", path,
+				AGI_BEARER_MAX);
+	for (size_t i = 0; i < token.n; i++)
+		if (token.p[i] <= ' ' || token.p[i] > '~')
+			return agi_fail(why, AGI_E_INVALID,
+					"%s: expected a token of printable ASCII characters", path);
+	memcpy(out, token.p, token.n);
+	out[token.n] = '\0';
+	return AGI_OK;
+}
+
+enum agi_err agi_bearer_read(const char *path, char out[AGI_BEARER_MAX + 1], struct agi_why *why)
+{
+	static const struct kind secret = {S_IWGRP | S_IRWXO, "others can read or change it",
+					   2 * AGI_BEARER_MAX};
+	struct agi_buf text;
+	enum agi_err e = read_file(path, &secret, &text, why);
+
+	if (!e)
+		e = take_bearer(path, agi_buf_str(&text), out, why);
+	if (text.p)
+		sodium_memzero(text.p, text.cap);
 	agi_buf_free(&text);
 	return e;
 }

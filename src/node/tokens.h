@@ -14,7 +14,8 @@
 enum {
 	AGI_TOKENS_MAX = 4096,         /* lines with a token; each is looked at in a search */
 	AGI_TOKENS_FILE_MAX = 1 << 20, /* bytes */
-	AGI_TOKEN_NAME_MAX = 63        /* bytes; goes into logs and messages */
+	AGI_TOKEN_NAME_MAX = 63,       /* bytes; goes into logs and messages */
+	AGI_BEARER_MAX = 4096          /* bytes of a token that is shown to others: theirs may be long */
 };
 
 enum agi_scope {
@@ -37,6 +38,10 @@ AGI_MUST_USE enum agi_err agi_tokens_read(const char *path, struct agi_tokens **
 /* The same from memory; name stands for the file in errors. */
 AGI_MUST_USE enum agi_err agi_tokens_parse(const char *name, struct agi_str text,
 					   struct agi_tokens **out, struct agi_why *why);
+/* A file that holds one token, to show to others: its first line without the space around it,
+ * terminated. INVALID, IO, DENIED (others can read it), TOO_LARGE + why; out is unchanged then. */
+AGI_MUST_USE enum agi_err agi_bearer_read(const char *path, char out[AGI_BEARER_MAX + 1],
+					  struct agi_why *why);
 /* NULL is allowed. */
 void agi_tokens_free(struct agi_tokens *t);
 size_t agi_tokens_count(const struct agi_tokens *t);

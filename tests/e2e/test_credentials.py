@@ -140,6 +140,44 @@ def test_trust(tap, w):
         wait_until("it is told", lambda: refused(lambda: call(b"", timeout=10), UNAVAILABLE, "ostname mismatch"))
 
 
+def test_erisml_address(tap, w):
+    """node 3 alone is the panel here; its ErisML is node 1's port, which speaks TLS and checks tokens."""
+    first, _, third = w.net.nodes
+    plan = o.load_plan(os.path.join(o.SRCDIR, "conf", "examples", "harmless.json"))
+    token_path = w.write("erisml.token", [w.tokens["boss"]])
+    os.chmod(token_path, 0o640)
+    tls = [f"tls:\n  cert_file: {w.certs.path('node3.crt')}\n  key_file: {w.certs.path('node3.key')}",
+           f"  ca_file: {w.certs.path('ca.crt')}", "safety:\n  quorum: 1", "gateway:",
+           f"  erisml_address: {first.ip}:{o.ERISML_PORT}"]
+
+    def start(*lines):
+        third.stop()
+        third.extra = ["--config", w.write("erisml.yaml", tls + list(lines))]
+        w.net.start([third])
+
+    def check():
+        decision, answer = third.check_plan(plan)
+        return decision, " ".join(answer.result.reasons)
+    with tap.case("a gateway shows gateway.erisml_address its certificate and token"):
+        start("  erisml_tls: true", f"  erisml_token_file: {token_path}")
+        wait_until("ALLOW", lambda: check()[0] == "ALLOW")
+    with tap.case("without what that ErisML asks for, plans are blocked and the reason says what is missing"):
+        w.write("erisml.token", [w.tokens["promoted"]])
+        third.signal(signal.SIGHUP)
+        wait_until("BLOCK", lambda: check()[0] == "BLOCK" and "the token of promoted has read" in check()[1])
+        start("  erisml_tls: true")
+        wait_until("BLOCK", lambda: check()[0] == "BLOCK" and "needs the scope \"safety\"" in check()[1])
+        start(f"  erisml_token_file: {token_path}")  # plain text: refused by the port
+        wait_until("BLOCK", lambda: check()[0] == "BLOCK" and "UNAVAILABLE: " in check()[1])
+    with tap.case("a token that others can read keeps the daemon from starting"):
+        third.stop()
+        os.chmod(token_path, 0o644)
+        result = run(*third.argv()).expect(1)
+        assert "gateway.erisml_token_file" in result.err and "others can read" in result.err, result
+        os.chmod(token_path, 0o600)
+        third.start()
+
+
 class Planner:
     """A planner in Python that speaks TLS only."""
 
@@ -203,7 +241,7 @@ def main():
         tap.on_failure = net.logs
         w = World(net)
         net.start()
-        for part in (test_known, test_forwarded, test_trust, test_service, test_end):
+        for part in (test_known, test_forwarded, test_trust, test_erisml_address, test_service, test_end):
             part(tap, w)
     tap.done()
     sys.exit(1 if tap.failed else 0)

@@ -12,16 +12,11 @@
 
 #include <cmocka.h>
 
-#include "agihpc.pb-c.h"
 #include "base/hash.h"
 #include "base/token.h"
-#include "erisml.pb-c.h"
-#include "health.pb-c.h"
+#include "descriptors.pb-c.h"
+#include "net/descriptor_set.h"
 #include "node/security.h"
-#include "memory.pb-c.h"
-#include "plan.pb-c.h"
-#include "rh.pb-c.h"
-#include "safety.pb-c.h"
 
 /* --- tokens
  * ------------------------------------------------------------------------------------------------
@@ -52,6 +47,8 @@ static struct agi_tokens *table_of(const char *scopes)
 static int make_tokens(void **state)
 {
 	(void)state;
+	if (agi_crypto_init())
+		return -1;
 	agi_token_make(token);
 	agi_token_make(other);
 	return 0;
@@ -175,38 +172,84 @@ static void a_file_others_can_write_to_is_refused(void **state)
 	assert_int_equal(agi_tokens_read("/", &t, &why), AGI_E_IO);
 }
 
-/* --- the table of methods
- * -------------------------------------------------------------------------------------- */
-static void every_method_of_every_service_has_a_row(void **state)
+static void write_text(int fd, const char *text)
 {
-	static const ProtobufCServiceDescriptor *const services[] = {
-	    &agihpc__v1__kv_service__descriptor,
-	    &agihpc__v1__registry_service__descriptor,
-	    &agihpc__v1__node_service__descriptor,
-	    &agihpc__v1__event_service__descriptor,
-	    &grpc__health__v1__health__descriptor,
-	    &agi__safety__v1__pre_action_safety_service__descriptor,
-	    &agi__safety__v1__in_action_safety_service__descriptor,
-	    &agi__safety__v1__post_action_safety_service__descriptor,
-	    &agi__erisml__v1__eris_mlservice__descriptor,
-	    &agi__memory__v1__semantic_memory_service__descriptor,
-	    &agi__memory__v1__episodic_memory_service__descriptor,
-	    &agi__memory__v1__procedural_memory_service__descriptor,
-	    &agi__memory__v1__unified_memory_service__descriptor,
-	    &agi__plan__v1__plan_service__descriptor,
-	    &agi__plan__v1__simulation_service__descriptor,
-	    &agi__rh__v1__perception_service__descriptor,
-	    &agi__rh__v1__world_model_service__descriptor,
-	    &agi__rh__v1__control_execution_service__descriptor,
-	    &agi__rh__v1__rhhealth_service__descriptor};
+	assert_int_equal(ftruncate(fd, 0), 0);
+	assert_int_equal(pwrite(fd, text, strlen(text), 0), strlen(text));
+}
+
+static void a_token_to_show_is_one_line_that_others_cannot_read(void **state)
+{
+	static const char *const wrong[] = {"", " \n", "two words\n", "two\nlines\n", "bell\a", "\xc3\xbc"};
+	char path[] = "/tmp/agi-bearer-XXXXXX", out[AGI_BEARER_MAX + 1], long_text[AGI_BEARER_MAX + 2];
+	int fd = mkstemp(path);
+	struct agi_why why;
 
 	(void)state;
-	for (size_t i = 0; i < sizeof services / sizeof *services; i++)
-		for (unsigned m = 0; m < services[i]->n_methods; m++)
-			if (agi_access_needed(services[i]->name, services[i]->methods[m].name) ==
-			    AGI_SCOPE_ADMIN)
-				fail_msg("%s/%s has no row of its own in the table",
-					 services[i]->name, services[i]->methods[m].name);
+	write_text(fd, "  agi_secret \r\n");
+	assert_int_equal(agi_bearer_read(path, out, &why), AGI_OK);
+	assert_string_equal(out, "agi_secret");
+	for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+		write_text(fd, wrong[i]);
+		assert_int_equal(agi_bearer_read(path, out, &why), AGI_E_INVALID);
+		assert_non_null(strstr(why.text, path));
+		assert_null(strstr(why.text, "words"));
+	}
+	memset(long_text, 'x', sizeof long_text - 1);
+	long_text[sizeof long_text - 1] = '\0';
+	write_text(fd, long_text);
+	assert_int_equal(agi_bearer_read(path, out, &why), AGI_E_TOO_LARGE);
+	write_text(fd, long_text + 1);
+	assert_int_equal(agi_bearer_read(path, out, &why), AGI_OK);
+	assert_int_equal(fchmod(fd, 0644), 0);
+	assert_int_equal(agi_bearer_read(path, out, &why), AGI_E_DENIED);
+	assert_non_null(strstr(why.text, "expected 640 or less"));
+	close(fd);
+	unlink(path);
+	assert_int_equal(agi_bearer_read(path, out, &why), AGI_E_IO);
+}
+
+/* --- the table of methods
+ * -------------------------------------------------------------------------------------- */
+static struct agi_str descriptors(void)
+{
+	return (struct agi_str){(const char *)agi_descriptors, agi_descriptors_bytes};
+}
+
+static void every_method_of_every_service_has_one_row(void **state)
+{
+	struct agi_descriptor_method m;
+	const char *service, *method;
+	char name[200];
+	size_t n = 0;
+
+	(void)state;
+	for (; agi_descriptor_method_at(descriptors(), n, &m); n++) {
+		unsigned rows = 0;
+
+		snprintf(name, sizeof name, "%.*s.%.*s", AGI_STR_ARG(m.package),
+			 AGI_STR_ARG(m.service));
+		for (size_t i = 0; (service = agi_access_row(i, &method)) != NULL; i++)
+			rows += strcmp(service, name) == 0 &&
+				agi_str_eq(m.method, agi_str_of(method));
+		if (rows != 1)
+			fail_msg("%s/%.*s has %u rows in the table of src/node/access.c", name,
+				 AGI_STR_ARG(m.method), rows);
+	}
+	assert_in_range(n, 40, 1000);
+}
+
+static void every_row_is_of_a_method_there_is(void **state)
+{
+	const char *service, *method;
+	char name[200];
+
+	(void)state;
+	for (size_t i = 0; (service = agi_access_row(i, &method)) != NULL; i++) {
+		snprintf(name, sizeof name, "%s.%s", service, method);
+		if (!agi_descriptor_file_of(descriptors(), agi_str_of(name)).p)
+			fail_msg("no proto declares %s, which has a row in src/node/access.c", name);
+	}
 }
 
 static void what_nobody_has_thought_of_needs_admin(void **state)
@@ -395,6 +438,37 @@ static void plain_text_that_the_network_reaches_is_told(void **state)
 	assert_false(is_warned("[::1]:5000"));
 }
 
+static void a_token_shown_in_clear_to_another_host_is_told(void **state)
+{
+	static const char *const hosts[] = {"erisml-service", "192.0.2.7", "127.0.0.1", "localhost"};
+	char path[] = "/tmp/agi-bearer-XXXXXX";
+	int fd = mkstemp(path);
+
+	(void)state;
+	write_text(fd, "secret\n");
+	for (size_t i = 0; i < 8; i++) {
+		struct agi_security *s;
+		struct agi_config c;
+		struct agi_why why;
+		bool is_tls = i >= 4;
+
+		assert_int_equal(agi_config_defaults(&c, &why), AGI_OK);
+		assert_int_equal(agi_config_set(&c, "node.listen", "127.0.0.1:5000", &why), AGI_OK);
+		assert_int_equal(agi_config_set(&c, "gateway.erisml_address", hosts[i % 4], &why), AGI_OK);
+		assert_int_equal(agi_config_set(&c, "gateway.erisml_token_file", path, &why), AGI_OK);
+		assert_int_equal(
+		    agi_config_set(&c, "gateway.erisml_tls", is_tls ? "true" : "false", &why), AGI_OK);
+		assert_int_equal(agi_config_check(&c, &why), AGI_OK);
+		assert_int_equal(agi_security_new(&c, NULL, &s, &why), AGI_OK);
+		assert_string_equal(agi_security_erisml_token(s), "secret");
+		assert_int_equal(agi_security_warning(s, 0) != NULL, i < 2);
+		agi_security_free(s);
+		agi_config_free(&c);
+	}
+	close(fd);
+	unlink(path);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -403,7 +477,9 @@ int main(void)
 	    cmocka_unit_test(a_wrong_line_is_named_with_what_would_be_right),
 	    cmocka_unit_test(comments_blank_lines_and_crlf_are_skipped),
 	    cmocka_unit_test(a_file_others_can_write_to_is_refused),
-	    cmocka_unit_test(every_method_of_every_service_has_a_row),
+	    cmocka_unit_test(a_token_to_show_is_one_line_that_others_cannot_read),
+	    cmocka_unit_test(every_method_of_every_service_has_one_row),
+	    cmocka_unit_test(every_row_is_of_a_method_there_is),
 	    cmocka_unit_test(what_nobody_has_thought_of_needs_admin),
 	    cmocka_unit_test(without_tokens_only_operators_calls_are_restricted),
 	    cmocka_unit_test(with_tokens_each_scope_permits_its_own_calls),
@@ -411,6 +487,7 @@ int main(void)
 	    cmocka_unit_test(a_call_that_was_handed_on_is_worth_its_token_only),
 	    cmocka_unit_test(refusals_name_the_scope_that_is_missing),
 	    cmocka_unit_test(plain_text_that_the_network_reaches_is_told),
+	    cmocka_unit_test(a_token_shown_in_clear_to_another_host_is_told),
 	};
 
 	return cmocka_run_group_tests_name("access", tests, make_tokens, NULL);

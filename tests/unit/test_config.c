@@ -400,6 +400,9 @@ static void half_a_tls_section_is_refused(void **state)
 	(void)state;
 	expect_refused_with("tls: {cert_file: /a}", AGI_E_INVALID, "f.yaml:1: tls.cert_file: given without tls.key_file");
 	expect_refused_with("tls: {key_file: /a}", AGI_E_INVALID, "f.yaml:1: tls.key_file: given without tls.cert_file");
+	expect_refused_with("gateway: {erisml_tls: true}", AGI_E_INVALID,
+	                    "f.yaml:1: gateway.erisml_tls: expected gateway.erisml_address with it");
+	expect_refused_with("gateway: {erisml_token_file: /a}", AGI_E_INVALID, "gateway.erisml_token_file: expected");
 	expect_refused_with("tls: {client_ca_file: /a}", AGI_E_INVALID, "tls.client_ca_file: given without");
 	expect_refused_with("tls: {cert_file: /a, key_file: /b, require_client_cert: true}", AGI_E_INVALID,
 	                    "tls.require_client_cert: expected tls.client_ca_file");
