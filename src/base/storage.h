@@ -4,7 +4,8 @@
  *
  * Contract of every executor:
  *  - Requests of one node take effect in the order they were submitted; a read sees every write
- *    submitted before it (unless it says that it may lag).
+ *    submitted before it (unless it says that it may lag). Completions come in that order too, but for reads
+ *    that may lag and requests refused unseen (FULL, TOO_LARGE, NOMEM: nothing of them was done).
  *  - One write request is atomic: all of its operations or none survive a crash.
  *  - A write's completion is reported only after its bytes are durable (fsync), together with those of
  *    every earlier write.
@@ -38,7 +39,10 @@ enum agi_storage_verb {
 	 * as a storage primitive: the comparison needs no read in the core, so writes to one key commute. */
 	AGI_PUT_NEWER,
 	AGI_DELETE,
-	AGI_DELETE_RANGE /* [key, value) */
+	AGI_DELETE_RANGE, /* [key, value) */
+	/* Deletes only what is exactly of this version: value has AGI_VERSION_BYTES bytes, and what is stored
+	 * begins with them. */
+	AGI_DELETE_IF
 };
 enum { AGI_VERSION_BYTES = 40 }; /* be64 hybrid logical clock ‖ 32-byte node id */
 
@@ -70,12 +74,22 @@ struct agi_kv {
 	struct agi_str key, value;
 };
 
+/* What a conditional operation (AGI_PUT_NEWER, AGI_DELETE_IF) found under its key, and whether it was done. */
+struct agi_storage_was {
+	bool is_done, was_there;
+	uint8_t n;                          /* bytes of version: fewer than all when the value was shorter */
+	uint8_t version[AGI_VERSION_BYTES]; /* what the value began with */
+};
+
 /* A completion. Everything is borrowed until the call that delivers it returns. */
 struct agi_storage_done {
 	enum agi_err err;       /* OK; NOT_FOUND (GET); READ_ONLY, IO, CORRUPT */
 	const struct agi_kv *kv; /* GET: one; SCAN: n */
 	size_t n;
 	bool has_more;          /* SCAN: the range held more */
+	/* WRITE, on OK: one for each operation, in order (zero for an unconditional one); NULL when none of the
+	 * operations was conditional. */
+	const struct agi_storage_was *was;
 	struct agi_why why;     /* on error */
 };
 

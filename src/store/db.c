@@ -352,28 +352,25 @@ enum agi_err agi_db_peek(struct agi_db *db, enum agi_cf cf, struct agi_str key, 
 	return out->err ? AGI_E_FULL : AGI_OK;
 }
 
-bool agi_version_is_newer(struct agi_str stored, struct agi_str fresh)
+void agi_was_set(struct agi_storage_was *out, struct agi_str stored)
 {
-	if (stored.n > AGI_VERSION_BYTES)
-		stored.n = AGI_VERSION_BYTES;
-	if (fresh.n > AGI_VERSION_BYTES)
-		fresh.n = AGI_VERSION_BYTES;
-	return agi_str_cmp(stored, fresh) >= 0;
+	out->was_there = true;
+	out->n = stored.n < AGI_VERSION_BYTES ? (uint8_t)stored.n : AGI_VERSION_BYTES;
+	if (out->n)
+		memcpy(out->version, stored.p, out->n);
 }
 
-enum agi_err agi_db_has_newer(struct agi_db *db, enum agi_cf cf, struct agi_str key,
-                              struct agi_str value, bool *out, struct agi_why *why)
+enum agi_err agi_db_get_version(struct agi_db *db, enum agi_cf cf, struct agi_str key,
+                                struct agi_storage_was *out, struct agi_why *why)
 {
 	rocksdb_pinnableslice_t *s;
 	enum agi_err e = get_pinned(db, cf, key, &s, why);
 
-	if (e == AGI_E_NOT_FOUND) {
-		*out = false;
+	if (e == AGI_E_NOT_FOUND)
 		return AGI_OK;
-	}
 	if (e)
 		return e;
-	*out = agi_version_is_newer(str_of_slice(s), value);
+	agi_was_set(out, str_of_slice(s));
 	rocksdb_pinnableslice_destroy(s);
 	return AGI_OK;
 }
@@ -426,6 +423,7 @@ void agi_db_batch_add(struct agi_db *db, rocksdb_writebatch_t *batch, const stru
 		rocksdb_writebatch_put_cf(batch, cf, key, op->key.n, value, op->value.n);
 		break;
 	case AGI_DELETE:
+	case AGI_DELETE_IF:
 		rocksdb_writebatch_delete_cf(batch, cf, key, op->key.n);
 		break;
 	case AGI_DELETE_RANGE:

@@ -24,11 +24,11 @@ AGI_MUST_USE enum agi_err agi_db_get(struct agi_db *db, enum agi_cf cf, struct a
  * use the database. */
 AGI_MUST_USE enum agi_err agi_db_peek(struct agi_db *db, enum agi_cf cf, struct agi_str key,
                                       struct agi_buf *out);
-/* Whether a value is stored under key whose version is not lower than value's. IO, CORRUPT. */
-AGI_MUST_USE enum agi_err agi_db_has_newer(struct agi_db *db, enum agi_cf cf, struct agi_str key,
-                                           struct agi_str value, bool *out, struct agi_why *why);
-/* True when stored does not compare lower than fresh in its first AGI_VERSION_BYTES bytes. */
-bool agi_version_is_newer(struct agi_str stored, struct agi_str fresh);
+/* What the value stored under key begins with; was_there is false when there is none. IO, CORRUPT. */
+AGI_MUST_USE enum agi_err agi_db_get_version(struct agi_db *db, enum agi_cf cf, struct agi_str key,
+                                             struct agi_storage_was *out, struct agi_why *why);
+/* Notes what a stored value begins with. */
+void agi_was_set(struct agi_storage_was *out, struct agi_str stored);
 /* One item of a scan: bytes are borrowed until take returns; false stops. */
 typedef bool agi_db_take_fn(void *arg, struct agi_str key, struct agi_str value);
 /* Keys in [begin, end) in order (end empty: to the last key) until take says stop. */
@@ -36,7 +36,7 @@ AGI_MUST_USE enum agi_err agi_db_scan(struct agi_db *db, enum agi_cf cf, struct 
                                       struct agi_str end, agi_db_take_fn *take, void *arg,
                                       struct agi_why *why);
 
-/* Adds to the batch; PUT_NEWER is written as PUT (the caller has judged it). */
+/* Adds to the batch; PUT_NEWER is written as PUT, DELETE_IF as DELETE (the caller has judged them). */
 void agi_db_batch_add(struct agi_db *db, rocksdb_writebatch_t *batch, const struct agi_storage_op *op);
 /* Writes and syncs. On error nothing of the batch is visible to reads; after a crash it may be. */
 AGI_MUST_USE enum agi_err agi_db_commit(struct agi_db *db, rocksdb_writebatch_t *batch,

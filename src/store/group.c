@@ -98,39 +98,49 @@ void agi_group_commit(struct agi_group *g)
 }
 
 /* --- writes ----------------------------------------------------------------------------------- */
-static enum agi_err read_newer(struct agi_group *g, const struct agi_storage_op *op, bool *out,
-                               struct agi_why *why)
+static enum agi_err find_version(struct agi_group *g, const struct agi_storage_op *op,
+                                 struct agi_storage_was *out, struct agi_why *why)
 {
 	struct agi_str v;
 
 	switch (agi_overlay_find(&g->overlay, op->cf, op->key, &v)) {
 	case AGI_OVERLAY_VALUE:
-		*out = agi_version_is_newer(v, op->value);
+		agi_was_set(out, v);
 		return AGI_OK;
 	case AGI_OVERLAY_DELETED:
-		*out = false;
 		return AGI_OK;
 	case AGI_OVERLAY_MISS:
 		break;
 	}
-	return agi_db_has_newer(g->db, op->cf, op->key, op->value, out, why);
+	return agi_db_get_version(g->db, op->cf, op->key, out, why);
 }
 
-/* PUT_NEWER: is what is stored at least as new? */
-static enum agi_err judge(struct agi_group *g, const struct agi_storage_op *op, bool *is_obsolete,
+/* Finds what is there and says whether the operation applies to it. */
+static enum agi_err judge(struct agi_group *g, const struct agi_storage_op *op, struct agi_storage_was *was,
                           struct agi_why *why)
 {
 	struct agi_recent_key key = agi_recent_key(&g->recent, op->cf, op->key);
 	const uint8_t *version = agi_recent_find(&g->recent, &key);
+	struct agi_str fresh = {op->value.p, AGI_VERSION_BYTES}, stored;
 	enum agi_err e = AGI_OK;
 
+	*was = (struct agi_storage_was){.was_there = false};
 	if (version)
-		*is_obsolete = memcmp(version, op->value.p, AGI_VERSION_BYTES) >= 0;
+		agi_was_set(was, (struct agi_str){(const char *)version, AGI_VERSION_BYTES});
 	else
-		e = read_newer(g, op, is_obsolete, why);
-	if (e == AGI_OK && !*is_obsolete)
+		e = find_version(g, op, was, why);
+	if (e)
+		return e;
+	stored = (struct agi_str){(const char *)was->version, was->n};
+	if (op->verb == AGI_PUT_NEWER)
+		was->is_done = !was->was_there || agi_str_cmp(stored, fresh) < 0;
+	else
+		was->is_done = was->was_there && agi_str_eq(stored, fresh);
+	if (was->is_done && op->verb == AGI_PUT_NEWER)
 		agi_recent_put(&g->recent, &key, op->value.p);
-	return e;
+	else if (was->is_done)
+		agi_recent_forget(&g->recent, &key);
+	return AGI_OK;
 }
 
 static void forget_recent(struct agi_group *g, const struct agi_storage_op *op)
@@ -145,21 +155,21 @@ static void forget_recent(struct agi_group *g, const struct agi_storage_op *op)
 	agi_recent_forget(&g->recent, &key);
 }
 
-static enum agi_err stage_ops(struct agi_group *g, const struct agi_job *j, struct agi_why *why)
+static enum agi_err stage_ops(struct agi_group *g, struct agi_job *j, struct agi_why *why)
 {
 	for (size_t i = 0; i < j->req.n_ops; i++) {
 		const struct agi_storage_op *op = &j->req.ops[i];
-		bool is_obsolete = false;
-		enum agi_err e = AGI_OK;
 
-		if (op->verb == AGI_PUT_NEWER)
-			e = judge(g, op, &is_obsolete, why);
-		else
+		if (agi_is_conditional(op)) {
+			enum agi_err e = judge(g, op, &j->was[i], why);
+
+			if (e)
+				return e;
+			if (!j->was[i].is_done)
+				continue;
+		} else {
 			forget_recent(g, op);
-		if (e)
-			return e;
-		if (is_obsolete)
-			continue;
+		}
 		agi_db_batch_add(g->db, g->batch, op);
 		agi_overlay_apply(&g->overlay, op);
 	}
@@ -212,6 +222,7 @@ static void run_write(struct agi_group *g, struct agi_job *j)
 		return;
 	}
 	rocksdb_writebatch_pop_save_point(g->batch, &(char *){NULL});
+	j->done.was = j->was;
 	j->is_staged = true;
 	g->n_staged++;
 	g->bytes += j->bytes;

@@ -10,6 +10,20 @@ static bool add(size_t *sum, size_t n)
 	return !__builtin_add_overflow(*sum, n, sum);
 }
 
+static bool is_possible(const struct agi_storage_op *op)
+{
+	return op->verb == AGI_DELETE_IF ? op->value.n == AGI_VERSION_BYTES
+	                                 : op->verb != AGI_PUT_NEWER || op->value.n >= AGI_VERSION_BYTES;
+}
+
+static size_t was_bytes(const struct agi_storage_req *req)
+{
+	for (size_t i = 0; i < req->n_ops; i++)
+		if (agi_is_conditional(&req->ops[i]))
+			return req->n_ops * sizeof(struct agi_storage_was);
+	return 0;
+}
+
 static enum agi_err measure(const struct agi_storage_req *req, size_t *out)
 {
 	size_t n = sizeof(struct agi_job);
@@ -17,14 +31,14 @@ static enum agi_err measure(const struct agi_storage_req *req, size_t *out)
 
 	assert(req->kind != AGI_STORAGE_WRITE || req->n_ops == 0 || req->ops);
 	if (req->kind == AGI_STORAGE_WRITE) {
-		if (req->n_ops > SIZE_MAX / 2 / sizeof *req->ops)
+		if (req->n_ops > SIZE_MAX / 4 / sizeof *req->ops)
 			return AGI_E_TOO_LARGE;
-		n += req->n_ops * sizeof *req->ops;
+		n += req->n_ops * sizeof *req->ops + was_bytes(req);
 		for (size_t i = 0; i < req->n_ops; i++) {
 			const struct agi_storage_op *op = &req->ops[i];
 
 			assert((unsigned)op->cf < AGI_CF_COUNT);
-			if (op->verb == AGI_PUT_NEWER && op->value.n < AGI_VERSION_BYTES)
+			if (!is_possible(op))
 				return AGI_E_INVALID;
 			fits = fits && add(&n, op->key.n) && add(&n, op->value.n);
 		}
@@ -49,8 +63,11 @@ static struct agi_str copy(char **to, struct agi_str s)
 static void copy_ops(struct agi_job *j, const struct agi_storage_req *req)
 {
 	struct agi_storage_op *ops = (struct agi_storage_op *)(void *)j->data;
-	char *to = j->data + req->n_ops * sizeof *ops;
+	size_t was = was_bytes(req);
+	char *to = j->data + req->n_ops * sizeof *ops + was;
 
+	if (was)
+		j->was = memset(j->data + req->n_ops * sizeof *ops, 0, was);
 	for (size_t i = 0; i < req->n_ops; i++) {
 		ops[i] = req->ops[i];
 		ops[i].key = copy(&to, req->ops[i].key);

@@ -15,16 +15,23 @@ struct agi_job {
 	struct agi_buf result;      /* keys and values read */
 	struct agi_kv *kv;          /* done.kv; owned */
 	size_t n_ranges;            /* WRITE: range deletions among the operations */
+	struct agi_storage_was *was; /* WRITE: one for each operation, in data; NULL when none is conditional */
 	bool is_staged;             /* WRITE: in the batch that is not committed yet */
 	bool is_from_overlay;       /* GET: answered from that batch */
-	_Alignas(struct agi_storage_op) char data[]; /* operations, then bytes */
+	_Alignas(struct agi_storage_op) char data[]; /* operations, what they found, then bytes */
 };
+
+/* Done only when what is stored under its key allows it. */
+static inline bool agi_is_conditional(const struct agi_storage_op *op)
+{
+	return op->verb == AGI_PUT_NEWER || op->verb == AGI_DELETE_IF;
+}
 
 struct agi_jobs { /* a list in submission order */
 	struct agi_job *first, **tail;
 };
 
-/* INVALID for what no executor could do (a PUT_NEWER without a version), TOO_LARGE beyond max_bytes, NOMEM. */
+/* INVALID for what no executor could do (a PUT_NEWER or DELETE_IF without a version), TOO_LARGE beyond max_bytes, NOMEM. */
 AGI_MUST_USE enum agi_err agi_job_new(uint64_t id, const struct agi_storage_req *req, size_t max_bytes,
                                       struct agi_job **out);
 void agi_job_free(struct agi_job *j);

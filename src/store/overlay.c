@@ -108,7 +108,7 @@ void agi_overlay_apply(struct agi_overlay *o, const struct agi_storage_op *op)
 	*e = (struct agi_overlay_entry){.hash = hash,
 	                                .seq = o->seq,
 	                                .cf = op->cf,
-	                                .is_deleted = op->verb == AGI_DELETE,
+	                                .is_deleted = op->verb == AGI_DELETE || op->verb == AGI_DELETE_IF,
 	                                .key = op->key,
 	                                .value = op->value};
 }

@@ -37,7 +37,7 @@ void agi_overlay_init(struct agi_overlay *o, const uint8_t hash_key[16]);
 void agi_overlay_free(struct agi_overlay *o);
 /* Room for n more operations, n_ranges of them range deletions, so that _apply cannot fail. NOMEM. */
 AGI_MUST_USE enum agi_err agi_overlay_reserve(struct agi_overlay *o, size_t n, size_t n_ranges);
-/* PUT, PUT_NEWER (already judged to be newer), DELETE or DELETE_RANGE, within what was reserved. */
+/* Any operation (a conditional one already judged to apply), within what was reserved. */
 void agi_overlay_apply(struct agi_overlay *o, const struct agi_storage_op *op);
 
 enum agi_overlay_hit { AGI_OVERLAY_MISS, AGI_OVERLAY_VALUE, AGI_OVERLAY_DELETED };

@@ -57,7 +57,7 @@ void agi_store_close(struct agi_store *s);
 /* Queues a request; all of its bytes are copied before return. job_id comes back with the completion and is
  * the caller's own. Nothing is queued on error: FULL when AGI_STORE_QUEUE_MAX requests or
  * AGI_STORE_QUEUE_BYTES are on their way (until their completions are taken), TOO_LARGE when one request
- * alone exceeds that, INVALID for a PUT_NEWER without a version, NOMEM.
+ * alone exceeds that, INVALID for a PUT_NEWER or DELETE_IF without a version, NOMEM.
  * A SCAN with an empty end runs to the last key; max_items and max_bytes 0 mean no limit but 64 MiB. */
 AGI_MUST_USE enum agi_err agi_store_submit(struct agi_store *s, uint64_t job_id,
                                            const struct agi_storage_req *req);

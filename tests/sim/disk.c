@@ -64,18 +64,25 @@ static void erase(struct sim_table *t, size_t from, size_t to)
 	t->n -= to - from;
 }
 
-static void apply(struct sim_disk *d, const struct agi_storage_op *op)
+static void apply(struct sim_disk *d, const struct agi_storage_op *op, struct agi_storage_was *was)
 {
 	struct sim_table *t = &d->cf[op->cf];
 	size_t i = lower_bound(t, op->key);
 	bool is_there = i < t->n && agi_str_eq(t->e[i].key, op->key);
+	int c = is_there ? memcmp(t->e[i].value.p, op->value.p, AGI_VERSION_BYTES) : 0;
 
+	if (op->verb == AGI_PUT_NEWER || op->verb == AGI_DELETE_IF) {
+		was->was_there = is_there;
+		if (is_there)
+			memcpy(was->version, t->e[i].value.p, was->n = AGI_VERSION_BYTES);
+		was->is_done = op->verb == AGI_PUT_NEWER ? !is_there || c < 0 : is_there && c == 0;
+	}
 	switch (op->verb) {
 	case AGI_PUT:
 		put(t, op->key, op->value);
 		break;
 	case AGI_PUT_NEWER:
-		if (!is_there || memcmp(t->e[i].value.p, op->value.p, AGI_VERSION_BYTES) < 0)
+		if (was->is_done)
 			put(t, op->key, op->value);
 		break;
 	case AGI_DELETE:
@@ -84,6 +91,10 @@ static void apply(struct sim_disk *d, const struct agi_storage_op *op)
 		break;
 	case AGI_DELETE_RANGE:
 		erase(t, i, lower_bound(t, op->value));
+		break;
+	case AGI_DELETE_IF:
+		if (was->is_done)
+			erase(t, i, i + 1);
 		break;
 	}
 }
@@ -198,12 +209,15 @@ bool sim_disk_step(struct sim_disk *d, void (*fn)(void *arg, uint64_t job_id,
 	struct sim_pending *p = take(d);
 	struct agi_storage_done done = {.err = AGI_OK};
 	struct agi_kv *kv = NULL;
+	struct agi_storage_was *was = NULL;
 
 	if (!p)
 		return false;
 	if (p->req.kind == AGI_STORAGE_WRITE) {
+		was = must(calloc(p->req.n_ops + 1, sizeof *was));
 		for (size_t i = 0; i < p->req.n_ops; i++)
-			apply(d, &p->ops[i]);
+			apply(d, &p->ops[i], &was[i]);
+		done.was = was;
 	} else if (p->req.kind == AGI_STORAGE_GET) {
 		struct sim_table *t = &d->cf[p->req.cf];
 		size_t i = lower_bound(t, p->req.begin);
@@ -222,6 +236,7 @@ bool sim_disk_step(struct sim_disk *d, void (*fn)(void *arg, uint64_t job_id,
 	}
 	fn(arg, p->job_id, &done);
 	free(kv);
+	free(was);
 	free_pending(p);
 	return true;
 }
@@ -234,7 +249,7 @@ void sim_disk_crash(struct sim_disk *d, struct agi_prng *r)
 	while ((p = take(d))) {
 		if (survive > 0 && p->req.kind == AGI_STORAGE_WRITE)
 			for (size_t i = 0; i < p->req.n_ops; i++)
-				apply(d, &p->ops[i]);
+				apply(d, &p->ops[i], &(struct agi_storage_was){.n = 0});
 		if (survive > 0)
 			survive--;
 		free_pending(p);

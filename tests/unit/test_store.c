@@ -186,6 +186,30 @@ static void put_newer_sees_the_operations_before_it_in_its_request(void **state)
 	assert_string_equal(get(f, "z").text, "z=short");
 }
 
+static void delete_if_deletes_only_the_version_it_names(void **state)
+{
+	struct fixture *f = *state;
+	char b[4][64];
+	struct agi_storage_op ops[] = {op_of(AGI_PUT_NEWER, "x", NULL), op_of(AGI_DELETE_IF, "x", NULL),
+	                               op_of(AGI_DELETE_IF, "x", NULL)};
+	struct agi_storage_req put_one = write_of(ops, 1), older = write_of(ops + 1, 1), all = write_of(ops, 3);
+
+	ops[0].value = versioned(b[0], 5, 'a');
+	assert_int_equal(ask(f, &put_one).err, AGI_OK);
+	ops[1].value = versioned(b[1], 4, 'a');
+	ops[1].value.n = AGI_VERSION_BYTES;
+	assert_int_equal(ask(f, &older).err, AGI_OK);
+	assert_int_equal(tag_of(f, "x"), 'a');
+	ops[0].value = versioned(b[0], 6, 'b'); /* within one request: put, one that misses, one that hits */
+	ops[2].value = versioned(b[2], 6, 'b');
+	ops[2].value.n = AGI_VERSION_BYTES;
+	assert_int_equal(ask(f, &all).err, AGI_OK);
+	assert_int_equal(tag_of(f, "x"), '-');
+	assert_int_equal(ask(f, &older).err, AGI_OK); /* nothing there: nothing to do */
+	ops[1].value.n = AGI_VERSION_BYTES + 1;
+	assert_int_equal(agi_store_submit(f->store, 1, &older), AGI_E_INVALID);
+}
+
 struct tally {
 	unsigned n, ok;
 	uint64_t last_id;
@@ -786,6 +810,7 @@ int main(int argc, char **argv)
 	    TEST(put_newer_without_a_version_is_refused),
 	    TEST(a_peek_sees_what_was_reported_durable),
 	    TEST(what_is_queued_begins_with_the_kick),
+	    TEST(delete_if_deletes_only_the_version_it_names),
 	    TEST(a_scan_gives_its_range_in_order_within_its_limits),
 	    TEST(a_read_sees_every_write_before_it_and_none_after),
 	    TEST(start_up_requests_run_at_once),

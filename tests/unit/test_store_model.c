@@ -14,6 +14,8 @@ struct model {
 /* What an answer must be, worked out when the request is made. */
 struct expected {
 	enum agi_err err;
+	bool is_write, has_was;
+	struct agi_storage_was was[6];
 	bool has_more;
 	char text[SCAN_TEXT];
 	size_t n;
@@ -38,14 +40,32 @@ static void random_value(struct world *w, char out[VALUE])
 		out[i] = (char)('a' + agi_prng_below(&w->prng, 26));
 }
 
-static void apply(struct model *m, const struct agi_storage_op *op, unsigned a, unsigned b)
+static void note_version(struct agi_storage_was *was, const char *value)
+{
+	was->was_there = true;
+	was->n = AGI_VERSION_BYTES;
+	memcpy(was->version, value, AGI_VERSION_BYTES);
+}
+
+static void apply(struct model *m, const struct agi_storage_op *op, unsigned a, unsigned b,
+                  struct agi_storage_was *was)
 {
 	bool *has = &m->has[op->cf][a];
 	char *value = m->value[op->cf][a];
 
 	switch (op->verb) {
+	case AGI_DELETE_IF:
+		if (!*has)
+			return;
+		note_version(was, value);
+		was->is_done = memcmp(value, op->value.p, AGI_VERSION_BYTES) == 0;
+		*has = !was->is_done;
+		return;
 	case AGI_PUT_NEWER:
-		if (*has && memcmp(value, op->value.p, AGI_VERSION_BYTES) >= 0)
+		if (*has)
+			note_version(was, value);
+		was->is_done = !*has || memcmp(value, op->value.p, AGI_VERSION_BYTES) < 0;
+		if (!was->is_done)
 			return;
 		/* fall through */
 	case AGI_PUT:
@@ -73,15 +93,18 @@ static void submit_write(struct world *w)
 	char values[6][VALUE];
 	size_t n = agi_prng_below(&w->prng, 7);
 	struct agi_storage_req r = write_of(ops, n);
+	struct expected *e = &w->want[w->submitted];
 
+	*e = (struct expected){.err = AGI_OK, .is_write = true};
 	for (size_t i = 0; i < n; i++) {
 		unsigned a = (unsigned)agi_prng_below(&w->prng, KEYS);
 		unsigned b = (unsigned)agi_prng_below(&w->prng, KEYS + 1);
 		static const enum agi_storage_verb verbs[] = {
-		    AGI_PUT, AGI_PUT_NEWER, AGI_PUT_NEWER, AGI_PUT_NEWER, AGI_DELETE, AGI_DELETE_RANGE};
+		    AGI_PUT, AGI_PUT_NEWER, AGI_PUT_NEWER, AGI_PUT_NEWER, AGI_DELETE, AGI_DELETE_RANGE,
+		    AGI_DELETE_IF, AGI_DELETE_IF};
 
 		random_value(w, values[i]);
-		ops[i] = (struct agi_storage_op){verbs[agi_prng_below(&w->prng, 6)],
+		ops[i] = (struct agi_storage_op){verbs[agi_prng_below(&w->prng, 8)],
 		                                 (enum agi_cf)agi_prng_below(&w->prng, CFS),
 		                                 agi_str_of(names[a]),
 		                                 {values[i], VALUE}};
@@ -89,9 +112,12 @@ static void submit_write(struct world *w)
 			ops[i].value = agi_str_of(names[b]);
 		if (ops[i].verb == AGI_DELETE)
 			ops[i].value = AGI_STR("");
-		apply(&w->model, &ops[i], a, b);
+		if (ops[i].verb == AGI_DELETE_IF)
+			ops[i].value.n = AGI_VERSION_BYTES;
+		e->has_was |= ops[i].verb == AGI_DELETE_IF || ops[i].verb == AGI_PUT_NEWER;
+		apply(&w->model, &ops[i], a, b, &e->was[i]);
 	}
-	w->want[w->submitted] = (struct expected){.err = AGI_OK};
+	e->n = n;
 	submit(w, &r);
 }
 
@@ -143,6 +169,12 @@ static void check_answer(void *arg, uint64_t id, const struct agi_storage_done *
 	assert_int_equal(id, w->answered++);
 	assert_int_equal(d->err, e->err);
 	assert_int_equal(d->has_more, e->has_more);
+	if (e->is_write) {
+		assert_true((d->was != NULL) == e->has_was);
+		for (size_t i = 0; d->was && i < e->n; i++)
+			assert_memory_equal(&d->was[i], &e->was[i], sizeof e->was[i]);
+		return;
+	}
 	for (size_t i = 0; i < d->n; i++) {
 		if (e->n != VALUE) { /* a scan: keys as well */
 			assert_memory_equal(d->kv[i].key.p, e->text + at, 3);
