@@ -35,6 +35,7 @@ enum {
 	AGI_PAGE_BYTES = 256 << 10,  /* bytes of items in one transfer page (one item may exceed it) */
 	AGI_PAGE_ITEMS = 512,        /* items in one transfer page */
 	AGI_BATCH_ITEMS = 64,        /* items in one write message */
+	AGI_HASHES_MAX = 16 << 10,   /* bytes of hashes in one message: 512 records of a slot, or its leaves */
 	AGI_PROVIDERS_MSG_MAX = 256, /* provider records in one message */
 	AGI_BUF_MAX = 128 << 20,     /* bytes of any one buffer: a 100 MiB gRPC message and its framing */
 	AGI_GRPC_RECV_DEFAULT = 4 << 20, /* bytes; grpc's own default (4194304) */
@@ -47,6 +48,7 @@ enum {
 	AGI_HINTS_MAX = 100000,      /* hinted writes kept for unreachable replicas, per node */
 	AGI_LINK_QUEUE_BYTES = 32 << 20, /* unsent bytes per link */
 	AGI_RECONFIG_SLOTS = 32,     /* slots one node changes at once */
+	AGI_REPAIR_BYTES = 16 << 20, /* a second, read and sent to keep replicas alike: 10 GiB in 11 minutes */
 	AGI_PROVIDERS_MAX = 16384,   /* provider records one node keeps for others */
 	AGI_LOCAL_SERVICES_MAX = 1024,
 

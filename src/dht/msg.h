@@ -39,7 +39,17 @@
 	X(REG_STATE, 29)      /* status; when has_item, one item whose value is the stored record */ \
 	X(STRONG_DO, 30)      /* slot, epoch, op, expected, one item; answer STRONG_DONE          */ \
 	X(STRONG_DONE, 31)    /* status, has_item (found), one item (value, version)              */ \
-	X(LEFT, 32)           /* one-way: this node has handed over everything and never returns  */
+	X(LEFT, 32)           /* one-way: this node has handed over everything and never returns  */ \
+	X(COMPARE, 33)        /* hashes: slots, epochs, roots (repair.h); answer COMPARED         */ \
+	X(COMPARED, 34)       /* hashes: one enum agi_compared for each                           */ \
+	X(LEAVES_GET, 35)     /* slot, epoch; answer LEAVES                                       */ \
+	X(LEAVES, 36)         /* status; hashes: the leaves of both trees                         */ \
+	X(DIFF_PULL, 37)      /* slot, epoch, is_strong, mask, cursor, end, hashes: what the      */ \
+	                      /* asker has in [cursor, end); answer DIFF_ITEMS                    */ \
+	X(DIFF_ITEMS, 38)     /* status, items it lacks, has_more and cursor to go on from        */ \
+	X(SWEEP, 39)          /* slot, epoch, is_strong, floor, cursor, end, hashes: dead records */ \
+	                      /* in [cursor, end); is_final: drop them; answer SWEPT              */ \
+	X(SWEPT, 40)          /* status, floor, hashes: one bit for each that is held exactly     */
 
 enum agi_msg_kind {
 #define AGI_MSG_ENUM(name, number) AGI_MSG_##name = number,
@@ -62,7 +72,8 @@ enum agi_strong_op {
 	AGI_STRONG_PUT,
 	AGI_STRONG_DELETE,
 	AGI_STRONG_CAS, /* put, or delete (a tombstone), if the version is `expected` (0 = absent) */
-	AGI_STRONG_ADD  /* the value is a decimal number: add `delta`, answer the sum */
+	AGI_STRONG_ADD, /* the value is a decimal number: add `delta`, answer the sum */
+	AGI_STRONG_REPAIR /* nothing: but all members hold the same write of it afterwards */
 };
 
 /* One struct for all kinds: few fields, most shared; the comment above says which count for a kind.
@@ -83,7 +94,12 @@ struct agi_msg {
 	enum agi_view_phase phase;
 	struct agi_str ns, key;
 	struct agi_str service;
-	struct agi_str cursor;           /* opaque to the receiver of a page */
+	struct agi_str cursor;           /* opaque to the receiver of a page; or where a range of keys begins … */
+	struct agi_str end;              /* … and ends (exclusive) */
+	struct agi_str hashes;           /* lists of hashes, packed */
+	uint64_t mask;                   /* DIFF_PULL: bit i: leaf i of the tree is meant */
+	uint64_t floor;                  /* SWEEP, SWEPT, SLOT_ITEMS: stamp up to which tombstones were collected */
+	bool is_final;                   /* SWEEP */
 	bool has_more, has_item;
 	bool is_strong;                  /* SLOT_PULL, SLOT_ITEMS: registers, as stored, not eventual items */
 	uint64_t seq;                    /* REG_WRITE: the leader's count of its writes */

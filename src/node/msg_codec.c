@@ -60,7 +60,12 @@ enum {
 	D_OP,
 	D_EXPECTED,
 	D_DELTA,
-	D_WALL_MS
+	D_WALL_MS,
+	D_END,
+	D_HASHES,
+	D_MASK,
+	D_FLOOR,
+	D_IS_FINAL
 };
 
 /* --- encode ---------------------------------------------------------------------------------------- */
@@ -201,6 +206,11 @@ void agi_msg_encode(struct agi_buf *b, const struct agi_msg *m)
 	agi_pb_put_u64(b, D_EXPECTED, m->expected);
 	agi_pb_put_u64(b, D_DELTA, (uint64_t)m->delta);
 	agi_pb_put_u64(b, D_WALL_MS, m->wall_ms);
+	agi_pb_put_bytes(b, D_END, m->end);
+	agi_pb_put_bytes(b, D_HASHES, m->hashes);
+	agi_pb_put_u64(b, D_MASK, m->mask);
+	agi_pb_put_u64(b, D_FLOOR, m->floor);
+	agi_pb_put_bool(b, D_IS_FINAL, m->is_final);
 	agi_pb_end(b, at, W_BODY);
 }
 
@@ -554,7 +564,7 @@ static enum agi_err strong_field(struct agi_msg *m, const struct agi_pb_field *f
 	case D_SEQ:
 		return get_u64(&m->seq, f, UINT64_MAX, "seq", why);
 	case D_OP:
-		e = get_u64(&v, f, AGI_STRONG_ADD, "op", why);
+		e = get_u64(&v, f, AGI_STRONG_REPAIR, "op", why);
 		m->op = (enum agi_strong_op)v;
 		return e;
 	case D_EXPECTED:
@@ -592,6 +602,12 @@ static enum agi_err scalar_field(struct agi_msg *m, const struct agi_pb_field *f
 		return e;
 	case D_WALL_MS:
 		return get_u64(&m->wall_ms, f, UINT64_MAX, "wall_ms", why);
+	case D_MASK:
+		return get_u64(&m->mask, f, UINT64_MAX, "mask", why);
+	case D_FLOOR:
+		return get_u64(&m->floor, f, UINT64_MAX, "floor", why);
+	case D_IS_FINAL:
+		return get_bool(&m->is_final, f, "is_final", why);
 	case D_HAS_MORE:
 		return get_bool(&m->has_more, f, "has_more", why);
 	case D_HAS_ITEM:
@@ -630,6 +646,10 @@ static enum agi_err field_of(struct agi_msg *m, struct agi_msg_scratch *s,
 		return get_text(&m->service, f, AGI_SERVICE_NAME_MAX, "service", why);
 	case D_CURSOR:
 		return get_bytes(&m->cursor, f, AGI_CURSOR_MAX, "cursor", why);
+	case D_END:
+		return get_bytes(&m->end, f, AGI_CURSOR_MAX, "end", why);
+	case D_HASHES:
+		return get_bytes(&m->hashes, f, AGI_HASHES_MAX, "hashes", why);
 	case D_CONTACTS:
 	case D_ITEMS:
 	case D_PROVIDERS:

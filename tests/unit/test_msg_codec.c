@@ -142,12 +142,17 @@ static struct agi_msg message(enum agi_msg_kind kind)
 	                    .key = bytes(AGI_KEY_MAX),
 	                    .service = text(AGI_SERVICE_NAME_MAX),
 	                    .cursor = bytes(AGI_CURSOR_MAX),
+	                    .end = bytes(AGI_CURSOR_MAX),
+	                    .hashes = bytes(AGI_HASHES_MAX),
+	                    .mask = number(UINT64_MAX),
+	                    .floor = number(UINT64_MAX),
+	                    .is_final = coin(),
 	                    .has_more = coin(),
 	                    .has_item = coin(),
 	                    .is_transfer = coin(),
 	                    .is_strong = coin(),
 	                    .seq = number(UINT64_MAX),
-	                    .op = (enum agi_strong_op)below(AGI_STRONG_ADD + 1),
+	                    .op = (enum agi_strong_op)below(AGI_STRONG_REPAIR + 1),
 	                    .expected = number(UINT64_MAX),
 	                    .delta = (int64_t)number(UINT64_MAX), .wall_ms = number(UINT64_MAX),
 	                    .contacts = w.contacts,
@@ -266,6 +271,9 @@ static void same(const struct agi_msg *a, const struct agi_msg *b)
 	same_str(a->key, b->key);
 	same_str(a->service, b->service);
 	same_str(a->cursor, b->cursor);
+	same_str(a->end, b->end);
+	same_str(a->hashes, b->hashes);
+	assert_true(a->mask == b->mask && a->floor == b->floor && a->is_final == b->is_final);
 	assert_int_equal(a->has_more, b->has_more);
 	assert_int_equal(a->has_item, b->has_item);
 	assert_int_equal(a->is_transfer, b->is_transfer);
