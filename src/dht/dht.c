@@ -41,6 +41,7 @@ static void fill_defaults(struct agi_dht_cfg *c)
 	use_default(&c->genesis_wait_ms, AGI_GENESIS_WAIT_MS);
 	use_default(&c->ping_interval_ms, AGI_PING_INTERVAL_MS);
 	use_default(&c->max_skew_ms, AGI_MAX_SKEW_MS);
+	use_default(&c->repair_bytes, AGI_REPAIR_BYTES);
 	use_default(&c->self.weight_milli, 1000);
 }
 
@@ -74,6 +75,7 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	agi_reconf_init(d);
 	agi_hint_init(d);
 	agi_drain_init(d);
+	agi_trees_init(d);
 	if (agi_views_init(d) != AGI_OK ||
 	    agi_ring_add(&d->hosts.ring, &d->self, d->cfg.virtual_nodes) != AGI_OK) {
 		agi_dht_free(d);
@@ -110,6 +112,7 @@ void agi_dht_free(struct agi_dht *d)
 	agi_strong_free_all(d);
 	agi_lookups_free(d);
 	agi_vfetches_free(d);
+	agi_trees_free(d);
 	agi_views_free(d);
 	agi_registry_free(d);
 	agi_dht_jobs_free(d);
@@ -374,6 +377,18 @@ bool agi_dht_slot(const struct agi_dht *d, uint32_t slot, struct agi_view *view,
 		return false;
 	*view = s->view;
 	*phase = s->phase;
+	return true;
+}
+
+bool agi_dht_trees(const struct agi_dht *d, uint32_t slot, const struct agi_merkle **items,
+                   const struct agi_merkle **strong)
+{
+	struct agi_slot *s = agi_slot_find(d, slot);
+
+	if (!s || s->tree.state != AGI_TREE_KNOWN)
+		return false;
+	*items = s->tree.items;
+	*strong = s->tree.strong;
 	return true;
 }
 

@@ -31,6 +31,7 @@ struct agi_dht_cfg {
 	/* 0 = the default in limits.h */
 	uint32_t slot_bits, replicas, virtual_nodes;
 	uint32_t down_after_ms, stable_ms, genesis_wait_ms, ping_interval_ms, max_skew_ms;
+	uint32_t repair_bytes;          /* a second: read and sent in the background */
 };
 
 /* --- effects ---------------------------------------------------------------------------------- */
@@ -227,6 +228,10 @@ bool agi_dht_member(const struct agi_dht *d, size_t i, struct agi_member *out);
 bool agi_dht_slot(const struct agi_dht *d, uint32_t slot, struct agi_view *view,
                   enum agi_view_phase *phase);
 uint32_t agi_dht_slot_of(const struct agi_dht *d, struct agi_str ns, struct agi_str key);
+/* The Merkle trees of what this node holds of a slot (NULL: nothing); false while they are not known. */
+struct agi_merkle;
+bool agi_dht_trees(const struct agi_dht *d, uint32_t slot, const struct agi_merkle **items,
+                   const struct agi_merkle **strong);
 /* Cached healthy instances of a followed service, nearest first, hosts known to be down left out;
  * returns how many were written. */
 size_t agi_dht_known_instances(const struct agi_dht *d, struct agi_str service,

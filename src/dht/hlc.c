@@ -1,11 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "dht/hlc.h"
 
-enum { COUNTER_BITS = 16 };
-
 uint64_t agi_hlc_next(struct agi_hlc *c, uint64_t wall_ms)
 {
-	uint64_t wall = wall_ms << COUNTER_BITS;
+	uint64_t wall = wall_ms << AGI_HLC_COUNTER_BITS;
 
 	c->last = wall > c->last ? wall : c->last + 1;
 	return c->last;
@@ -19,5 +17,5 @@ void agi_hlc_see(struct agi_hlc *c, uint64_t stamp)
 
 bool agi_hlc_is_ahead(uint64_t stamp, uint64_t wall_ms, uint64_t max_skew_ms)
 {
-	return stamp >> COUNTER_BITS > wall_ms + max_skew_ms;
+	return stamp >> AGI_HLC_COUNTER_BITS > wall_ms + max_skew_ms;
 }

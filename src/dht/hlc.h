@@ -7,6 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { AGI_HLC_COUNTER_BITS = 16 };
+
 struct agi_hlc {
 	uint64_t last;
 };

@@ -59,6 +59,15 @@ enum agi_err agi_item_decode(struct agi_item *out, struct agi_str key, struct ag
 	return k.bad || v.bad ? AGI_E_CORRUPT : AGI_OK;
 }
 
+uint64_t agi_item_dead_ms(const struct agi_item *item)
+{
+	uint64_t written_ms = item->version.hlc >> AGI_HLC_COUNTER_BITS;
+
+	if (!item->is_tombstone && item->expires_ms == 0)
+		return AGI_NEVER;
+	return item->expires_ms > written_ms ? item->expires_ms : written_ms;
+}
+
 void agi_slot_range(uint32_t slot, uint8_t begin[4], uint8_t end[4])
 {
 	for (int i = 0; i < 4; i++) {

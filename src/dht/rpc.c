@@ -183,8 +183,10 @@ uint64_t agi_job_submit(struct agi_dht *d, const struct agi_storage_req *req, ag
 	j->id = d->jobs.next_id++;
 	j->fn = fn;
 	j->arg = arg;
+	j->note = agi_tree_note_new(d, req);
 	HASH_ADD(hh, d->jobs.by_id, id, sizeof j->id, j);
 	if (!j->hh.tbl) {
+		agi_tree_note_free(j->note);
 		free(j);
 		return 0;
 	}
@@ -250,6 +252,8 @@ void agi_dht_on_stored(struct agi_dht *d, struct agi_now now, uint64_t job_id,
 		note_saved(d, &copy);
 	else if (done->err != AGI_E_NOT_FOUND)
 		note_failure(d, done);
+	agi_tree_note_apply(d, copy.note, done);
+	agi_tree_note_free(copy.note);
 	if (copy.fn)
 		copy.fn(d, copy.arg, done);
 }
@@ -265,6 +269,7 @@ void agi_dht_jobs_free(struct agi_dht *d)
 		void *arg = j->arg;
 
 		HASH_DEL(d->jobs.by_id, j);
+		agi_tree_note_free(j->note);
 		free(j);
 		if (fn)
 			fn(d, arg, &closed);

@@ -7,7 +7,7 @@
  *   lookup.c     iterative lookup                               view.c      slot views: records, learning
  *   acceptor.c   a member's part in a view change
  *   view_fetch.c who holds a slot?                              reconf.c    what each slot's phase calls for
- *   propose.c join.c leave.c  the work of a view change
+ *   propose.c join.c leave.c  the work of a view change        tree.c      Merkle trees of the slots held
  *   kv.c         put/get/delete coordinator
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
  *   provider.c   what a record's signature covers               records.c   sets of records
@@ -27,6 +27,7 @@
 #include "dht/ring.h"
 #include "dht/slot.h"
 #include "dht/timers.h"
+#include "dht/tree.h"
 #include "dht/wall.h"
 
 struct agi_slot;
@@ -76,6 +77,7 @@ struct agi_job {
 	void *arg;
 	uint32_t slot;  /* whose record it writes, with this promise for registers in it (round 0 = none) */
 	struct agi_ballot promise;
+	struct agi_tree_note *note; /* what its completion changes in the slots' trees */
 	UT_hash_handle hh;
 };
 struct agi_jobs {
@@ -214,6 +216,7 @@ struct agi_slot {
 	struct agi_ballot strong_saved;       /* the highest of these known to be on the disk */
 	struct agi_lead *lead;                /* our own leadership of the slot's registers, or NULL */
 	uint32_t installing;                  /* newer views on their way to the disk */
+	struct agi_tree tree;
 };
 struct agi_vfetch;
 struct agi_slots {
@@ -295,6 +298,8 @@ void agi_item_value(struct agi_buf *b, const struct agi_item *item);
 enum agi_err agi_item_decode(struct agi_item *out, struct agi_str key, struct agi_str value);
 void agi_version_encode(uint8_t out[AGI_VERSION_BYTES], const struct agi_version *v);
 int agi_version_cmp(const struct agi_version *a, const struct agi_version *b);
+/* When it was deleted or expires, in wall milliseconds; AGI_NEVER when neither. */
+uint64_t agi_item_dead_ms(const struct agi_item *item);
 void agi_replica_on_write(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_replica_on_read(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 /* Writes items of one slot; PUT_NEWER makes it a merge. 0 when out of memory. */
@@ -432,6 +437,7 @@ struct agi_dht {
 	struct agi_membership member;
 	struct agi_drain drain;
 	struct agi_slots slots;
+	struct agi_trees trees;
 	struct agi_hints hints;
 	struct agi_registry registry;
 	struct agi_open_call *calls;
