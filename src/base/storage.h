@@ -44,6 +44,7 @@ enum agi_storage_verb {
 	 * begins with them. */
 	AGI_DELETE_IF
 };
+enum { AGI_HEAD_BYTES = 4 };     /* the slot, where keys begin with it */
 enum { AGI_VERSION_BYTES = 40 }; /* be64 hybrid logical clock ‖ 32-byte node id */
 
 struct agi_storage_op {
@@ -65,6 +66,11 @@ struct agi_storage_req {
 	enum agi_cf cf;
 	struct agi_str begin, end;
 	uint32_t max_items, max_bytes;
+	uint32_t value_bytes; /* SCAN: so many first bytes of each value; 0 = all of it */
+	/* SCAN of many ranges at once, as of one moment: heads holds AGI_HEAD_BYTES each, ascending; the ranges are
+	 * [head ‖ begin, head ‖ end), neither empty. In the first one, what is below head ‖ after or equal to it is
+	 * left out, when after is not empty. Ranges without keys cost nothing. Empty heads: the one range above. */
+	struct agi_str heads, after;
 	/* GET: need not see writes whose completion is still to come, so that it can be answered sooner. It sees
 	 * every write whose completion was reported before, and reads of one key never go back. */
 	bool may_lag;

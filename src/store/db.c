@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/heads.h"
 #include "store/db_impl.h"
 #include "store/mend.h"
 
@@ -392,15 +393,22 @@ static enum agi_err walk(struct agi_db *db, rocksdb_iterator_t *it, agi_db_take_
 	return err ? fail_take(why, "cannot read from", db->path, err) : AGI_OK;
 }
 
-enum agi_err agi_db_scan(struct agi_db *db, enum agi_cf cf, struct agi_str begin, struct agi_str end,
-                         agi_db_take_fn *take, void *arg, struct agi_why *why)
+static rocksdb_readoptions_t *scan_options(void)
 {
 	rocksdb_readoptions_t *o = rocksdb_readoptions_create();
-	rocksdb_iterator_t *it;
-	enum agi_err e;
 
 	rocksdb_readoptions_set_verify_checksums(o, 1);
 	rocksdb_readoptions_set_fill_cache(o, 0); /* a transfer must not push out what gets need */
+	return o;
+}
+
+enum agi_err agi_db_scan(struct agi_db *db, enum agi_cf cf, struct agi_str begin, struct agi_str end,
+                         agi_db_take_fn *take, void *arg, struct agi_why *why)
+{
+	rocksdb_readoptions_t *o = scan_options();
+	rocksdb_iterator_t *it;
+	enum agi_err e;
+
 	if (end.n)
 		rocksdb_readoptions_set_iterate_upper_bound(o, end.p, end.n);
 	it = rocksdb_create_iterator_cf(db->db, o, db->cf[cf]);
@@ -408,6 +416,47 @@ enum agi_err agi_db_scan(struct agi_db *db, enum agi_cf cf, struct agi_str begin
 	e = walk(db, it, take, arg, why);
 	rocksdb_iter_destroy(it);
 	rocksdb_readoptions_destroy(o);
+	return e;
+}
+
+static enum agi_err walk_heads(struct agi_db *db, rocksdb_iterator_t *it, struct agi_heads *h,
+                               agi_db_take_fn *take, void *arg, struct agi_why *why)
+{
+	enum agi_heads_verdict verdict = AGI_HEADS_SEEK;
+	struct agi_str target = agi_heads_first(h), k, v;
+	char *err = NULL;
+
+	rocksdb_iter_seek(it, target.p, target.n);
+	while (rocksdb_iter_valid(it) && verdict != AGI_HEADS_END) {
+		k.p = rocksdb_iter_key(it, &k.n);
+		verdict = agi_heads_judge(h, k, &target);
+		if (verdict == AGI_HEADS_SEEK) {
+			rocksdb_iter_seek(it, target.p, target.n);
+		} else if (verdict == AGI_HEADS_TAKE) {
+			v.p = rocksdb_iter_value(it, &v.n);
+			if (!take(arg, k, v))
+				return AGI_OK;
+			rocksdb_iter_next(it);
+		}
+	}
+	rocksdb_iter_get_error(it, &err);
+	return err ? fail_take(why, "cannot read from", db->path, err) : h->target.err;
+}
+
+enum agi_err agi_db_scan_heads(struct agi_db *db, const struct agi_storage_req *req, agi_db_take_fn *take,
+                               void *arg, struct agi_why *why)
+{
+	rocksdb_readoptions_t *o = scan_options();
+	rocksdb_iterator_t *it;
+	struct agi_heads h;
+	enum agi_err e;
+
+	agi_heads_init(&h, req);
+	it = rocksdb_create_iterator_cf(db->db, o, db->cf[req->cf]);
+	e = walk_heads(db, it, &h, take, arg, why);
+	rocksdb_iter_destroy(it);
+	rocksdb_readoptions_destroy(o);
+	agi_heads_free(&h);
 	return e;
 }
 

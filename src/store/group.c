@@ -294,6 +294,8 @@ static bool take_item(void *arg, struct agi_str key, struct agi_str value)
 		j->kv = kv;
 		s->cap = cap;
 	}
+	if (j->req.value_bytes && value.n > j->req.value_bytes)
+		value.n = j->req.value_bytes;
 	agi_buf_put_str(&j->result, key);
 	agi_buf_put_str(&j->result, value);
 	s->err = j->result.err;
@@ -316,7 +318,8 @@ static void run_scan(struct agi_group *g, struct agi_job *j)
 		s.max_bytes = j->req.max_bytes;
 	if (agi_overlay_has_cf(&g->overlay, j->req.cf))
 		agi_group_commit(g);
-	e = agi_db_scan(g->db, j->req.cf, j->req.begin, j->req.end, take_item, &s, &why);
+	e = j->req.heads.n ? agi_db_scan_heads(g->db, &j->req, take_item, &s, &why)
+	                   : agi_db_scan(g->db, j->req.cf, j->req.begin, j->req.end, take_item, &s, &why);
 	if (e == AGI_E_IO || e == AGI_E_CORRUPT)
 		agi_group_latch(g, e, &why);
 	if (e == AGI_OK)

@@ -44,7 +44,9 @@ static enum agi_err measure(const struct agi_storage_req *req, size_t *out)
 		}
 	} else {
 		assert((unsigned)req->cf < AGI_CF_COUNT);
-		fits = add(&n, req->begin.n) && add(&n, req->end.n);
+		assert(req->heads.n % AGI_HEAD_BYTES == 0);
+		fits = add(&n, req->begin.n) && add(&n, req->end.n) && add(&n, req->heads.n) &&
+		       add(&n, req->after.n);
 	}
 	*out = n;
 	return fits ? AGI_OK : AGI_E_TOO_LARGE;
@@ -100,6 +102,8 @@ enum agi_err agi_job_new(uint64_t id, const struct agi_storage_req *req, size_t 
 
 		j->req.begin = copy(&to, req->begin);
 		j->req.end = copy(&to, req->end);
+		j->req.heads = copy(&to, req->heads);
+		j->req.after = copy(&to, req->after);
 		j->req.ops = NULL;
 		j->req.n_ops = 0;
 	}

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "disk.h"
 
+#include "base/heads.h"
+
 #include <stdlib.h>
 
 static void *must(void *p)
@@ -140,7 +142,7 @@ static struct agi_str move(char **at, struct agi_str s)
 void sim_disk_submit(struct sim_disk *d, uint64_t job_id, const struct agi_storage_req *req)
 {
 	struct sim_pending *p = must(calloc(1, sizeof *p));
-	size_t bytes = req->begin.n + req->end.n + 1;
+	size_t bytes = req->begin.n + req->end.n + req->heads.n + req->after.n + 1;
 	char *at;
 
 	for (size_t i = 0; req->kind == AGI_STORAGE_WRITE && i < req->n_ops; i++)
@@ -150,6 +152,8 @@ void sim_disk_submit(struct sim_disk *d, uint64_t job_id, const struct agi_stora
 	p->bytes = at = must(malloc(bytes));
 	p->req.begin = move(&at, req->begin);
 	p->req.end = move(&at, req->end);
+	p->req.heads = move(&at, req->heads);
+	p->req.after = move(&at, req->after);
 	if (req->kind == AGI_STORAGE_WRITE) {
 		p->ops = must(calloc(req->n_ops + 1, sizeof *p->ops));
 		for (size_t i = 0; i < req->n_ops; i++) {
@@ -185,21 +189,55 @@ static struct sim_pending *take(struct sim_disk *d)
 	return p;
 }
 
+/* False when the answer is full. */
+static bool take_entry(const struct sim_entry *e, const struct agi_storage_req *q, struct agi_storage_done *done,
+                       struct agi_kv *kv, size_t *bytes)
+{
+	if (done->n == q->max_items || (done->n > 0 && *bytes >= q->max_bytes)) {
+		done->has_more = true;
+		return false;
+	}
+	kv[done->n] = (struct agi_kv){e->key, e->value};
+	if (q->value_bytes && e->value.n > q->value_bytes)
+		kv[done->n].value.n = q->value_bytes;
+	*bytes += e->key.n + kv[done->n++].value.n;
+	return true;
+}
+
+static void scan_heads(struct sim_disk *d, const struct agi_storage_req *q, struct agi_storage_done *done,
+                       struct agi_kv *kv)
+{
+	struct sim_table *t = &d->cf[q->cf];
+	enum agi_heads_verdict verdict = AGI_HEADS_TAKE;
+	struct agi_heads h;
+	struct agi_str target;
+	size_t bytes = 0;
+
+	agi_heads_init(&h, q);
+	for (size_t i = lower_bound(t, agi_heads_first(&h)); i < t->n && verdict != AGI_HEADS_END;) {
+		verdict = agi_heads_judge(&h, t->e[i].key, &target);
+		if (verdict == AGI_HEADS_SEEK)
+			i = lower_bound(t, target);
+		else if (verdict == AGI_HEADS_TAKE && !take_entry(&t->e[i++], q, done, kv, &bytes))
+			break;
+	}
+	agi_heads_free(&h);
+}
+
 static void scan(struct sim_disk *d, const struct agi_storage_req *q, struct agi_storage_done *done,
                  struct agi_kv *kv)
 {
 	struct sim_table *t = &d->cf[q->cf];
-	size_t i = lower_bound(t, q->begin), bytes = 0;
+	size_t bytes = 0;
 
-	for (; i < t->n && agi_str_cmp(t->e[i].key, q->end) < 0; i++) {
-		if (done->n == q->max_items || (done->n > 0 && bytes >= q->max_bytes)) {
-			done->has_more = true;
-			break;
-		}
-		kv[done->n++] = (struct agi_kv){t->e[i].key, t->e[i].value};
-		bytes += t->e[i].key.n + t->e[i].value.n;
-	}
 	done->kv = kv;
+	if (q->heads.n) {
+		scan_heads(d, q, done, kv);
+		return;
+	}
+	for (size_t i = lower_bound(t, q->begin); i < t->n && agi_str_cmp(t->e[i].key, q->end) < 0; i++)
+		if (!take_entry(&t->e[i], q, done, kv, &bytes))
+			break;
 }
 
 bool sim_disk_step(struct sim_disk *d, void (*fn)(void *arg, uint64_t job_id,

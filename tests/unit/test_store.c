@@ -345,6 +345,28 @@ static void a_scan_gives_its_range_in_order_within_its_limits(void **state)
 	assert_false(a.has_more);
 }
 
+static void a_scan_of_many_ranges_finds_what_is_in_them(void **state)
+{
+	struct fixture *f = *state;
+	const char *keys[] = {"0001", "0001a", "0001b1", "0001b2", "0001c", "0002a", "0003b", "0003b3", "0007bz", "0009b", "x"};
+	struct agi_storage_req s = {.kind = AGI_STORAGE_SCAN, .cf = AGI_CF_ITEMS, .heads = AGI_STR("0001000200030007"),
+	                            .begin = AGI_STR("b"), .end = AGI_STR("c"), .value_bytes = 1};
+	struct answer a;
+
+	for (size_t i = 0; i < sizeof keys / sizeof *keys; i++)
+		assert_int_equal(put(f, keys[i], "value"), AGI_OK);
+	assert_string_equal(ask(f, &s).text, "0001b1=v 0001b2=v 0003b=v 0003b3=v 0007bz=v");
+	s.after = AGI_STR("b1");
+	s.max_items = 2;
+	a = ask(f, &s);
+	assert_string_equal(a.text, "0001b2=v 0003b=v");
+	assert_true(a.has_more);
+	s.heads = AGI_STR("00020008");
+	a = ask(f, &s);
+	assert_int_equal(a.n, 0);
+	assert_false(a.has_more);
+}
+
 struct answers {
 	struct answer list[16];
 	unsigned n;
@@ -812,6 +834,7 @@ int main(int argc, char **argv)
 	    TEST(what_is_queued_begins_with_the_kick),
 	    TEST(delete_if_deletes_only_the_version_it_names),
 	    TEST(a_scan_gives_its_range_in_order_within_its_limits),
+	    TEST(a_scan_of_many_ranges_finds_what_is_in_them),
 	    TEST(a_read_sees_every_write_before_it_and_none_after),
 	    TEST(start_up_requests_run_at_once),
 	    TEST(writes_queued_together_share_a_sync),
