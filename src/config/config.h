@@ -104,7 +104,7 @@ struct agi_config {
 		char *data_dir;            /* /var/lib/agihpc */
 		char *zone;                /* "" = none */
 		double weight;             /* 1.0 */
-		struct agi_config_list roles;  /* "erisml", "safety-gateway" */
+		struct agi_config_list roles;  /* "erisml", "safety-gateway", "in-action" */
 		enum agi_switch forward;       /* true: calls of roles that run elsewhere are handed on */
 		struct agi_addr role_address;  /* port 0 always; after _check the ip of listen when not given */
 		char *cluster_key_file;

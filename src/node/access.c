@@ -76,6 +76,10 @@ static const struct {
     {"agi.rh.v1.ControlExecutionService", "Execute", WRITE},
     {"agi.rh.v1.ControlExecutionService", "GetStatus", READ},
     {"agi.rh.v1.RHHealthService", "GetStatus", READ},
+
+    {"agihpc.v1.SafetyService", "Resume", ADMIN},
+    {"agihpc.v1.SafetyService", "Stop", SAFETY},
+    {"agihpc.v1.SafetyService", "GetStop", READ},
 };
 
 const char *agi_access_row(size_t i, const char **method)

@@ -29,7 +29,8 @@ enum agi_envelope_body {
 	AGI_BODY_VOTE_REQUEST = 4,
 	AGI_BODY_VOTE_REPLY = 5,
 	AGI_BODY_EVAL_REQUEST = 6,
-	AGI_BODY_EVAL_REPLY = 7
+	AGI_BODY_EVAL_REPLY = 7,
+	AGI_BODY_STOP_NOTICE = 8
 };
 struct agi_envelope {
 	uint32_t version;

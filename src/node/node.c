@@ -23,13 +23,14 @@
 #include "node/role_host.h"
 #include "node/safety_host.h"
 #include "node/security.h"
+#include "node/stop_host.h"
 
 enum {
 	TICK_MS = 100,        /* readiness, health of roles, lateness of the loop */
 	LOOK_MS = 10000,      /* how long after its start a node looks hard for gateways */
 	LOOK_EVERY_MS = 200,
 	ROLES_MAX = 16,
-	OVERLAY_SERVICES = 4,
+	OVERLAY_SERVICES = 5,
 	MAILBOX = 4096 /* of the main loop: the safety loop's answers and news */
 };
 
@@ -60,6 +61,7 @@ struct agi_node {
 	struct agi_svc_health health;
 	struct agi_loop *loop;          /* the mailbox of base */
 	struct agi_safety_host *safety; /* a loop of its own, with the roles */
+	struct agi_stop_host *stop;
 	struct agi_forward *forward;
 	struct agi_role_host *roles[ROLES_MAX];
 	size_t n_roles;
@@ -149,10 +151,13 @@ static bool has_erisml(struct agi_node *n)
 	return n->config->gateway.erisml_address.host[0] || known(n, "erisml", &i, 1) > 0;
 }
 
-/* A gateway without any ErisML could only vote BLOCK: it is not offered for panels. */
+/* Who cannot follow the emergency stop, and a gateway without any ErisML, could only say BLOCK: it is not offered. */
 static bool role_serves(struct agi_node *n, const struct agi_role_def *role)
 {
 	if (n->svc.is_stopping)
+		return false;
+	if (strcmp(role->name, "erisml") != 0 &&
+	    !agi_latch_is_followed(agi_stop_host_latch(n->stop), agi_clock_now().mono_us))
 		return false;
 	return strcmp(role->name, "safety-gateway") != 0 || has_erisml(n);
 }
@@ -181,8 +186,11 @@ static bool role_answers(void *ctx, const struct agi_role_def *role)
 static enum agi_err add_role(void *ctx, const struct agi_role_def *role,
                              struct agi_grpc_server *server)
 {
-	struct agi_safety_plane *plane = agi_safety_host_plane(((struct agi_node *)ctx)->safety);
+	struct agi_node *n = ctx;
+	struct agi_safety_plane *plane = agi_safety_host_plane(n->safety);
 
+	if (strcmp(role->name, "in-action") == 0)
+		return agi_stop_host_serve_role(n->stop, server);
 	return strcmp(role->name, "erisml") == 0 ? agi_safety_plane_serve_erisml(plane, server)
 	                                         : agi_safety_plane_serve_checks(plane, server);
 }
@@ -230,8 +238,7 @@ static enum agi_err open_role(struct agi_node *n, const char *name, struct agi_w
 	uint16_t port;
 
 	if (!def)
-		return agi_fail(why, AGI_E_INVALID, "role \"%s\" is not known here: erisml, safety-gateway",
-		                name);
+		return agi_fail(why, AGI_E_INVALID, "role \"%s\" is not known here: erisml, safety-gateway, in-action", name);
 	if (n->n_roles == ROLES_MAX)
 		return agi_fail(why, AGI_E_FULL, "more than %d roles", ROLES_MAX);
 	port = strcmp(name, "safety-gateway") == 0 && n->config->gateway.port ? n->config->gateway.port
@@ -607,6 +614,7 @@ static void fill_svc(struct agi_node *n)
 	    "agihpc.v1.KvService",
 	    "agihpc.v1.RegistryService",
 	    "agihpc.v1.NodeService",
+	    "agihpc.v1.SafetyService",
 	    "agi.safety.v1.PreActionSafetyService",
 	};
 
@@ -648,6 +656,13 @@ static struct agi_grpc_server_cfg grpc_cfg(const struct agi_config *c)
 	    .compress = compress[c->node.grpc.compression]};
 }
 
+static enum agi_err open_stop(struct agi_node *n, struct agi_why *why)
+{
+	enum agi_err e = agi_stop_host_new(n->base, n->loop, n->host, n->safety, n->log, &n->identity.id, &n->stop);
+
+	return e ? agi_fail(why, e, "emergency stop: %s", agi_err_text(e)) : AGI_OK;
+}
+
 static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 {
 	const struct agi_grpc_server_cfg cfg = grpc_cfg(n->config);
@@ -675,6 +690,8 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 		e = agi_svc_health_add(n->server, &n->health);
 	if (!e)
 		e = agi_safety_door_serve(agi_safety_host_door(n->safety), n->server);
+	if (!e)
+		e = agi_stop_host_serve(n->stop, n->server);
 	if (!e)
 		e = agi_grpc_reflection_add(n->server);
 	if (e)
@@ -711,6 +728,8 @@ static enum agi_err open_forward(struct agi_node *n, struct agi_why *why)
 		e = agi_forward_serve(n->forward, n->server);
 	if (!e && is_own_role(n, "erisml"))
 		e = agi_safety_door_serve_erisml(agi_safety_host_door(n->safety), n->server);
+	if (!e && is_own_role(n, "in-action"))
+		e = agi_stop_host_serve_actions(n->stop, n->server);
 	return e ? agi_fail(why, e, "services of roles: %s", agi_err_text(e)) : AGI_OK;
 }
 
@@ -747,7 +766,7 @@ static enum agi_err open_events(struct agi_node *n, struct agi_why *why)
 enum agi_err agi_node_new(const struct agi_node_cfg *cfg, struct agi_node **out, struct agi_why *why)
 {
 	static enum agi_err (*const steps[])(struct agi_node *, struct agi_why *) = {
-	    open_loops, open_ports,   open_disk,    find_bootstrap, open_links, open_core,
+	    open_loops, open_ports,   open_disk,    find_bootstrap, open_links, open_core, open_stop,
 	    open_adverts, open_servers, open_forward, open_roles,     open_events};
 	struct agi_node *n = calloc(1, sizeof *n);
 	enum agi_err e = AGI_OK;
@@ -779,6 +798,7 @@ void agi_node_start(struct agi_node *n)
 	        agi_kv_u("bootstrap", n->resolved.n));
 	agi_security_tell(n->security);
 	agi_dht_host_start(n->host);
+	agi_stop_host_start(n->stop);
 	for (size_t i = 0; agi_role_def_at(i); i++)
 		agi_dht_host_follow(n->host, agi_str_of(agi_role_def_at(i)->name));
 	agi_adverts_check_loaded(n->adverts);
@@ -826,6 +846,7 @@ void agi_node_free(struct agi_node *n)
 		agi_role_host_free(n->roles[i]);
 	agi_grpc_server_free(n->server);
 	agi_http_free(n->http);
+	agi_stop_host_free(n->stop);
 	agi_safety_host_free(n->safety);
 	agi_loop_free(n->loop); /* what the safety loop still had to say is dropped */
 	agi_metrics_free(n->metrics);

@@ -10,9 +10,11 @@
 
 static const char *const erisml_services[] = {"agi.erisml.v1.ErisMLService"};
 static const char *const gateway_services[] = {"agi.safety.v1.PreActionSafetyService"};
+static const char *const in_action_services[] = {"agi.safety.v1.InActionSafetyService"};
 static const struct agi_role_def defs[] = {
     {"erisml", 50060, erisml_services, sizeof erisml_services / sizeof *erisml_services},
     {"safety-gateway", 50055, gateway_services, sizeof gateway_services / sizeof *gateway_services},
+    {"in-action", 50056, in_action_services, sizeof in_action_services / sizeof *in_action_services},
 };
 
 struct agi_role_host {

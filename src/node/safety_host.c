@@ -38,6 +38,8 @@ struct agi_safety_host {
 	struct event *tick;
 	struct agi_safety_known known;
 	bool is_draining;
+	void (*on_stop)(void *ctx, const struct agi_stop_record *r); /* set before it starts */
+	void *on_stop_ctx;
 };
 
 /* --- safety → main: news for the log and the metrics --------------------------------------------------------- */
@@ -157,11 +159,22 @@ static void observe(void *ctx, const struct agi_safety_event *e)
 		tell(h, &(struct news){.kind = NEWS_CHECK_FAILED, .cause = e->cause});
 }
 
+static void stopped(void *ctx, const struct agi_stop_record *r)
+{
+	struct agi_safety_host *h = ctx;
+
+	if (h->on_stop)
+		h->on_stop(h->on_stop_ctx, r);
+}
+
 bool agi_safety_host_serves(struct agi_safety_host *h, const char *role)
 {
 	struct agi_instance i;
 
 	if (h->is_draining)
+		return false;
+	if (strcmp(role, "erisml") != 0 &&
+	    !agi_latch_is_followed(agi_safety_plane_latch(h->plane), agi_clock_now().mono_us))
 		return false;
 	return strcmp(role, "safety-gateway") != 0 || h->config->gateway.erisml_address.host[0] ||
 	       instances(h, AGI_STR("erisml"), &i, 1) > 0;
@@ -300,6 +313,18 @@ bool agi_safety_host_run(struct agi_safety_host *h, agi_loop_fn *fn, void *arg)
 	return agi_loop_post(h->loop, fn, NULL, arg) == AGI_OK;
 }
 
+enum agi_err agi_safety_host_post(struct agi_safety_host *h, agi_loop_fn *fn, agi_loop_fn *drop, void *arg)
+{
+	return agi_loop_post(h->loop, fn, drop, arg);
+}
+
+void agi_safety_host_on_stop(struct agi_safety_host *h, void (*fn)(void *ctx, const struct agi_stop_record *r),
+                             void *ctx)
+{
+	h->on_stop = fn;
+	h->on_stop_ctx = ctx;
+}
+
 static void drain(void *arg) { ((struct agi_safety_host *)arg)->is_draining = true; }
 
 void agi_safety_host_drain(struct agi_safety_host *h) { (void)agi_safety_host_run(h, drain, h); }
@@ -356,7 +381,8 @@ enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_id
                                   const struct agi_links_cfg *links, struct agi_why *why)
 {
 	static const struct agi_links_handlers handlers = {.on_message = on_message, .on_down = on_down};
-	const struct agi_safety_hooks hooks = {.send = send_to, .instances = instances, .observe = observe};
+	const struct agi_safety_hooks hooks = {.send = send_to, .instances = instances, .observe = observe,
+	                                   .stopped = stopped};
 	struct event_base *base = agi_loop_base(h->loop);
 	struct agi_links_cfg cfg = *links;
 	enum agi_err e;

@@ -44,6 +44,12 @@ struct agi_safety_door *agi_safety_host_door(const struct agi_safety_host *h);
 AGI_MUST_USE enum agi_err agi_safety_host_start(struct agi_safety_host *h, struct agi_why *why);
 /* Runs fn(arg) on the safety loop. False: it does not run. */
 bool agi_safety_host_run(struct agi_safety_host *h, agi_loop_fn *fn, void *arg);
+/* As agi_loop_post to the safety loop. */
+AGI_MUST_USE enum agi_err agi_safety_host_post(struct agi_safety_host *h, agi_loop_fn *fn, agi_loop_fn *drop,
+                                               void *arg);
+/* Called on the safety loop when a peer gave notice of an emergency stop. Before _start. */
+void agi_safety_host_on_stop(struct agi_safety_host *h, void (*fn)(void *ctx, const struct agi_stop_record *r),
+                             void *ctx);
 /* Takes an inbound link's socket. */
 void agi_safety_host_take_link(struct agi_safety_host *h, int fd, const struct agi_addr *remote);
 /* Who is known; call often: told when it changes and every second. */

@@ -38,6 +38,7 @@ struct agi_safety_plane {
 	struct agi_erisml erisml;
 	struct agi_grpc_method erisml_methods[EVAL_METHODS];
 	bool serves_gateway, serves_erisml;
+	struct agi_latch latch;
 	unsigned quorum;
 	uint32_t timeout_ms, hedge_ms;
 	struct agi_grpc_channel *erisml_channel; /* gateway.erisml_address; NULL = ask the overlay */

@@ -3,7 +3,7 @@
 
 #include "base/limits.h"
 
-static const char *const services[AGI_SAFETY_KNOWN_SERVICES] = {"safety-gateway", "erisml"};
+static const char *const services[AGI_SAFETY_KNOWN_SERVICES] = {"safety-gateway", "erisml", "in-action"};
 
 void agi_safety_known_fill(struct agi_safety_known *k, const struct agi_dht *d, uint64_t now_us)
 {

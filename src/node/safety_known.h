@@ -8,7 +8,7 @@
 #include "roles/safety_gateway/panel.h"
 
 /* A host may have several instances and is asked once. */
-enum { AGI_SAFETY_KNOWN_MAX = 2 * AGI_PANEL_CANDIDATES_MAX, AGI_SAFETY_KNOWN_SERVICES = 2 };
+enum { AGI_SAFETY_KNOWN_MAX = 2 * AGI_PANEL_CANDIDATES_MAX, AGI_SAFETY_KNOWN_SERVICES = 3 };
 
 struct agi_safety_known {
 	uint64_t at_us; /* monotonic; 0 = never filled */
@@ -26,7 +26,7 @@ struct agi_safety_known {
 void agi_safety_known_fill(struct agi_safety_known *k, const struct agi_dht *d, uint64_t now_us);
 /* The same hosts in the same order (round trips may differ). */
 bool agi_safety_known_eq(const struct agi_safety_known *a, const struct agi_safety_known *b);
-/* As agi_dht_known_instances, of "safety-gateway" and "erisml"; providers say service and node_addr only and are
+/* As agi_dht_known_instances, of "safety-gateway", "erisml" and "in-action"; providers say service and node_addr only and are
  * valid until the next call. None when it is older than AGI_SAFETY_KNOWN_MS. */
 size_t agi_safety_known_find(struct agi_safety_known *k, uint64_t now_us, struct agi_str service,
                              struct agi_instance *out, size_t max);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The safety plane's four messages between nodes (proto/overlay.proto) to and from the wire. */
+ * The safety plane's messages between nodes (proto/overlay.proto) to and from the wire. */
 #ifndef AGI_NODE_SAFETY_MSG_H
 #define AGI_NODE_SAFETY_MSG_H
 
@@ -10,7 +10,7 @@ struct agi_safety_msg {
 	enum agi_envelope_body kind;
 	uint64_t rpc_id;
 	struct agi_str nonce, plan_hash;
-	struct agi_str request, response;
+	struct agi_str request, response; /* STOP_NOTICE: request is the record */
 	struct agi_str error;  /* UTF-8 */
 	uint32_t budget_ms;
 };

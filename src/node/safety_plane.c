@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "node/safety_impl.h"
+#include "node/safety_known.h"
 
 /* --- time --------------------------------------------------------------------------------------- */
 static uint64_t clock_us(clockid_t id)
@@ -125,6 +126,53 @@ enum agi_err safety_send(struct agi_safety_plane *s, const struct agi_peer *to,
 	return err;
 }
 
+/* --- emergency stop ----------------------------------------------------------------------------------- */
+static void on_stop_notice(struct agi_safety_plane *s, const struct agi_safety_msg *m)
+{
+	struct agi_stop_record r;
+
+	if (agi_stop_decode(&r, m->request) == AGI_OK && agi_latch_told(&s->latch, &r) && s->hooks.stopped)
+		s->hooks.stopped(s->ctx, &r);
+}
+
+void agi_safety_plane_stop_read(struct agi_safety_plane *s, const struct agi_stop_record *r, uint64_t began_us)
+{
+	agi_latch_read(&s->latch, r, began_us);
+}
+
+/* Who does not get it reads the register within AGI_STOP_VALID_MS or blocks. */
+static void tell_service(struct agi_safety_plane *s, struct agi_str service, const struct agi_safety_msg *m)
+{
+	struct agi_instance found[AGI_SAFETY_KNOWN_MAX];
+	size_t n = s->hooks.instances(s->ctx, service, found, AGI_SAFETY_KNOWN_MAX);
+
+	for (size_t i = 0; i < n; i++) {
+		struct agi_peer to = {found[i].node, found[i].provider->node_addr};
+
+		if (!agi_id_eq(&to.id, &s->self) && safety_send(s, &to, m))
+			continue; /* it cannot be reached: see above */
+	}
+}
+
+void agi_safety_plane_stop_tell(struct agi_safety_plane *s, const struct agi_stop_record *r)
+{
+	struct agi_safety_msg m = {.kind = AGI_BODY_STOP_NOTICE};
+	struct agi_buf b;
+
+	(void)agi_latch_told(&s->latch, r);
+	agi_buf_init(&b, 0);
+	agi_stop_encode(&b, r);
+	m.request = agi_buf_str(&b);
+	if (!b.err && r->is_stopped) {
+		tell_service(s, AGI_STR("safety-gateway"), &m);
+		tell_service(s, AGI_STR("in-action"), &m);
+	}
+	agi_buf_free(&b);
+}
+
+const struct agi_latch *agi_safety_plane_latch(const struct agi_safety_plane *s) { return &s->latch; }
+const struct agi_gateway_policy *agi_safety_plane_policy(const struct agi_safety_plane *s) { return &s->policy; }
+
 /* --- messages that arrive ---------------------------------------------------------------------------- */
 void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_peer *from,
                                  const struct agi_envelope *env)
@@ -145,6 +193,9 @@ void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_pe
 		break;
 	case AGI_BODY_EVAL_REPLY:
 		vote_on_eval_reply(s, &from->id, &m);
+		break;
+	case AGI_BODY_STOP_NOTICE:
+		on_stop_notice(s, &m);
 		break;
 	default:
 		break;

@@ -22,6 +22,7 @@
 #include "net/grpc.h"
 #include "node/msg_codec.h"
 #include "safety.pb-c.h"
+#include "roles/safety_gateway/latch.h"
 #include "roles/safety_gateway/panel.h"
 
 struct event_base;
@@ -51,6 +52,8 @@ struct agi_safety_hooks {
 	 * "safety-gateway" and "erisml" (agi_dht_follow_service). */
 	size_t (*instances)(void *ctx, struct agi_str service, struct agi_instance *out, size_t max);
 	void (*observe)(void *ctx, const struct agi_safety_event *e); /* may be NULL */
+	/* A peer gave notice of an emergency stop; may be NULL. */
+	void (*stopped)(void *ctx, const struct agi_stop_record *r);
 };
 
 /* config is copied as far as it is needed: roles, thresholds, failsafe, safety, gateway.erisml_address. */
@@ -93,6 +96,16 @@ void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_pe
                                  const struct agi_envelope *env);
 /* A link to this peer broke or could not be made: what was asked of it will not be answered. */
 void agi_safety_plane_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer);
+
+/* --- emergency stop (roles/safety_gateway/latch.h) -------------------------------------------------------- */
+/* What a read of the stop's register found (r NULL: no record); it began at began_us. Until the first one, and when
+ * they stop coming, this gateway votes BLOCK. */
+void agi_safety_plane_stop_read(struct agi_safety_plane *s, const struct agi_stop_record *r, uint64_t began_us);
+/* This node has just written it: taken over here, and told to every gateway known. */
+void agi_safety_plane_stop_tell(struct agi_safety_plane *s, const struct agi_stop_record *r);
+const struct agi_latch *agi_safety_plane_latch(const struct agi_safety_plane *s);
+/* Does not change while the plane lives: may be read from any thread. */
+const struct agi_gateway_policy *agi_safety_plane_policy(const struct agi_safety_plane *s);
 
 struct agi_safety_status {
 	enum agi_eval_mode mode;

@@ -59,9 +59,23 @@ static struct agi_str serialize(struct vote *v, const struct agi_check_result *r
 	return res ? agi_pb_to_pool(&res->base, &v->pool) : (struct agi_str){"", 0};
 }
 
-/* Sends the vote and forgets it. */
-static void conclude(struct vote *v, const struct agi_check_result *r)
+/* Whatever was found: while the cluster is stopped, or may be, the vote is BLOCK. */
+static const struct agi_check_result *unless_stopped(struct vote *v, const struct agi_check_result *r,
+                                                     struct agi_check_result *blocked)
 {
+	enum agi_stop stop = agi_latch_state(&v->plane->latch, safety_mono_us());
+
+	if (stop == AGI_STOP_CLEAR)
+		return r;
+	agi_check_block(blocked, stop == AGI_STOP_SET ? AGI_CHECK_EMERGENCY_STOP : AGI_CHECK_STOP_STATE_UNKNOWN);
+	return blocked;
+}
+
+/* Sends the vote and forgets it. */
+static void conclude(struct vote *v, const struct agi_check_result *found)
+{
+	struct agi_check_result blocked;
+	const struct agi_check_result *r = unless_stopped(v, found, &blocked);
 	struct agi_safety_plane *s = v->plane;
 	struct agi_safety_msg m = {.rpc_id = v->rpc_id,
 	                           .nonce = {(char *)v->nonce, sizeof v->nonce},

@@ -116,6 +116,9 @@ enum agi_err agi_svc_namespace(struct agi_str *out, ProtobufCBinaryData in, stru
 			return agi_fail(why, AGI_E_INVALID, "namespace: holds a control character");
 	if (!agi_utf8_is_valid(s))
 		return agi_fail(why, AGI_E_INVALID, "namespace: not UTF-8");
+	if (agi_str_has_prefix(s, AGI_STR("agihpc.")))
+		return agi_fail(why, AGI_E_DENIED, "namespace: \"%.*s\" is the node's own, names beginning with "
+		                                   "\"agihpc.\" are reserved", AGI_STR_ARG(s));
 	*out = s.n ? s : AGI_STR("default");
 	return AGI_OK;
 }

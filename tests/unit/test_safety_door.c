@@ -74,6 +74,7 @@ static void open_plane(struct world *w)
 	if (agi_config_check(&config, &why) ||
 	    agi_safety_plane_new(agi_loop_base(w->safety), &config, &w->id, &hooks, w, &w->plane, &why))
 		fail_msg("%s", why.text);
+	agi_safety_plane_stop_read(w->plane, NULL, UINT64_MAX / 2); /* for good */
 	agi_config_free(&config);
 }
 

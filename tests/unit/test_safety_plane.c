@@ -153,6 +153,8 @@ static size_t on_instances(void *ctx, struct agi_str service, struct agi_instanc
 	const size_t *list = is_gateway ? net->gateways : net->erismls;
 	size_t n = is_gateway ? net->n_gateways : net->n_erismls;
 
+	if (agi_str_eq(service, AGI_STR("in-action")))
+		return 0;
 	assert_true(is_gateway || agi_str_eq(service, AGI_STR("erisml")));
 	for (size_t i = 0; i < n && i < max; i++)
 		out[i] = (struct agi_instance){.provider = &net->providers[list[i]],
@@ -172,6 +174,7 @@ static void on_observe(void *ctx, const struct agi_safety_event *e)
 struct shape {
 	unsigned quorum;
 	size_t gateways, erismls; /* nodes 0 … gateways - 1; erismls are the last ones */
+	size_t unread;            /* the first ones have not read the emergency stop */
 	const char *mode;         /* NULL = strict */
 	enum fault faults[NODES];
 };
@@ -208,6 +211,8 @@ static void add_node(struct net *net, size_t i, const struct shape *s)
 		fail_msg("%s", why.text);
 	assert_int_equal(agi_safety_plane_new(net->base, &config, &n->id, &hooks, n, &n->plane, &why),
 	                 AGI_OK);
+	if (i >= s->unread)
+		agi_safety_plane_stop_read(n->plane, NULL, UINT64_MAX / 2); /* for good */
 	agi_config_free(&config);
 	if (serves(i, s, true))
 		net->gateways[net->n_gateways++] = i;
@@ -331,6 +336,40 @@ static void a_gateway_with_erisml_on_its_own_host_asks_nobody(void **state)
 	assert_int_equal(net.nodes[0].evaluations, 1);
 	assert_int_equal(net.nodes[3].votes, 0); /* a spare that was not needed */
 	tear_down(&net);
+}
+
+/* A notice given at one node reaches every gateway by the messages between them. */
+static void a_stop_told_by_one_node_blocks_at_all(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 5, .erismls = 5};
+	const struct agi_stop_record stop = {.epoch = 1, .is_stopped = true, .reason = "test"};
+	const struct agi_stop_record resume = {.epoch = 2};
+	struct net net;
+
+	(void)state;
+	set_up(&net, &s);
+	agi_safety_plane_stop_tell(net.nodes[NODES - 1].plane, &stop);
+	check(&net, "report");
+	assert_int_equal(net.decision, AGI_DECISION_BLOCK);
+	assert_non_null(strstr(net.reason, "emergency stop"));
+	for (int i = 0; i < NODES; i++)
+		assert_int_equal(agi_latch_state(agi_safety_plane_latch(net.nodes[i].plane), now_us()), AGI_STOP_SET);
+	for (int i = 0; i < NODES; i++)
+		agi_safety_plane_stop_read(net.nodes[i].plane, &resume, now_us());
+	check(&net, "report");
+	assert_int_equal(net.decision, AGI_DECISION_ALLOW);
+	tear_down(&net);
+}
+
+/* Two of three gateways have not read the stop's state: theirs are BLOCKs, and ALLOW has no majority. */
+static void a_gateway_that_cannot_confirm_the_stop_votes_block(void **state)
+{
+	const struct shape two = {.quorum = 3, .gateways = 3, .erismls = 3, .unread = 2};
+	const struct shape one = {.quorum = 3, .gateways = 3, .erismls = 3, .unread = 1};
+
+	(void)state;
+	expect(&two, "report", AGI_DECISION_BLOCK, "STOP_STATE_UNKNOWN");
+	expect(&one, "report", AGI_DECISION_ALLOW, "VOTED");
 }
 
 static void a_node_asks_itself_like_any_peer(void **state)
@@ -544,6 +583,8 @@ int main(void)
 	    cmocka_unit_test(three_gateways_and_one_erisml_decide),
 	    cmocka_unit_test(a_gateway_with_erisml_on_its_own_host_asks_nobody),
 	    cmocka_unit_test(a_node_asks_itself_like_any_peer),
+	    cmocka_unit_test(a_stop_told_by_one_node_blocks_at_all),
+	    cmocka_unit_test(a_gateway_that_cannot_confirm_the_stop_votes_block),
 	    cmocka_unit_test(no_gateway_blocks_at_once),
 	    cmocka_unit_test(one_dead_gateway_of_three_does_not_matter_two_do),
 	    cmocka_unit_test(votes_that_cannot_be_read_block),

@@ -36,6 +36,8 @@ static const struct {
     CAUSE(TOO_LARGE, "the plan is larger than what is checked"),
     CAUSE(OUT_OF_MEMORY, "out of memory"),
     CAUSE(BUSY, "too many checks at once"),
+    CAUSE(EMERGENCY_STOP, "emergency stop"),
+    CAUSE(STOP_STATE_UNKNOWN, "whether an emergency stop is set could not be confirmed"),
 #undef CAUSE
 };
 

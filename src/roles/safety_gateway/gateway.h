@@ -35,6 +35,8 @@ enum agi_check_cause {
 	AGI_CHECK_TOO_LARGE,          /* more steps or bytes than are checked */
 	AGI_CHECK_OUT_OF_MEMORY,
 	AGI_CHECK_BUSY,               /* as many checks as are made at once are being made */
+	AGI_CHECK_EMERGENCY_STOP,     /* the cluster is stopped (latch.h) */
+	AGI_CHECK_STOP_STATE_UNKNOWN, /* whether it is stopped could not be confirmed */
 	AGI_CHECK_CAUSES
 };
 const char *agi_check_cause_name(enum agi_check_cause c); /* "ERISML_TIMEOUT" */

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "node/svc_in_action.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/queue.h>
+
+#include "node/eval_pb.h"
+
+struct stop_call {
+	struct agi_in_action *a;
+	struct agi_grpc_call *call; /* NULL: the client has gone */
+	LIST_ENTRY(stop_call) link;
+};
+
+struct agi_in_action {
+	struct agi_in_action_cfg cfg;
+	LIST_HEAD(, stop_call) stops;
+};
+
+static enum agi_stop stop_state(const struct agi_in_action *a)
+{
+	return agi_latch_state(a->cfg.latch, agi_clock_now().mono_us);
+}
+
+static const char *stop_text(enum agi_stop stop)
+{
+	return agi_check_cause_name(stop == AGI_STOP_SET ? AGI_CHECK_EMERGENCY_STOP : AGI_CHECK_STOP_STATE_UNKNOWN);
+}
+
+/* --- CheckAction --------------------------------------------------------------------------------------- */
+static bool take_step(struct agi_plan_step *out, const Agi__Safety__V1__CheckActionRequest *req,
+                      struct agi_pool *pool)
+{
+	Agi__Plan__V1__PlanGraphProto m = AGI__PLAN__V1__PLAN_GRAPH_PROTO__INIT;
+	Agi__Plan__V1__PlanStep *steps[] = {req->step};
+	struct agi_plan plan;
+
+	if (!req->step)
+		return false;
+	m.n_steps = 1;
+	m.steps = steps;
+	agi_plan_from_pb(&plan, &m, pool);
+	if (pool->err || plan.n_steps != 1)
+		return false;
+	*out = plan.steps[0];
+	return true;
+}
+
+static void judge(const struct agi_in_action *a, const Agi__Safety__V1__CheckActionRequest *req,
+                  struct agi_pool *pool, struct agi_action_check *out)
+{
+	struct agi_reading *readings = agi_pool_take(pool, req->n_sensor_readings + 1, sizeof *readings);
+	struct agi_plan_step step;
+	bool has_step = take_step(&step, req, pool);
+	enum agi_stop stop = stop_state(a);
+
+	for (size_t i = 0; readings && i < req->n_sensor_readings; i++)
+		readings[i] = (struct agi_reading){agi_str_of_pb(req->sensor_readings[i]->key),
+		                                   req->sensor_readings[i]->value};
+	if (stop != AGI_STOP_CLEAR)
+		*out = (struct agi_action_check){AGI_DECISION_BLOCK, 1.0, agi_str_of(stop_text(stop)),
+		                                 stop == AGI_STOP_SET};
+	else if (pool->err || !readings)
+		*out = (struct agi_action_check){
+		    AGI_DECISION_BLOCK, 1.0, agi_str_of(agi_check_cause_name(AGI_CHECK_OUT_OF_MEMORY)), false};
+	else
+		agi_action_check(out, a->cfg.policy, has_step ? &step : NULL, readings, req->n_sensor_readings,
+		                 pool);
+}
+
+static void check_action(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	Agi__Safety__V1__CheckActionResponse res = AGI__SAFETY__V1__CHECK_ACTION_RESPONSE__INIT;
+	struct agi_check_result r = {.phase = "rule_check"};
+	Agi__Safety__V1__CheckPlanResponse *m;
+	struct agi_action_check found;
+	struct agi_pool pool;
+
+	agi_pool_init(&pool, 0);
+	judge(ctx, (const Agi__Safety__V1__CheckActionRequest *)req, &pool, &found);
+	r.decision = found.decision;
+	r.risk = found.risk;
+	agi_strs_add(&r.reasons, &pool, found.reason);
+	m = agi_check_to_pb(&r, NULL, 0, &pool);
+	if (m && !pool.err) {
+		res.result = m->result;
+		res.emergency_stop = found.is_emergency_stop;
+		if (found.is_emergency_stop)
+			res.stop_reason = agi_str_to_pb(found.reason);
+		agi_grpc_reply(call, &res.base);
+	} else {
+		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL); /* no answer is no permission */
+	}
+	agi_pool_free(&pool);
+}
+
+/* --- ReflexCheck ---------------------------------------------------------------------------------------- */
+static void reflex_check(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	const Agi__Safety__V1__ReflexCheckRequest *m = (const Agi__Safety__V1__ReflexCheckRequest *)req;
+	Agi__Safety__V1__ReflexCheckResponse res = AGI__SAFETY__V1__REFLEX_CHECK_RESPONSE__INIT;
+	const struct agi_in_action *a = ctx;
+	enum agi_stop stop = stop_state(a);
+	struct agi_reflex r = {false, stop_text(stop)};
+
+	if (stop == AGI_STOP_CLEAR)
+		r = agi_reflex_check(a->cfg.policy->eval.mode, m->physical_harm_risk, m->collision_probability,
+		                     m->emergency_flag);
+	res.safe = r.is_safe;
+	res.emergency_stop = !r.is_safe && stop != AGI_STOP_UNKNOWN;
+	res.reason = agi_str_to_pb(agi_str_of(r.reason));
+	agi_grpc_reply(call, &res.base);
+}
+
+/* --- EmergencyStop --------------------------------------------------------------------------------------- */
+static void on_stop_set(void *arg, enum agi_err err, const struct agi_stop_record *r, const struct agi_why *why)
+{
+	Agi__Safety__V1__EmergencyStopResponse res = AGI__SAFETY__V1__EMERGENCY_STOP_RESPONSE__INIT;
+	struct stop_call *s = arg;
+	char id[2 * AGI_STOP_ID_BYTES + 1];
+
+	if (s->call && err) {
+		agi_grpc_fail_err(s->call, err, why);
+	} else if (s->call) {
+		for (size_t i = 0; i < AGI_STOP_ID_BYTES; i++)
+			snprintf(id + 2 * i, 3, "%02x", r->id[i]);
+		res.acknowledged = true;
+		res.stop_id = agi_str_to_pb(agi_str_of(id));
+		agi_grpc_reply(s->call, &res.base);
+	}
+	LIST_REMOVE(s, link);
+	free(s);
+}
+
+/* The stop goes on: only its answer is not wanted any more. */
+static void on_cancel(void *arg)
+{
+	struct stop_call *s = arg;
+	struct agi_grpc_call *call = s->call;
+
+	s->call = NULL;
+	agi_grpc_fail(call, AGI_GRPC_CANCELLED, "the client gave up; the stop may still take effect");
+}
+
+static void emergency_stop(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	const Agi__Safety__V1__EmergencyStopRequest *m = (const Agi__Safety__V1__EmergencyStopRequest *)req;
+	struct agi_in_action *a = ctx;
+	struct stop_call *s = calloc(1, sizeof *s);
+	enum agi_err e;
+
+	if (!s) {
+		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
+		return;
+	}
+	*s = (struct stop_call){.a = a, .call = call};
+	LIST_INSERT_HEAD(&a->stops, s, link);
+	e = a->cfg.stop(a->cfg.ctx, agi_str_of_pb(m->reason), agi_str_of_pb(m->source), on_stop_set, s);
+	if (e) {
+		LIST_REMOVE(s, link);
+		free(s);
+		agi_grpc_fail_err(call, e, NULL);
+		return;
+	}
+	agi_grpc_call_on_cancel(call, on_cancel, s);
+}
+
+/* --- life ------------------------------------------------------------------------------------------------ */
+enum agi_err agi_in_action_new(const struct agi_in_action_cfg *cfg, struct agi_in_action **out)
+{
+	struct agi_in_action *a = calloc(1, sizeof *a);
+
+	if (!a)
+		return AGI_E_NOMEM;
+	a->cfg = *cfg;
+	LIST_INIT(&a->stops);
+	*out = a;
+	return AGI_OK;
+}
+
+enum agi_err agi_in_action_serve(struct agi_in_action *a, struct agi_grpc_server *server)
+{
+	static const struct agi_grpc_method methods[] = {{.name = "CheckAction", .handler = check_action},
+	                                                 {.name = "ReflexCheck", .handler = reflex_check},
+	                                                 {.name = "EmergencyStop", .handler = emergency_stop}};
+
+	return agi_grpc_server_add(server, &agi__safety__v1__in_action_safety_service__descriptor, methods,
+	                           sizeof methods / sizeof *methods, a);
+}
+
+void agi_in_action_free(struct agi_in_action *a)
+{
+	struct stop_call *s;
+
+	if (!a)
+		return;
+	while ((s = LIST_FIRST(&a->stops))) {
+		LIST_REMOVE(s, link);
+		free(s);
+	}
+	free(a);
+}
