@@ -8,10 +8,14 @@
 #   latency  one connection, one call at a time, in turns with a bare ping-pong of the same sizes between the same
 #            cores, over TCP and over a Unix-domain socket. Percentiles are medians over slices of 500 calls.
 #
+#   reflex   ReflexCheck of a node of its own (role in-action), one connection, one call at a time, over TCP on the
+#            role's port and over the node's Unix-domain socket
+#
 # ROUNDS (5), ROUND_S seconds each (3), SLICES (60) may be set in the environment. The last line is one line of JSON:
 #   vs_grpcpp_cpu    calls per CPU second of our server over those of the better gRPC C++ server
 #   p50_vs_pingpong, p99_vs_pingpong   our latency over TCP against the ping-pong's
 #   uds_p99_us       our p99 over the Unix-domain socket, microseconds
+#   reflex_tcp_p99_us, reflex_uds_p99_us   ReflexCheck's p99
 # and the figures they come from. Without libgrpc++-dev and its compiler plugin, gRPC C++ is left out (null).
 set -u
 BUILD=${AGI_BUILDDIR:-.} SRC=${AGI_SRCDIR:-.}
@@ -71,6 +75,23 @@ measure_rates() {
 	done
 }
 
+# A node alone with the role in-action, on a loopback network of its own; sets REFLEX_TCP and REFLEX_UDS.
+start_node() {
+	local ip=127.$((RANDOM % 180 + 64)).$((RANDOM % 254 + 1)).1 i ctl=$BUILD/agihpc-ctl
+	mkdir "$DIR/node" || fail "no room"
+	"$ctl" keygen --out "$DIR/node/key" >/dev/null || fail "no cluster key"
+	printf 'node: {unix_socket: %s}\n' "$DIR/node/socket" >"$DIR/node/node.yaml"
+	taskset -c 0 "$BUILD/agihpc-node" --config "$DIR/node/node.yaml" --listen "$ip:5000" --bootstrap "$ip:5000" \
+		--init --data-dir "$DIR/node/data" --cluster-key "$DIR/node/key" --roles in-action 2>"$DIR/node/log" &
+	SERVERS+=("$!")
+	REFLEX_TCP=$ip:50056 REFLEX_UDS=$DIR/node/socket
+	for ((i = 0; i < 200; i++)); do
+		! "$ctl" -n "$ip:50056" -t 1s health >/dev/null 2>&1 || return
+		sleep 0.1
+	done
+	fail "the node does not serve: $(tail -n 3 "$DIR/node/log")"
+}
+
 ratio() { awk -v a="$1" -v b="$2" 'BEGIN { if (a == "null" || b == "null" || !b) print "null"; else printf "%.3f\n", a / b }'; }
 
 command -v taskset >/dev/null || fail "taskset (util-linux) is missing"
@@ -113,9 +134,17 @@ for name in "${names[@]}"; do
 	done
 done
 
+start_node
+for way in TCP UDS; do
+	target=REFLEX_$way
+	read -r p50 p99 p999 < <(on_other reflex "${!target}" "$SLICES" 500)
+	declare "p50_reflex_$way=$p50" "p99_reflex_$way=$p99"
+	printf '  %-28s %-4s %9s %10s %10s\n' "ReflexCheck of a node" "$way" "$p50" "$p99" "$p999"
+done
+
 # The variables' names are made of server and way.
 # shellcheck disable=SC2154
 printf '{"bench":"grpc","vs_grpcpp_cpu":%s,"p50_vs_pingpong":%s,"p99_vs_pingpong":%s,"uds_p99_us":%s,%s}\n' \
 	"$(ratio "$best" "$cpu_ours")" "$(ratio "$p50_ours_tcp" "$q50_ours_tcp")" "$(ratio "$p99_ours_tcp" "$q99_ours_tcp")" \
 	"$p99_ours_unix" \
-	"\"us_per_call\":$cpu_ours,\"calls_per_s\":$rate_ours,\"tcp_p50_us\":$p50_ours_tcp,\"tcp_p99_us\":$p99_ours_tcp,\"uds_p50_us\":$p50_ours_unix,\"grpcpp_us_per_call\":$best,\"grpcpp_p50_vs_pingpong\":$(ratio "${p50_async_tcp:-null}" "${q50_async_tcp:-null}"),\"grpcpp_p99_vs_pingpong\":$(ratio "${p99_async_tcp:-null}" "${q99_async_tcp:-null}")"
+	"\"reflex_tcp_p99_us\":$p99_reflex_TCP,\"reflex_uds_p99_us\":$p99_reflex_UDS,\"us_per_call\":$cpu_ours,\"calls_per_s\":$rate_ours,\"tcp_p50_us\":$p50_ours_tcp,\"tcp_p99_us\":$p99_ours_tcp,\"uds_p50_us\":$p50_ours_unix,\"grpcpp_us_per_call\":$best,\"grpcpp_p50_vs_pingpong\":$(ratio "${p50_async_tcp:-null}" "${q50_async_tcp:-null}"),\"grpcpp_p99_vs_pingpong\":$(ratio "${p99_async_tcp:-null}" "${q99_async_tcp:-null}")"

@@ -10,6 +10,9 @@
  * microseconds: the median over the slices, so that what else the machine does in one moment does
  * not count
  *
+ *   load_grpc reflex SERVER SLICES CALLS
+ *       the same for ReflexCheck of a node that serves the role in-action, alone
+ *
  * SERVER and PONG are ports of 127.0.0.1 or paths of Unix-domain sockets. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,10 +44,24 @@ static size_t make(void *ctx, unsigned char *to, size_t room)
 	return sizeof body;
 }
 
+static uint32_t answer_bytes = LOAD_PREFIX_BYTES + BENCH_RESPONSE_BYTES;
+
 static void open_conn(struct load_h2 *c, const char *target)
 {
 	load_h2_open(c, target, "/agihpc.v1.KvService/Get");
 	c->make = make;
+}
+
+/* physical_harm_risk and collision_probability 0.125; the answer is safe = true and nothing else. */
+static size_t make_reflex(void *ctx, unsigned char *to, size_t room)
+{
+	static const unsigned char body[LOAD_PREFIX_BYTES + 10] = {
+	    0, 0, 0, 0, 10, 0x0d, 0, 0, 0, 0x3e, 0x15, 0, 0, 0, 0x3e};
+
+	(void)ctx;
+	(void)room;
+	memcpy(to, body, sizeof body);
+	return sizeof body;
 }
 
 /* How many calls ended, each with a whole answer. */
@@ -52,7 +69,7 @@ static int receive(struct load_h2 *c)
 {
 	int n = load_h2_receive(c);
 
-	if (n && c->answer_bytes != LOAD_PREFIX_BYTES + BENCH_RESPONSE_BYTES)
+	if (n && c->answer_bytes != answer_bytes)
 		load_die("a call did not end with a whole answer");
 	return n;
 }
@@ -225,15 +242,39 @@ static void latency(const char *target, const char *pong, int n, int calls)
 	free(us);
 }
 
+static void reflex(const char *target, int n, int calls)
+{
+	struct slices s;
+	struct load_h2 c;
+	double *us = calloc((size_t)calls, sizeof *us);
+
+	if (!us)
+		load_die("out of memory");
+	load_h2_open(&c, target, "/agi.safety.v1.InActionSafetyService/ReflexCheck");
+	c.make = make_reflex;
+	answer_bytes = LOAD_PREFIX_BYTES + 2;
+	make_slices(&s, n);
+	for (int i = 0; i < 200; i++)
+		call_one(&c);
+	for (int i = 0; i < n; i++)
+		slice(&s, i, &c, -1, calls, us);
+	print_slices(&s, n);
+	load_h2_close(&c);
+	free(us);
+}
+
 int main(int argc, char **argv)
 {
 	if (argc == 7 && strcmp(argv[1], "rate") == 0 && atoi(argv[5]) <= LOAD_STREAMS_MAX)
 		rate(argv[2], atoi(argv[3]), atoi(argv[4]), atoi(argv[5]), atof(argv[6]));
 	else if (argc == 6 && strcmp(argv[1], "latency") == 0)
 		latency(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]));
+	else if (argc == 5 && strcmp(argv[1], "reflex") == 0)
+		reflex(argv[2], atoi(argv[3]), atoi(argv[4]));
 	else {
 		fprintf(stderr, "usage: load_grpc rate SERVER PID CONNECTIONS STREAMS SECONDS\n"
-				"       load_grpc latency SERVER PONG SLICES CALLS\n");
+				"       load_grpc latency SERVER PONG SLICES CALLS\n"
+				"       load_grpc reflex SERVER SLICES CALLS\n");
 		return 2;
 	}
 	return 0;
