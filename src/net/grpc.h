@@ -47,7 +47,7 @@ struct agi_grpc_method {
 	agi_grpc_handler_fn *handler; /* UNARY, SERVER_STREAM */
 	enum agi_grpc_kind kind;
 	agi_grpc_open_fn *open; /* CLIENT_STREAM, BIDI */
-	bool is_raw; /* UNARY: the request is not decoded, req is NULL; see agi_grpc_call_bytes */
+	bool is_raw; /* UNARY, SERVER_STREAM: the request is not decoded, req is NULL; see agi_grpc_call_bytes */
 };
 
 /* When answers are compressed (gzip, those of at least compress_min_bytes, by clients that accept
@@ -121,7 +121,8 @@ void agi_grpc_server_free(struct agi_grpc_server *s);
  * The last message and OK. */
 void agi_grpc_reply(struct agi_grpc_call *call, const ProtobufCMessage *res);
 /* The answer of another server handed on as it came: status, its text (status not OK) or the message's
- * bytes (OK). Headers and trailers that go along are added before. For unary calls. */
+ * bytes (OK). Headers and trailers that go along are added before. For unary calls, and for the end of a
+ * SERVER_STREAM, whose messages went before with agi_grpc_send_bytes (res is empty then). */
 void agi_grpc_relay(struct agi_grpc_call *call, enum agi_grpc_status status, struct agi_str text,
 		    struct agi_str res);
 /* OK without a further message: the end of a stream. */
@@ -136,6 +137,8 @@ void agi_grpc_fail_err(struct agi_grpc_call *call, enum agi_err err, const struc
  * on_writable runs when there is room. TOO_LARGE, NOMEM: not taken. CANCELLED: nobody listens any
  * more (on_cancel has run or will). */
 AGI_MUST_USE enum agi_err agi_grpc_send(struct agi_grpc_call *call, const ProtobufCMessage *res);
+/* The same for a message that is bytes already; it is never compressed. */
+AGI_MUST_USE enum agi_err agi_grpc_send_bytes(struct agi_grpc_call *call, struct agi_str res);
 /* Sends the response headers now; else they go with the first message. */
 void agi_grpc_send_headers(struct agi_grpc_call *call);
 
@@ -295,6 +298,23 @@ AGI_MUST_USE enum agi_err agi_grpc_unary_raw(struct agi_grpc_channel *ch, const 
 					     void *arg, struct agi_grpc_client_call **out);
 /* The server is told; done still runs (CANCELLED, or the answer that was already here). */
 void agi_grpc_unary_cancel(struct agi_grpc_client_call *call);
+
+/* None of these runs inside a function of this module, except that agi_grpc_channel_free runs on_end. */
+struct agi_grpc_raw_ops {
+	/* The answer has begun: its headers (as of agi_grpc_raw_result), before the first message. Not
+	 * when it ends with them. */
+	void (*on_headers)(void *arg, const struct agi_buf *metadata);
+	/* Answers one agi_grpc_stream_recv; valid until the next one or on_end. */
+	void (*on_message)(void *arg, struct agi_str message);
+	/* As on_end of agi_grpc_client_ops, but with OK only when more was asked for after the last message. */
+	void (*on_end)(void *arg, const struct agi_grpc_raw_result *result);
+};
+/* One message that is bytes already, answered by any number of messages. As agi_grpc_unary_raw; ops is borrowed
+ * for the call's life. agi_grpc_stream_recv and agi_grpc_stream_cancel are for it too. */
+AGI_MUST_USE enum agi_err agi_grpc_stream_raw(struct agi_grpc_channel *ch, const char *path,
+					      struct agi_str req, const struct agi_buf *metadata,
+					      uint32_t timeout_ms, const struct agi_grpc_raw_ops *ops,
+					      void *arg, struct agi_grpc_client_call **out);
 
 /* --- protobuf, checked ----------------------------------------------------------------------- */
 /* Unpacks with what the reference runtime does and protobuf-c does not: strings must be UTF-8,

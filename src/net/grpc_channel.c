@@ -73,6 +73,10 @@ static int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *
 		call = call_of(session, frame->hd.stream_id);
 		if (call)
 			on_answered(session, call);
+	} else if (frame->hd.type == NGHTTP2_HEADERS) {
+		call = call_of(session, frame->hd.stream_id);
+		if (call)
+			agi_grpc_client_began(call);
 	}
 	return 0;
 }

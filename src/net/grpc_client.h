@@ -46,7 +46,9 @@ struct agi_grpc_client_call {
 	const ProtobufCMessageDescriptor *res_type;
 	agi_grpc_done_fn *done;                /* unary */
 	agi_grpc_raw_done_fn *raw_done;        /* unary, instead of done and res_type */
-	const struct agi_grpc_client_ops *ops; /* stream; else NULL */
+	bool is_stream;
+	const struct agi_grpc_client_ops *ops; /* of a stream ... */
+	const struct agi_grpc_raw_ops *raw_ops; /* ... or these */
 	void *arg;
 	struct agi_buf metadata; /* net/pairs.h, as sent */
 	bool is_packing;
@@ -70,6 +72,7 @@ struct agi_grpc_client_call {
 	struct agi_buf answer;  /* headers and trailers, decoded */
 	size_t trailers_at;     /* where they begin in it, once has_trailers */
 	bool has_trailers;
+	bool has_begun, is_begin_told; /* the headers are here; raw_ops know it */
 	struct agi_grpc_reader reader;
 	uint32_t window;
 	bool wants;
@@ -128,6 +131,8 @@ void agi_grpc_client_end(struct agi_grpc_client_call *call, enum agi_grpc_status
 void agi_grpc_client_open(struct agi_grpc_client_call *call, struct agi_grpc_client_conn *conn);
 void agi_grpc_client_header(struct agi_grpc_client_call *call, struct agi_str name,
 			    struct agi_str value, bool is_trailer);
+/* The answer's headers are complete, and it does not end with them. */
+void agi_grpc_client_began(struct agi_grpc_client_call *call);
 /* Returns how many bytes the stream's window may be opened by at once. */
 size_t agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str data);
 void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_code);

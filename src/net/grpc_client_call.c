@@ -82,7 +82,7 @@ static void free_call(struct agi_grpc_client_call *call)
 
 static void deliver_raw(struct agi_grpc_client_call *call)
 {
-	bool is_ok = call->status == AGI_GRPC_OK;
+	bool is_ok = call->status == AGI_GRPC_OK && !call->is_stream;
 	const struct agi_grpc_raw_result result = {
 	    .status = call->status,
 	    .message = agi_buf_str(&call->message),
@@ -91,7 +91,10 @@ static void deliver_raw(struct agi_grpc_client_call *call)
 	    .trailers_at = call->has_trailers ? call->trailers_at : call->answer.n,
 	    .is_unsent = call->is_unsent};
 
-	call->raw_done(call->arg, &result);
+	if (call->is_stream)
+		call->raw_ops->on_end(call->arg, &result);
+	else
+		call->raw_done(call->arg, &result);
 }
 
 static void deliver_message(struct agi_grpc_client_call *call)
@@ -100,14 +103,14 @@ static void deliver_message(struct agi_grpc_client_call *call)
 	ProtobufCMessage *res = NULL;
 	struct agi_why why;
 
-	if (call->status == AGI_GRPC_OK && !call->ops) {
+	if (call->status == AGI_GRPC_OK && !call->is_stream) {
 		res = agi_pb_unpack(call->res_type, agi_buf_str(&call->reader.message), &why);
 		if (!res)
 			agi_grpc_client_set_result(call, AGI_GRPC_INTERNAL, why.text);
 	}
 	result = (struct agi_grpc_result){call->status, agi_buf_str(&call->message), res,
 					  &call->answer, call->is_unsent};
-	if (call->ops)
+	if (call->is_stream)
 		call->ops->on_end(call->arg, &result);
 	else
 		call->done(call->arg, &result);
@@ -119,7 +122,7 @@ void agi_grpc_client_deliver(struct agi_grpc_client_call *call)
 {
 	call->ch->n_calls--;
 	call->ch = NULL; /* the callback may free it */
-	if (call->raw_done)
+	if (call->raw_done || call->raw_ops)
 		deliver_raw(call);
 	else
 		deliver_message(call);
@@ -148,7 +151,7 @@ static ssize_t read_out(nghttp2_session *session, int32_t stream_id, uint8_t *to
 	if (n)
 		memcpy(to, call->out.p + call->out_sent, n);
 	call->out_sent += n;
-	if (call->ops && n)
+	if (call->is_stream && n)
 		agi_grpc_client_stream_sent(call);
 	if (call->out_sent == call->out.n && call->is_half_closed)
 		*flags |= NGHTTP2_DATA_FLAG_EOF;
@@ -308,7 +311,7 @@ size_t agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str da
 
 	if (!call->is_grpc || call->http_status != 200 || data.n == 0)
 		return n; /* an HTML page of some proxy, say */
-	if (call->ops)
+	if (call->is_stream)
 		return agi_grpc_client_stream_data(call, data);
 	if (!call->is_whole && !agi_grpc_client_feed(call, &data))
 		return n;
@@ -342,7 +345,7 @@ void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_co
 	if (retry(call, error_code))
 		return;
 	if (call->has_status) {
-		if (call->status == AGI_GRPC_OK && call->ops) {
+		if (call->status == AGI_GRPC_OK && call->is_stream) {
 			agi_grpc_client_stream_closed(call);
 			return;
 		}
@@ -490,10 +493,10 @@ static enum agi_err take_pairs(struct agi_grpc_client_call *call, const struct a
 	return call->metadata.err;
 }
 
-enum agi_err agi_grpc_unary_raw(struct agi_grpc_channel *ch, const char *path, struct agi_str req,
-				const struct agi_buf *metadata, uint32_t timeout_ms,
-				agi_grpc_raw_done_fn *done, void *arg,
-				struct agi_grpc_client_call **out)
+/* A call whose request is these bytes and no more. */
+static enum agi_err make_raw(struct agi_grpc_channel *ch, const char *path, struct agi_str req,
+			     const struct agi_buf *metadata, void *arg,
+			     struct agi_grpc_client_call **out)
 {
 	static const struct agi_grpc_opts none;
 	struct agi_grpc_client_call *call;
@@ -508,12 +511,44 @@ enum agi_err agi_grpc_unary_raw(struct agi_grpc_channel *ch, const char *path, s
 		free_call(call);
 		return e;
 	}
-	call->raw_done = done;
 	call->is_half_closed = true;
 	*out = call;
+	return AGI_OK;
+}
+
+static void start_raw(struct agi_grpc_client_call *call, uint32_t timeout_ms)
+{
 	start(call, timeout_ms);
 	if (call->state != AGI_CLIENT_DONE)
-		agi_grpc_channel_push(ch);
+		agi_grpc_channel_push(call->ch);
+}
+
+enum agi_err agi_grpc_unary_raw(struct agi_grpc_channel *ch, const char *path, struct agi_str req,
+				const struct agi_buf *metadata, uint32_t timeout_ms,
+				agi_grpc_raw_done_fn *done, void *arg,
+				struct agi_grpc_client_call **out)
+{
+	enum agi_err e = make_raw(ch, path, req, metadata, arg, out);
+
+	if (e)
+		return e;
+	(*out)->raw_done = done;
+	start_raw(*out, timeout_ms);
+	return AGI_OK;
+}
+
+enum agi_err agi_grpc_stream_raw(struct agi_grpc_channel *ch, const char *path, struct agi_str req,
+				 const struct agi_buf *metadata, uint32_t timeout_ms,
+				 const struct agi_grpc_raw_ops *ops, void *arg,
+				 struct agi_grpc_client_call **out)
+{
+	enum agi_err e = make_raw(ch, path, req, metadata, arg, out);
+
+	if (e)
+		return e;
+	(*out)->is_stream = true;
+	(*out)->raw_ops = ops;
+	start_raw(*out, timeout_ms);
 	return AGI_OK;
 }
 
@@ -537,6 +572,7 @@ enum agi_err agi_grpc_stream_open(struct agi_grpc_channel *ch, const char *path,
 	e = make(ch, path, res_type, opts, arg, &call);
 	if (e)
 		return e;
+	call->is_stream = true;
 	call->ops = ops;
 	*out = call;
 	start(call, opts->timeout_ms);

@@ -89,29 +89,59 @@ void agi_grpc_stream_recv(struct agi_grpc_client_call *call)
 		agi_grpc_reader_next(&call->reader);
 		agi_pb_pool_reset(&call->pool);
 	}
-	if (kept_bytes(call))
+	if (kept_bytes(call) || call->state == AGI_CLIENT_LEFT)
 		agi_grpc_client_enqueue(call);
+}
+
+/* Before the message is handed over: what comes then may end the call. */
+static void message_told(struct agi_grpc_client_call *call)
+{
+	call->wants = false;
+	if (call->state == AGI_CLIENT_LEFT)
+		agi_grpc_client_enqueue(call); /* it may have been the last */
 }
 
 static void tell_message(struct agi_grpc_client_call *call)
 {
-	const ProtobufCMessage *m = agi_pb_unpack_pool(
-	    call->res_type, agi_buf_str(&call->reader.message), &call->pool, NULL);
+	struct agi_str bytes = agi_buf_str(&call->reader.message);
+	const ProtobufCMessage *m;
 
+	if (call->raw_ops) {
+		message_told(call);
+		call->raw_ops->on_message(call->arg, bytes);
+		return;
+	}
+	m = agi_pb_unpack_pool(call->res_type, bytes, &call->pool, NULL);
 	if (!m) {
 		agi_grpc_client_end(call, AGI_GRPC_INTERNAL, "Exception deserializing response!");
 		return;
 	}
-	call->wants = false;
-	if (call->state == AGI_CLIENT_LEFT)
-		agi_grpc_client_enqueue(call); /* it may have been the last */
+	message_told(call);
 	call->ops->on_message(call->arg, m);
 }
 
+void agi_grpc_client_began(struct agi_grpc_client_call *call)
+{
+	if (call->http_status < 200)
+		return; /* 1xx: the answer's are still to come */
+	call->has_begun = true;
+	if (call->raw_ops && !call->is_begin_told)
+		agi_grpc_client_enqueue(call);
+}
+
+static void tell_begin(struct agi_grpc_client_call *call)
+{
+	call->is_begin_told = true;
+	if (call->wants || call->state == AGI_CLIENT_LEFT)
+		agi_grpc_client_enqueue(call);
+	call->raw_ops->on_headers(call->arg, &call->answer);
+}
+
 /* --- the end --------------------------------------------------------------------------------- */
+/* Bytes that were handed over are in use until more is asked for. */
 static bool has_undelivered(const struct agi_grpc_client_call *call)
 {
-	return kept_bytes(call) || (call->is_whole && call->wants);
+	return kept_bytes(call) || (call->is_whole && (call->wants || call->raw_ops));
 }
 
 /* Everything that came was handed over. */
@@ -142,11 +172,15 @@ void agi_grpc_client_turn(struct agi_grpc_client_call *call)
 {
 	TAILQ_REMOVE(&call->ch->ready, call, ready_link);
 	call->is_queued = false;
+	if (call->raw_ops && call->has_begun && !call->is_begin_told) {
+		tell_begin(call);
+		return;
+	}
 	if (call->is_writable && call->state == AGI_CLIENT_OPEN) {
 		call->is_writable = false;
 		if (call->wants)
 			agi_grpc_client_enqueue(call);
-		if (call->ops->on_writable)
+		if (call->ops && call->ops->on_writable)
 			call->ops->on_writable(call->arg);
 		return;
 	}

@@ -230,17 +230,26 @@ static bool may_hold(const struct agi_grpc_call *call, size_t n)
 	return c->reply_bytes == 0 || c->reply_bytes + n <= call->server->cfg.conn_bytes_max;
 }
 
-static bool put_message(struct agi_grpc_call *call, const ProtobufCMessage *res)
+/* What is answered: a message, or bytes that are one. */
+struct piece {
+	const ProtobufCMessage *message; /* NULL: */
+	struct agi_str bytes;
+};
+
+static bool put_piece(struct agi_grpc_call *call, const struct piece *piece)
 {
+	const ProtobufCMessage *res = piece->message;
 	struct agi_grpc_server *s = call->server;
 
+	if (!res)
+		return agi_grpc_put_bytes(&call->out, piece->bytes);
 	if (call->is_packing &&
 	    protobuf_c_message_get_packed_size(res) >= s->cfg.compress_min_bytes)
 		return agi_grpc_put_packed(&call->out, res, s->packer);
 	return agi_grpc_put_message(&call->out, res);
 }
 
-static enum agi_err put(struct agi_grpc_call *call, const ProtobufCMessage *res)
+static enum agi_err put(struct agi_grpc_call *call, const struct piece *piece)
 {
 	struct agi_grpc_conn *c = call->conn;
 	size_t before, n;
@@ -248,8 +257,9 @@ static enum agi_err put(struct agi_grpc_call *call, const ProtobufCMessage *res)
 	if (call->out_sent)
 		compact(call);
 	before = call->out.n;
-	decide_packing(call);
-	if (!put_message(call, res)) {
+	if (piece->message)
+		decide_packing(call);
+	if (!put_piece(call, piece)) {
 		call->out.err = AGI_OK;
 		return AGI_E_TOO_LARGE;
 	}
@@ -263,7 +273,7 @@ static enum agi_err put(struct agi_grpc_call *call, const ProtobufCMessage *res)
 	return AGI_OK;
 }
 
-enum agi_err agi_grpc_send(struct agi_grpc_call *call, const ProtobufCMessage *res)
+static enum agi_err send_piece(struct agi_grpc_call *call, const struct piece *piece)
 {
 	enum agi_err e;
 
@@ -276,7 +286,7 @@ enum agi_err agi_grpc_send(struct agi_grpc_call *call, const ProtobufCMessage *r
 		call->is_blocked = true;
 		return AGI_E_FULL;
 	}
-	e = put(call, res);
+	e = put(call, piece);
 	if (e)
 		return e;
 	if (call->is_answered)
@@ -284,6 +294,16 @@ enum agi_err agi_grpc_send(struct agi_grpc_call *call, const ProtobufCMessage *r
 	else
 		submit(call, "200", true);
 	return AGI_OK;
+}
+
+enum agi_err agi_grpc_send(struct agi_grpc_call *call, const ProtobufCMessage *res)
+{
+	return send_piece(call, &(struct piece){.message = res});
+}
+
+enum agi_err agi_grpc_send_bytes(struct agi_grpc_call *call, struct agi_str res)
+{
+	return send_piece(call, &(struct piece){.bytes = res});
 }
 
 void agi_grpc_send_headers(struct agi_grpc_call *call)
@@ -309,7 +329,7 @@ void agi_grpc_reply(struct agi_grpc_call *call, const ProtobufCMessage *res)
 		agi_grpc_call_handler_done(call);
 		return;
 	}
-	if (put(call, res)) {
+	if (put(call, &(struct piece){.message = res})) {
 		agi_grpc_fail(call, AGI_GRPC_RESOURCE_EXHAUSTED, "the answer is too large to send");
 		return;
 	}
@@ -328,8 +348,9 @@ void agi_grpc_relay(struct agi_grpc_call *call, enum agi_grpc_status status, str
 	size_t before = call->out.n;
 
 	assert(call->state == AGI_CALL_RUNNING);
-	assert(call->route->kind == AGI_GRPC_UNARY && !call->is_answered);
-	if (status == AGI_GRPC_OK && !call->is_finished && call->conn) {
+	assert(call->route->kind == AGI_GRPC_SERVER_STREAM ||
+	       (call->route->kind == AGI_GRPC_UNARY && !call->is_answered));
+	if (status == AGI_GRPC_OK && call->route->kind == AGI_GRPC_UNARY && !call->is_finished && call->conn) {
 		if (!may_hold(call, res.n) || !agi_grpc_put_bytes(&call->out, res)) {
 			call->out.err = AGI_OK;
 			agi_grpc_fail(call, AGI_GRPC_RESOURCE_EXHAUSTED,

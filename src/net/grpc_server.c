@@ -90,7 +90,7 @@ static enum agi_err add_route(struct agi_grpc_server *s, const ProtobufCServiceD
 		assert(opens ? method->open && !method->handler : method->handler && !method->open);
 		r.kind = method->kind;
 		r.is_raw = method->is_raw;
-		assert(!r.is_raw || r.kind == AGI_GRPC_UNARY);
+		assert(!r.is_raw || !opens);
 		r.handler = method->handler;
 		r.open = method->open;
 	}

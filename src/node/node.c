@@ -685,8 +685,6 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 	if (!e)
 		e = agi_svc_node_add(n->server, &n->svc);
 	if (!e)
-		e = agi_svc_event_add(n->server);
-	if (!e)
 		e = agi_svc_health_add(n->server, &n->health);
 	if (!e)
 		e = agi_safety_door_serve(agi_safety_host_door(n->safety), n->server);

@@ -45,8 +45,6 @@ bool agi_svc_is_ready(const struct agi_svc *s, char why[128]);
 AGI_MUST_USE enum agi_err agi_svc_kv_add(struct agi_grpc_server *server, struct agi_svc *s);
 AGI_MUST_USE enum agi_err agi_svc_registry_add(struct agi_grpc_server *server, struct agi_svc *s);
 AGI_MUST_USE enum agi_err agi_svc_node_add(struct agi_grpc_server *server, struct agi_svc *s);
-/* Every method answers UNIMPLEMENTED and says why. */
-AGI_MUST_USE enum agi_err agi_svc_event_add(struct agi_grpc_server *server);
 
 /* Health of one server: "" and every name listed answer by is_serving, other names NOT_FOUND. Borrowed for
  * the server's life. */

@@ -17,6 +17,8 @@
  *               │                     └──┘ the instance cannot be connected to: the next nearest one
  *               └── none known / forwarding is off / forwarded before ──► UNAVAILABLE
  *
+ * An answer that is a stream (EventService/Subscribe) comes back message by message, as fast as the client reads.
+ *
  * A call is only made elsewhere while no instance has seen it. What fails stays an error: no answer is ever
  * made up here, so a safety call that nobody answers is one that was not allowed.
  *
@@ -36,8 +38,9 @@ struct agi_tls_client;
 
 enum {
 	AGI_FORWARD_CALLS_MAX = 512,         /* in progress; more are refused with RESOURCE_EXHAUSTED */
+	AGI_FORWARD_STREAMS_MAX = 256,       /* of those, which may last for as long as their clients listen */
 	AGI_FORWARD_TRIES = 3,               /* instances tried for one call */
-	AGI_FORWARD_MAX_MS = 600000,         /* a call without a deadline ends then */
+	AGI_FORWARD_MAX_MS = 600000,         /* a call without a deadline ends then; not a stream */
 	AGI_FORWARD_FIND_MS = 2000           /* of a call's time, to find instances */
 };
 /* A call with this header was handed on already; it is not handed on again. */

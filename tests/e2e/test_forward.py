@@ -2,7 +2,9 @@
 """Services of roles on every node: handed on to whoever runs the role, told where to go when not."""
 
 import os
+import queue
 import sys
+import threading
 import time
 from concurrent import futures
 
@@ -12,6 +14,7 @@ from tap import Tap
 
 SAFETY_ROLES = ["erisml", "safety-gateway"]
 PLAN = "/agi.plan.v1.PlanService/Plan"
+PUBLISH, SUBSCRIBE = "/agihpc.v1.EventService/Publish", "/agihpc.v1.EventService/Subscribe"
 
 
 class Planner:
@@ -145,12 +148,86 @@ def test_not_there(tap, net):
                            ("/agi.rh.v1.RHHealthService/GetStatus", "rh-world-model")):
             e = error_of(lambda path=path: call_method(node, path))
             assert e.code() == grpc.StatusCode.UNAVAILABLE and f"role {role} " in e.details(), (path, e)
-    with tap.case("the event service says that it is not there yet"):
-        e = error_of(lambda: call_method(node, "/agihpc.v1.EventService/Publish"))
-        assert e.code() == grpc.StatusCode.UNIMPLEMENTED and "no event fabric yet" in e.details(), e
-        stream = node.channel().unary_stream("/agihpc.v1.EventService/Subscribe")(b"", timeout=5)
-        e = error_of(lambda: next(stream))
-        assert e.code() == grpc.StatusCode.UNIMPLEMENTED and "no event fabric yet" in e.details(), e
+    with tap.case("so does the event service, also to a subscriber"):
+        stream = node.channel().unary_stream(SUBSCRIBE)(b"", timeout=5)
+        for call in (lambda: call_method(node, PUBLISH), lambda: next(stream)):
+            e = error_of(call)
+            assert e.code() == grpc.StatusCode.UNAVAILABLE and e.details() == (
+                "role event-fabric does not run on this node; no instance of role event-fabric is known"), e
+
+
+class EventFabric:
+    """An event fabric in Python: what is published goes to who has subscribed."""
+
+    def __init__(self, ip):
+        self.server = grpc.server(futures.ThreadPoolExecutor(16))
+        self.queues, self.left = [], threading.Event()
+        self.server.add_generic_rpc_handlers((
+            grpc.method_handlers_generic_handler("agihpc.v1.EventService", {
+                "Publish": grpc.unary_unary_rpc_method_handler(
+                    self.publish, pb.agihpc.PublishRequest.FromString, pb.agihpc.PublishResponse.SerializeToString),
+                "Subscribe": grpc.unary_stream_rpc_method_handler(
+                    self.subscribe, pb.agihpc.SubscribeRequest.FromString, pb.agihpc.Event.SerializeToString)}),))
+        self.addr = f"{ip}:{self.server.add_insecure_port(ip + ':0')}"
+        self.server.start()
+
+    def publish(self, request, _context):
+        for topics, q in self.queues:
+            if request.event.topic in topics:
+                q.put(request.event)
+        return pb.agihpc.PublishResponse(sequence=1, acks=len(self.queues))
+
+    def subscribe(self, request, context):
+        q = queue.Queue()
+        self.queues.append((set(request.topics), q))
+        context.add_callback(lambda: q.put(None))
+        context.send_initial_metadata((("x-subscribed", "yes"),))
+        for event in iter(q.get, None):
+            if event.topic == "the.end":
+                context.set_trailing_metadata((("x-last", "7"),))
+                return
+            yield event
+        self.left.set()
+
+
+def test_events(tap, net):
+    asker, other = net.nodes[2], net.nodes[1]
+    fabric = EventFabric(net.nodes[0].ip)
+
+    def subscribe(node, *topics):
+        return node.channel().unary_stream(SUBSCRIBE, pb.agihpc.SubscribeRequest.SerializeToString,
+                                           pb.agihpc.Event.FromString)(pb.agihpc.SubscribeRequest(topics=topics))
+
+    def publish(node, topic, payload=b""):
+        return pb.agihpc.PublishResponse.FromString(call_method(node, PUBLISH, pb.agihpc.PublishRequest(
+            event=pb.agihpc.Event(topic=topic, payload=payload)).SerializeToString()))
+    try:
+        with tap.case("a registered event fabric is subscribed to and published to through every node"):
+            net.nodes[1].ctl("register", "event-fabric", fabric.addr, "--interval", "1s").expect(0)
+            for node in net.nodes:
+                wait_until(f"node {node.number} knows it", lambda node=node: publish(node, "nobody.listens"))
+            stream = subscribe(asker, "plan.step", "the.end")
+            assert ("x-subscribed", "yes") in stream.initial_metadata()  # before there is any event
+            for i in range(50):
+                publish(other, "plan.step", bytes([i]) * 1000)
+            assert [next(stream).payload for _ in range(50)] == [bytes([i]) * 1000 for i in range(50)]
+        with tap.case("the stream ends as the fabric ends it"):
+            publish(other, "the.end")
+            assert list(stream) == [] and stream.code() == grpc.StatusCode.OK
+            assert ("x-last", "7") in stream.trailing_metadata()
+        with tap.case("a subscriber that leaves is gone at the fabric too"):
+            stream = subscribe(asker, "plan.step")
+            assert stream.initial_metadata()
+            stream.cancel()
+            assert fabric.left.wait(20 * o.SLOWNESS)
+        with tap.case("a fabric that goes ends its subscriptions with UNAVAILABLE"):
+            stream = subscribe(asker, "plan.step")
+            assert stream.initial_metadata()
+            fabric.server.stop(0)
+            assert error_of(lambda: next(stream)).code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
+    finally:
+        fabric.server.stop(0)
+        net.nodes[1].ctl("deregister", "event-fabric", fabric.addr).expect(0)
 
 
 def test_off(tap, net):
@@ -189,7 +266,7 @@ def main():
     with o.Overlay(3, roles={1: SAFETY_ROLES, 2: SAFETY_ROLES, 3: ["safety-gateway"]}) as net:
         tap.on_failure = net.logs
         net.start()
-        for part in (test_planner, test_erisml, test_not_there, test_off, test_end):
+        for part in (test_planner, test_erisml, test_not_there, test_events, test_off, test_end):
             part(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)
