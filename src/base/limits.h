@@ -36,6 +36,7 @@ enum {
 	AGI_PAGE_ITEMS = 512,        /* items in one transfer page */
 	AGI_BATCH_ITEMS = 64,        /* items in one write message */
 	AGI_HASHES_MAX = 16 << 10,   /* bytes of hashes in one message: 512 records of a slot, or its leaves */
+	AGI_BLOB_MAX = 2 << 20,      /* bytes of other lists: every slot of 2^16 with what is asked of it, or a page of records */
 	AGI_PROVIDERS_MSG_MAX = 256, /* provider records in one message */
 	AGI_BUF_MAX = 128 << 20,     /* bytes of any one buffer: a 100 MiB gRPC message and its framing */
 	AGI_GRPC_RECV_DEFAULT = 4 << 20, /* bytes; grpc's own default (4194304) */

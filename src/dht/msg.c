@@ -38,6 +38,9 @@ bool agi_msg_is_answer(enum agi_msg_kind k)
 	case AGI_MSG_LEAVES:
 	case AGI_MSG_DIFF_ITEMS:
 	case AGI_MSG_SWEPT:
+	case AGI_MSG_SCANNED:
+	case AGI_MSG_WATCHED:
+	case AGI_MSG_NOTED:
 		return true;
 	default:
 		return false;
@@ -74,7 +77,7 @@ static void *move_array(struct tail *t, const void *a, size_t bytes)
 
 static size_t string_bytes(const struct agi_msg *m)
 {
-	size_t n = m->why.n + m->ns.n + m->key.n + m->service.n + m->cursor.n + m->end.n + m->hashes.n;
+	size_t n = m->why.n + m->ns.n + m->key.n + m->service.n + m->cursor.n + m->end.n + m->hashes.n + m->blob.n;
 
 	for (size_t i = 0; i < m->n_items; i++)
 		n += m->items[i].ns.n + m->items[i].key.n + m->items[i].value.n;
@@ -109,6 +112,7 @@ struct agi_msg *agi_msg_clone(const struct agi_msg *m)
 	c->cursor = move_str(&t, m->cursor);
 	c->end = move_str(&t, m->end);
 	c->hashes = move_str(&t, m->hashes);
+	c->blob = move_str(&t, m->blob);
 	for (size_t i = 0; i < m->n_items; i++) {
 		ci[i].ns = move_str(&t, ci[i].ns);
 		ci[i].key = move_str(&t, ci[i].key);

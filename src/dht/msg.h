@@ -49,7 +49,13 @@
 	X(DIFF_ITEMS, 38)     /* status, items it lacks, has_more and cursor to go on from        */ \
 	X(SWEEP, 39)          /* slot, epoch, is_strong, floor, cursor, end, hashes: dead records */ \
 	                      /* in [cursor, end); is_final: drop them; answer SWEPT              */ \
-	X(SWEPT, 40)          /* status, floor, hashes: one bit for each that is held exactly     */
+	X(SWEPT, 40)          /* status, floor, hashes: one bit for each that is held exactly     */ \
+	X(SCAN, 41)           /* is_strong, blob: what is to be read of which slots (page.h)      */ \
+	X(SCANNED, 42)        /* status, has_more, blob: slots refused, records                   */ \
+	X(WATCH, 43)          /* is_strong, blob: a watch and the slots it is to look at (feed.h) */ \
+	X(WATCHED, 44)        /* status, blob: slots it does not look at (any more)               */ \
+	X(CHANGED, 45)        /* blob: keys of a watch that changed; answer NOTED                 */ \
+	X(NOTED, 46)          /* status                                                           */
 
 enum agi_msg_kind {
 #define AGI_MSG_ENUM(name, number) AGI_MSG_##name = number,
@@ -97,6 +103,7 @@ struct agi_msg {
 	struct agi_str cursor;           /* opaque to the receiver of a page; or where a range of keys begins … */
 	struct agi_str end;              /* … and ends (exclusive) */
 	struct agi_str hashes;           /* lists of hashes, packed */
+	struct agi_str blob;             /* other lists, packed by the module that sends them */
 	uint64_t mask;                   /* DIFF_PULL: bit i: leaf i of the tree is meant */
 	uint64_t floor;                  /* SWEEP, SWEPT, SLOT_ITEMS: stamp up to which tombstones were collected */
 	bool is_final;                   /* SWEEP */

@@ -28,6 +28,7 @@ struct agi_item {
 	struct agi_str ns, key, value;
 	struct agi_version version;
 	uint64_t expires_ms;  /* wall clock; 0 = never */
+	uint64_t lease;       /* a register's: it goes when this lease does; 0 = none */
 	bool is_tombstone;
 };
 

@@ -11,7 +11,7 @@ enum { W_SMALL = 1, W_VIEW = 2, W_PROVIDER = 2, W_ITEM = 4, W_BODY = 4 };
 enum { ENV_VERSION = 1, ENV_TRACE_ID = 2 };
 enum { C_ID = 1, C_IP, C_PORT, C_INCARNATION, C_WEIGHT, C_ZONE, C_MAY_SHRINK };
 enum { V_HLC = 1, V_NODE };
-enum { I_NS = 1, I_KEY, I_VALUE, I_VERSION, I_EXPIRES, I_TOMBSTONE };
+enum { I_NS = 1, I_KEY, I_VALUE, I_VERSION, I_EXPIRES, I_TOMBSTONE, I_LEASE };
 enum { VIEW_SLOT = 1, VIEW_EPOCH, VIEW_MEMBERS };
 enum { B_ROUND = 1, B_NODE };
 enum {
@@ -65,7 +65,8 @@ enum {
 	D_HASHES,
 	D_MASK,
 	D_FLOOR,
-	D_IS_FINAL
+	D_IS_FINAL,
+	D_BLOB
 };
 
 /* --- encode ---------------------------------------------------------------------------------------- */
@@ -110,6 +111,7 @@ static void put_item(struct agi_buf *b, const struct agi_item *i)
 	put_version(b, I_VERSION, &i->version);
 	agi_pb_put_u64(b, I_EXPIRES, i->expires_ms);
 	agi_pb_put_bool(b, I_TOMBSTONE, i->is_tombstone);
+	agi_pb_put_u64(b, I_LEASE, i->lease);
 	agi_pb_end(b, at, W_ITEM);
 }
 
@@ -211,6 +213,7 @@ void agi_msg_encode(struct agi_buf *b, const struct agi_msg *m)
 	agi_pb_put_u64(b, D_MASK, m->mask);
 	agi_pb_put_u64(b, D_FLOOR, m->floor);
 	agi_pb_put_bool(b, D_IS_FINAL, m->is_final);
+	agi_pb_put_bytes(b, D_BLOB, m->blob);
 	agi_pb_end(b, at, W_BODY);
 }
 
@@ -400,6 +403,8 @@ static enum agi_err item_field(struct agi_item *i, const struct agi_pb_field *f,
 		return get_u64(&i->expires_ms, f, UINT64_MAX, "item.expires_ms", why);
 	case I_TOMBSTONE:
 		return get_bool(&i->is_tombstone, f, "item.is_tombstone", why);
+	case I_LEASE:
+		return get_u64(&i->lease, f, UINT64_MAX, "item.lease", why);
 	default:
 		return AGI_OK;
 	}
@@ -650,6 +655,8 @@ static enum agi_err field_of(struct agi_msg *m, struct agi_msg_scratch *s,
 		return get_bytes(&m->end, f, AGI_CURSOR_MAX, "end", why);
 	case D_HASHES:
 		return get_bytes(&m->hashes, f, AGI_HASHES_MAX, "hashes", why);
+	case D_BLOB:
+		return get_bytes(&m->blob, f, AGI_BLOB_MAX, "blob", why);
 	case D_CONTACTS:
 	case D_ITEMS:
 	case D_PROVIDERS:

@@ -104,7 +104,7 @@ static struct agi_item item(void)
 	                         .value = bytes(4096),
 	                         .version = {number(UINT64_MAX), id()},
 	                         .expires_ms = number(UINT64_MAX),
-	                         .is_tombstone = coin()};
+	                         .is_tombstone = coin(), .lease = number(UINT64_MAX)};
 }
 
 static struct agi_provider provider(void)
@@ -144,6 +144,7 @@ static struct agi_msg message(enum agi_msg_kind kind)
 	                    .cursor = bytes(AGI_CURSOR_MAX),
 	                    .end = bytes(AGI_CURSOR_MAX),
 	                    .hashes = bytes(AGI_HASHES_MAX),
+	                    .blob = bytes(5000),
 	                    .mask = number(UINT64_MAX),
 	                    .floor = number(UINT64_MAX),
 	                    .is_final = coin(),
@@ -213,6 +214,7 @@ static void same_item(const struct agi_item *a, const struct agi_item *b)
 	same_id(&a->version.node, &b->version.node);
 	assert_true(a->expires_ms == b->expires_ms);
 	assert_int_equal(a->is_tombstone, b->is_tombstone);
+	assert_true(a->lease == b->lease);
 }
 
 static void same_provider(const struct agi_provider *a, const struct agi_provider *b)
@@ -273,6 +275,7 @@ static void same(const struct agi_msg *a, const struct agi_msg *b)
 	same_str(a->cursor, b->cursor);
 	same_str(a->end, b->end);
 	same_str(a->hashes, b->hashes);
+	same_str(a->blob, b->blob);
 	assert_true(a->mask == b->mask && a->floor == b->floor && a->is_final == b->is_final);
 	assert_int_equal(a->has_more, b->has_more);
 	assert_int_equal(a->has_item, b->has_item);
