@@ -8,7 +8,8 @@
  *       └─ retry ◀───┤ view moved, slot changing, or a newer view found
  *                    └──▶ replied with the reason
  *
- * A write keeps its version over all retries: repeating it changes nothing. */
+ * A write keeps its version over retries, so that repeating it changes nothing; but when a member holds something newer
+ * already, it is given a higher one: a write that is acknowledged is never overruled by one acknowledged before it. */
 #include <stdlib.h>
 
 #include "dht/state.h"
@@ -23,6 +24,7 @@ struct agi_kvop {
 	bool has_call;             /* somebody waits for call_id */
 	bool has_replied;
 	bool must_retry, has_refetched;
+	uint64_t overruled_by;     /* a stamp some member had stored already; 0 = none */
 	uint64_t call_id;
 	enum agi_level level;
 	struct agi_item item;      /* what is written; ns and key of what is read (points into bytes) */
@@ -182,6 +184,18 @@ static void start_writing(struct agi_kvop *op)
 		op->item.expires_ms = d->now.wall_ms + op->ttl_ms;
 }
 
+/* Some member holds a newer item than ours although it was written before: our clock is behind its writer's. The
+ * write gets a stamp above it and is done again, or what it was acknowledged for would never be seen. */
+static void stamp_higher(struct agi_kvop *op)
+{
+	cancel_asked(op);
+	op->item.version = (struct agi_version){agi_stamp_next(op->d), op->d->self.id};
+	if (op->item.version.hlc <= op->overruled_by)
+		op->item.version.hlc = op->overruled_by + 1;
+	op->overruled_by = 0;
+	agi_timer_set(&op->d->timers, &op->retry, op->d->now.mono_us);
+}
+
 static void won(struct agi_kvop *op)
 {
 	if (op->kind == OP_DELETE && op->is_reading) {
@@ -242,6 +256,10 @@ static void evaluate(struct agi_kvop *op)
 			settle(op);
 		return;
 	}
+	if (op->overruled_by && agi_gather_outcome(&op->g) != AGI_GATHER_OPEN) {
+		stamp_higher(op);
+		return;
+	}
 	switch (agi_gather_outcome(&op->g)) {
 	case AGI_GATHER_WON:
 		won(op);
@@ -273,6 +291,13 @@ static void take_read(struct agi_kvop *op, uint32_t which, const struct agi_msg 
 	agi_stamp_see(op->d, it->version.hlc);
 }
 
+static enum agi_gather_state overruled(struct agi_kvop *op, uint64_t by)
+{
+	if (by > op->overruled_by)
+		op->overruled_by = by;
+	return AGI_GATHER_NO;
+}
+
 static enum agi_gather_state judge(struct agi_kvop *op, uint32_t which, enum agi_err err,
                                    const struct agi_msg *m)
 {
@@ -282,6 +307,8 @@ static enum agi_gather_state judge(struct agi_kvop *op, uint32_t which, enum agi
 	case AGI_OK:
 		if (op->is_reading)
 			take_read(op, which, m);
+		else if (m->seq && op->kind != OP_REWRITE && !op->has_replied)
+			return overruled(op, m->seq);
 		return AGI_GATHER_YES;
 	case AGI_E_STALE_EPOCH:
 	case AGI_E_NOT_MEMBER:
@@ -367,6 +394,7 @@ static void attempt(struct agi_kvop *op)
 	op->attempts++;
 	op->must_retry = false;
 	op->last_status = AGI_OK;
+	op->overruled_by = 0;
 	memset(op->seen, 0, sizeof op->seen);
 	if (op->kind == OP_REWRITE && agi_view_has(&op->view, &op->target)) {
 		op->view.n_members = 1;

@@ -15,7 +15,8 @@
 	X(VIEW_GET, 5)        /* slot; answer VIEW_INFO                                           */ \
 	X(VIEW_INFO, 6)       /* view (epoch 0 = unknown), phase, contacts of its members         */ \
 	X(WRITE, 7)           /* slot, epoch, items, level; answer WRITE_ACK                      */ \
-	X(WRITE_ACK, 8)       /* status; on STALE_EPOCH / NOT_MEMBER the newer view               */ \
+	X(WRITE_ACK, 8)       /* status; on STALE_EPOCH / NOT_MEMBER the newer view; on OK seq:   */ \
+	                      /* the highest stamp that overrules an item, 0 = none               */ \
 	X(READ, 9)            /* slot, epoch, ns, key; answer READ_ACK                            */ \
 	X(READ_ACK, 10)       /* status; item when has_item                                       */ \
 	X(VIEW_PREPARE, 11)   /* slot, epoch (of the old view), ballot; answer VIEW_PROMISE       */ \

@@ -116,14 +116,19 @@ struct waiting {
 	struct agi_peer to;
 	uint64_t rpc_id;
 	bool is_transfer;
+	size_t n;
+	struct agi_version offered[]; /* WRITE: of each item */
 };
 
 static struct waiting *wait_for(const struct agi_peer *from, const struct agi_msg *m)
 {
-	struct waiting *w = calloc(1, sizeof *w);
+	struct waiting *w = calloc(1, sizeof *w + m->n_items * sizeof w->offered[0]);
 
-	if (w)
-		*w = (struct waiting){*from, m->rpc_id, m->is_transfer};
+	if (!w)
+		return NULL;
+	*w = (struct waiting){.to = *from, .rpc_id = m->rpc_id, .is_transfer = m->is_transfer, .n = m->n_items};
+	for (size_t i = 0; i < m->n_items; i++)
+		w->offered[i] = m->items[i].version;
 	return w;
 }
 
@@ -144,11 +149,32 @@ static enum agi_err check_items(struct agi_dht *d, const struct agi_msg *m)
 	return AGI_OK;
 }
 
+/* The highest stamp of what was found stored that is newer than what was offered; 0 = nothing is. The writer's clock
+ * is behind another's then: what it wrote now would be overruled by what was written before. */
+static uint64_t overruled_by(const struct waiting *w, const struct agi_storage_done *done)
+{
+	uint8_t offered[AGI_VERSION_BYTES];
+	uint64_t highest = 0;
+
+	for (size_t i = 0; done->was && i < w->n; i++) {
+		struct agi_cur c = agi_cur_of((struct agi_str){(const char *)done->was[i].version, done->was[i].n});
+		uint64_t hlc = agi_cur_u64(&c);
+
+		agi_version_encode(offered, &w->offered[i]);
+		if (!done->was[i].is_done && done->was[i].n == AGI_VERSION_BYTES && hlc > highest &&
+		    memcmp(done->was[i].version, offered, AGI_VERSION_BYTES) > 0)
+			highest = hlc;
+	}
+	return highest;
+}
+
 static void on_written(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
 {
 	struct waiting *w = arg;
 	struct agi_msg out = {.kind = AGI_MSG_WRITE_ACK, .status = done->err};
 
+	if (done->err == AGI_OK)
+		out.seq = overruled_by(w, done);
 	agi_answer_on(d, w->is_transfer ? AGI_TRAFFIC_BULK : AGI_TRAFFIC_CONTROL, &w->to, w->rpc_id, &out);
 	free(w);
 }

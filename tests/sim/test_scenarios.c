@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "dht/ring.h"
+#include "dht/slot.h"
 #include "world.h"
 
 enum { SECOND = 1000000 };
@@ -274,6 +275,40 @@ static void a_host_whose_clock_jumps_an_hour_neither_fails_nor_overrules_later_w
 		get(w, i, "k", AGI_LEVEL_QUORUM);
 		assert_string_equal(got.value, "later");
 	}
+	end(w);
+}
+
+/* Clocks that differ by little are brought together slowly. A write by the slow one comes after an acknowledged write of
+ * the fast one, of which it has heard nothing. */
+static void a_later_write_wins_over_an_earlier_one_of_a_faster_clock(void **state)
+{
+	struct sim_world *w = cluster(5, 4);
+	uint32_t unseen = 0;
+	char key[8] = "k0";
+
+	(void)state;
+	w->node[0].skew_ms = 450;
+	sim_crash_node(w, 0);
+	sim_start_node(w, 0); /* believes its clock from here on */
+	run_ms(w, 5000);
+	for (key[1] = '0'; key[1] <= 'z'; key[1]++) {
+		struct agi_call owners = {.kind = AGI_CALL_OWNERS, .key = agi_str_of(key)};
+
+		ask(w, 0, &owners);
+		if (agi_view_has(&got.view, &w->node[1].id))
+			continue;
+		unseen++;
+		put(w, 0, key, "first", AGI_LEVEL_QUORUM);
+		assert_int_equal(got.err, AGI_OK);
+		put(w, 1, key, "second", AGI_LEVEL_QUORUM);
+		assert_int_equal(got.err, AGI_OK);
+		get(w, 2, key, AGI_LEVEL_QUORUM);
+		assert_string_equal(got.value, "second");
+		sim_crash_node(w, 1); /* forgets the stamps it has seen */
+		sim_start_node(w, 1);
+		run_ms(w, 1500);
+	}
+	assert_true(unseen > 5);
 	end(w);
 }
 
@@ -618,6 +653,7 @@ int main(void)
 	    cmocka_unit_test(a_delete_is_seen_everywhere_and_survives_power_loss),
 	    cmocka_unit_test(an_item_with_a_time_to_live_is_absent_after_it),
 	    cmocka_unit_test(a_host_whose_clock_jumps_an_hour_neither_fails_nor_overrules_later_writes),
+	    cmocka_unit_test(a_later_write_wins_over_an_earlier_one_of_a_faster_clock),
 	    cmocka_unit_test(bad_keys_and_values_are_refused_by_name),
 	    cmocka_unit_test(a_service_is_found_only_while_its_check_passes),
 	    cmocka_unit_test(what_callers_have_to_know_of_a_service_is_found_with_it_at_once),
