@@ -145,10 +145,12 @@ static void a_failed_sync_ends_all_writing_and_nothing_of_it_shows(void **state)
 {
 	struct fixture *f = *state;
 	struct agi_store_stats st;
+	enum agi_err e;
 
 	assert_int_equal(put(f, "before", "1"), AGI_OK);
 	sync_errno = EIO;
-	assert_int_equal(put(f, "lost", "1"), AGI_E_IO);
+	e = put(f, "lost", "1"); /* a sync in RocksDB's background may have met the fault first */
+	assert_true(e == AGI_E_IO || e == AGI_E_READ_ONLY);
 	sync_errno = 0; /* a later sync that works proves nothing: the kernel has dropped the pages */
 	assert_int_equal(put(f, "later", "1"), AGI_E_READ_ONLY);
 	expect_stored(f, "before", "1");
