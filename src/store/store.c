@@ -14,6 +14,7 @@
 
 #include "base/limits.h"
 #include "store/group.h"
+#include "store/scrub.h"
 
 enum {
 	DONE_BYTES_MAX = 64 << 20, /* answers that wait to be taken; the thread pauses above */
@@ -25,6 +26,7 @@ struct agi_store {
 	struct agi_group group; /* the thread's; the caller's while nothing is queued */
 	uint64_t care_at_us;    /* as group */
 	pthread_t thread;
+	struct agi_scrub *scrub;
 	int fd;
 	struct agi_jobs fresh; /* queued, and the thread not told yet */
 	uint64_t queued, queued_bytes, peeks;
@@ -38,6 +40,8 @@ struct agi_store {
 	bool is_busy; /* the thread is using the group */
 	bool is_lent; /* the owner's thread is (agi_store_run): hands off */
 	uint64_t commit_since_us; /* 0 = none is running */
+	enum agi_err found;       /* by the scrub, for the thread to act on */
+	struct agi_why found_why;
 	struct agi_store_stats stats;
 };
 
@@ -106,6 +110,28 @@ static void deliver(struct agi_store *s)
 	pthread_mutex_unlock(&s->lock);
 }
 
+static void on_found(void *ctx, enum agi_err err, const struct agi_why *why)
+{
+	struct agi_store *s = ctx;
+
+	pthread_mutex_lock(&s->lock);
+	s->found = err;
+	s->found_why = *why;
+	pthread_mutex_unlock(&s->lock);
+}
+
+static enum agi_err take_found(struct agi_store *s, struct agi_why *why)
+{
+	enum agi_err e;
+
+	pthread_mutex_lock(&s->lock);
+	e = s->found;
+	*why = s->found_why;
+	s->found = AGI_OK;
+	pthread_mutex_unlock(&s->lock);
+	return e;
+}
+
 /* Once a second, and last of all: notes how far writes are durable, and asks how RocksDB's own work goes. */
 static void look_after(struct agi_store *s, bool is_last)
 {
@@ -121,6 +147,8 @@ static void look_after(struct agi_store *s, bool is_last)
 		e = agi_db_note_synced(s->db, seq, &why);
 	if (!e)
 		e = agi_db_background(s->db, &why);
+	if (!e)
+		e = take_found(s, &why);
 	if (e)
 		agi_group_latch(g, e, &why);
 	disk_bytes = agi_db_disk_bytes(s->db);
@@ -196,12 +224,27 @@ static void *run_thread(void *arg)
 
 /* --- life ------------------------------------------------------------------------------------- */
 /* Signals are the event loop's: neither this thread nor those that RocksDB starts may take them. */
+static enum agi_err start_threads(struct agi_store *s, const struct agi_store_cfg *cfg, struct agi_why *why)
+{
+	const struct agi_scrub_cfg scrub = {.db = s->db,
+	                                    .every_s = cfg->scrub_every_s,
+	                                    .bytes_s = cfg->scrub_bytes_s,
+	                                    .found = on_found,
+	                                    .ctx = s};
+	enum agi_err e = agi_scrub_start(&scrub, &s->scrub, why);
+	int err = e ? 0 : pthread_create(&s->thread, NULL, run_thread, s);
+
+	if (!err)
+		return e;
+	agi_scrub_stop(s->scrub);
+	return agi_fail(why, AGI_E_NOMEM, "cannot start the store's thread: %s", strerror(err));
+}
+
 static enum agi_err open_quietly(struct agi_store *s, const struct agi_store_cfg *cfg,
                                  struct agi_why *why)
 {
 	sigset_t all, old;
 	enum agi_err e;
-	int err;
 
 	sigfillset(&all);
 	pthread_sigmask(SIG_BLOCK, &all, &old);
@@ -209,10 +252,8 @@ static enum agi_err open_quietly(struct agi_store *s, const struct agi_store_cfg
 	if (e == AGI_OK) {
 		agi_group_init(&s->group, s->db);
 		s->stats.disk_bytes = agi_db_disk_bytes(s->db);
-		err = pthread_create(&s->thread, NULL, run_thread, s);
-		if (err) {
-			e = agi_fail(why, AGI_E_NOMEM, "cannot start the store's thread: %s",
-			             strerror(err));
+		e = start_threads(s, cfg, why);
+		if (e) {
 			agi_group_free(&s->group);
 			agi_db_close(s->db);
 		}
@@ -268,6 +309,7 @@ void agi_store_close(struct agi_store *s)
 	if (!s)
 		return;
 	agi_store_kick(s);
+	agi_scrub_stop(s->scrub);
 	pthread_mutex_lock(&s->lock);
 	s->is_closing = true;
 	pthread_cond_signal(&s->wake);
@@ -387,6 +429,7 @@ enum agi_err agi_store_run(struct agi_store *s, const struct agi_storage_req *re
 void agi_store_stats(const struct agi_store *s, struct agi_store_stats *out)
 {
 	struct agi_store *m = (struct agi_store *)s; /* the lock is no part of the value */
+	struct agi_scrub_stats scrub;
 
 	pthread_mutex_lock(&m->lock);
 	*out = s->stats;
@@ -396,7 +439,14 @@ void agi_store_stats(const struct agi_store *s, struct agi_store_stats *out)
 	out->queued = s->queued;
 	out->queued_bytes = s->queued_bytes;
 	out->reads += s->peeks;
+	agi_scrub_stats(s->scrub, &scrub);
+	out->scrub_bytes = scrub.bytes;
+	out->scrub_passes = scrub.passes;
+	out->scrub_last_end = scrub.last_end;
+	out->is_scrubbing = scrub.is_running;
 }
+
+void agi_store_scrub(struct agi_store *s, bool is_fast) { agi_scrub_now(s->scrub, is_fast); }
 
 void agi_store_stall(const struct agi_store *s, bool *is_stopped, uint64_t *slowed_to)
 {

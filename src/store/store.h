@@ -19,6 +19,10 @@ struct agi_store_cfg {
 	const char *path;      /* directory; created (0700) when missing */
 	uint64_t cache_bytes;  /* block cache; 0 = 8 MiB */
 	uint64_t memtable_bytes; /* total over all column families; 0 = 16 MiB */
+	/* Everything stored is read and its checksums compared, from the end of one pass to the next so many
+	 * seconds (0 = only by agi_store_scrub), at most so many bytes a second (0 = no limit). */
+	uint32_t scrub_every_s;
+	uint64_t scrub_bytes_s;
 };
 
 /* Why a store takes no writes any more. Only reopening changes it; DAMAGED not even that. */
@@ -42,6 +46,9 @@ struct agi_store_stats {
 	enum agi_store_trouble trouble;
 	struct agi_why read_only_why;
 	struct agi_why notice;           /* what was put right while opening; empty = nothing */
+	uint64_t scrub_bytes, scrub_passes; /* since opening */
+	uint64_t scrub_last_end;         /* Unix time of the last pass that found nothing; 0 = never */
+	bool is_scrubbing;
 };
 
 /* Opens or creates. Takes an exclusive lock on the directory: a second process gets EXISTS and is told
@@ -82,6 +89,8 @@ void agi_store_poll(struct agi_store *s, agi_store_done_fn *fn, void *arg);
 AGI_MUST_USE enum agi_err agi_store_run(struct agi_store *s, const struct agi_storage_req *req,
                                         agi_store_done_fn *fn, void *arg);
 
+/* Begins to read everything now, at full speed when is_fast. What it finds makes the store read-only. */
+void agi_store_scrub(struct agi_store *s, bool is_fast);
 /* Write stalls as RocksDB tells them: stopped, or slowed down to so many bytes a second (0 = neither). */
 void agi_store_stall(const struct agi_store *s, bool *is_stopped, uint64_t *slowed_to);
 /* Any number of times a second; copies under a lock. */

@@ -236,6 +236,52 @@ static void damage_in_a_table_is_found_named_and_remembered(void **state)
 	assert_string_equal(again.text, why.text);
 }
 
+static void wait_for_trouble(struct fixture *f)
+{
+	time_t end = time(NULL) + 60;
+
+	while (!stats(f).is_read_only) {
+		if (time(NULL) > end)
+			fail_msg("nothing was found");
+		nanosleep(&(struct timespec){0, 10000000}, NULL);
+	}
+}
+
+static void scrubbing_finds_what_nobody_reads(void **state)
+{
+	struct fixture *f = *state;
+	char path[512];
+
+	fill(f, 400);
+	agi_store_scrub(f->store, true);
+	while (stats(f).scrub_passes == 0)
+		nanosleep(&(struct timespec){0, 1000000}, NULL);
+	assert_false(stats(f).is_read_only);
+	assert_true(stats(f).scrub_bytes > 400 * 500);
+	assert_true(stats(f).scrub_last_end > 0);
+	assert_true(find_file(f->dir, ".sst", path));
+	close_store(f);
+	flip(path, size_of(path) / 3);
+	open_store(f);
+	agi_store_scrub(f->store, true);
+	wait_for_trouble(f);
+	assert_int_equal(stats(f).trouble, AGI_STORE_DAMAGED);
+}
+
+static void a_slow_pass_ends_at_once_when_the_store_is_closed(void **state)
+{
+	struct fixture *f = *state;
+	struct agi_store_cfg cfg = {.path = f->dir, .scrub_every_s = 1, .scrub_bytes_s = 1000};
+	struct agi_why why;
+
+	fill(f, 3000);
+	close_store(f);
+	assert_int_equal(agi_store_open(&cfg, &f->store, &why), AGI_OK);
+	while (!stats(f).is_scrubbing)
+		nanosleep(&(struct timespec){0, 1000000}, NULL);
+	close_store(f); /* at 1000 bytes a second it would take half an hour */
+}
+
 static void a_missing_table_is_damage(void **state)
 {
 	struct fixture *f = *state;
@@ -461,6 +507,8 @@ int main(int argc, char **argv)
 	    TEST(a_full_disk_is_told_from_a_broken_one),
 	    TEST(a_failed_flush_in_the_background_is_noticed),
 	    TEST(damage_in_a_table_is_found_named_and_remembered),
+	    TEST(scrubbing_finds_what_nobody_reads),
+	    TEST(a_slow_pass_ends_at_once_when_the_store_is_closed),
 	    TEST(a_missing_table_is_damage),
 	    TEST(a_store_whose_current_is_missing_is_not_begun_anew),
 	    TEST(only_damage_in_the_last_record_counts_as_torn),
