@@ -115,6 +115,9 @@ struct agi_config {
 		uint32_t down_after_ms, stable_after_ms, genesis_wait_ms;
 		struct { /* node.store: */
 			uint64_t cache_bytes, memtable_bytes; /* as struct agi_store_cfg */
+			uint64_t reserve_bytes;     /* 256 MiB; free space below which no new data is taken */
+			uint32_t scrub_interval_ms; /* 7 days; 0 = never */
+			uint64_t scrub_rate_bytes;  /* 8 MiB a second */
 		} store;
 		struct { /* node.grpc: as struct agi_grpc_server_cfg, for every gRPC server of the node */
 			uint64_t recv_max_bytes, conn_max_bytes, header_max_bytes;

@@ -10,6 +10,21 @@
 #include "health.pb-c.h"
 
 /* --- status ----------------------------------------------------------------------------------- */
+static json_t *disk_json(const Agihpc__V1__Disk *d)
+{
+	json_t *o = json_object();
+
+	ctl_set(o, "trouble", ctl_json_str(ctl_str(d->trouble)));
+	ctl_set(o, "nearly_full", json_boolean(d->nearly_full));
+	ctl_set_u64(o, "free_bytes", d->free_bytes);
+	ctl_set_u64(o, "reserve_bytes", d->reserve_bytes);
+	ctl_set_u64(o, "total_bytes", d->total_bytes);
+	ctl_set(o, "scrubbing", json_boolean(d->scrubbing));
+	ctl_set_u64(o, "scrubbed_at_ms", d->scrubbed_at_ms);
+	ctl_set(o, "mended", ctl_json_str(ctl_str(d->mended)));
+	return o;
+}
+
 static enum ctl_exit print_status_json(struct ctl *c, const Agihpc__V1__StatusResponse *r)
 {
 	json_t *o = json_object(), *members = json_object(), *slots = json_object();
@@ -36,6 +51,8 @@ static enum ctl_exit print_status_json(struct ctl *c, const Agihpc__V1__StatusRe
 	ctl_set_u64(o, "hints", r->hints);
 	ctl_set(o, "read_only", json_boolean(r->read_only));
 	ctl_set(o, "read_only_why", ctl_json_str(ctl_str(r->read_only_why)));
+	if (r->disk)
+		ctl_set(o, "disk", disk_json(r->disk));
 	ctl_set_u64(o, "rss_bytes", r->rss_bytes);
 	ctl_set_u64(o, "store_bytes", r->store_bytes);
 	ctl_set_u64(o, "links", r->links);
@@ -63,6 +80,19 @@ static void row_list(struct ctl_table *t, const char *name, const ProtobufCBinar
 	}
 	row(t, name, n ? agi_buf_str(&text) : AGI_STR("-"));
 	agi_buf_free(&text);
+}
+
+static void disk_row(struct ctl_table *t, const Agihpc__V1__Disk *d)
+{
+	char free_text[CTL_UNIT_TEXT], total[CTL_UNIT_TEXT];
+
+	ctl_format_bytes(free_text, d->free_bytes);
+	ctl_format_bytes(total, d->total_bytes);
+	ctl_table_text(t, "disk");
+	ctl_table_printf(t, "%s free of %s%s%s", free_text, total, d->nearly_full ? ", nearly full" : "",
+			 d->scrubbing ? ", being read for damage" : "");
+	if (d->mended.len)
+		row(t, "mended", ctl_str(d->mended));
 }
 
 static void status_rows_of_slots(struct ctl_table *t, const Agihpc__V1__StatusResponse *r)
@@ -100,6 +130,8 @@ static enum ctl_exit print_status(struct ctl *c, const Agihpc__V1__StatusRespons
 		row(&t, "evaluation", ctl_str(r->evaluation));
 	ctl_table_text(&t, "memory");
 	ctl_table_printf(&t, "%s resident, %s stored", rss, store);
+	if (r->disk)
+		disk_row(&t, r->disk);
 	ctl_table_text(&t, "links");
 	ctl_table_printf(&t, "%u", r->links);
 	ctl_table_text(&t, "version");

@@ -190,6 +190,8 @@ void agi_dht_set_place(struct agi_dht *d, struct agi_now now, uint32_t weight_mi
 /* The disk is nearly full (or no longer so): new data is refused with DISK_FULL, deletions and the node's own
  * records are still written. Nothing has failed: it ends when the caller says so. */
 void agi_dht_set_low(struct agi_dht *d, bool is_low);
+/* The storage takes no writes any more (as after a completion that says so). */
+void agi_dht_set_read_only(struct agi_dht *d, struct agi_now now);
 
 /* Names were resolved anew: other addresses to join by. Replaces the list given to agi_dht_new. */
 void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct agi_addr *addrs, size_t n,

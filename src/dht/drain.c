@@ -11,6 +11,9 @@
  * durable before it is told to anybody. LEFT is too, and it is the end of this identity: what the disk holds is
  * older than what the others have, so it must never speak for a slot again.
  *
+ * A host whose disk takes no writes is drained by itself after down_after, as one that is down is replaced: its
+ * slots would else stay with one replica less. That lasts until it starts again.
+ *
  *   META  "drain"  u8 flags          "left"  be64 wall clock in ms */
 #include <stdlib.h>
 
@@ -55,7 +58,7 @@ static void advertise(struct agi_dht *d)
 	struct agi_contact self = d->self;
 	bool is_drained = d->drain.flags & AGI_DRAINED;
 
-	self.weight_milli = is_drained ? 0 : d->cfg.self.weight_milli;
+	self.weight_milli = is_drained || d->drain.is_unfit ? 0 : d->cfg.self.weight_milli;
 	self.may_shrink = is_drained && d->drain.flags & AGI_DRAIN_FORCED;
 	memcpy(self.zone, d->cfg.self.zone, sizeof self.zone);
 	agi_hosts_set_self(d, &self);
@@ -73,6 +76,27 @@ void agi_dht_set_place(struct agi_dht *d, struct agi_now now, uint32_t weight_mi
 	if (z.n <= AGI_ZONE_MAX)
 		memcpy(d->cfg.self.zone, z.p, z.n + 1);
 	advertise(d);
+}
+
+static void on_unfit(struct agi_dht *d, void *arg)
+{
+	(void)arg;
+	d->drain.is_unfit = true;
+	advertise(d);
+}
+
+void agi_drain_disk_failed(struct agi_dht *d)
+{
+	if (d->is_read_only)
+		return;
+	d->is_read_only = true;
+	agi_timer_set(&d->timers, &d->drain.unfit, agi_after_ms(d, d->cfg.down_after_ms));
+}
+
+void agi_dht_set_read_only(struct agi_dht *d, struct agi_now now)
+{
+	agi_clock_enter(d, now);
+	agi_drain_disk_failed(d);
 }
 
 /* --- leaving ---------------------------------------------------------------------------------------------- */
@@ -227,7 +251,11 @@ void agi_drain_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *
 
 /* --- life ------------------------------------------------------------------------------------------------------ */
 
-void agi_drain_init(struct agi_dht *d) { d->drain.look.fn = look; }
+void agi_drain_init(struct agi_dht *d)
+{
+	d->drain.look.fn = look;
+	d->drain.unfit.fn = on_unfit;
+}
 
 void agi_drain_start(struct agi_dht *d)
 {

@@ -230,7 +230,7 @@ static void note_failure(struct agi_dht *d, const struct agi_storage_done *done)
 	if (done->err == AGI_E_READ_ONLY || done->err == AGI_E_IO || done->err == AGI_E_CORRUPT) {
 		if (d->is_read_only)
 			return;
-		d->is_read_only = true;
+		agi_drain_disk_failed(d);
 	}
 	d->fx.note(d->ctx, &n);
 }

@@ -180,7 +180,11 @@ struct agi_drain {
 	bool is_retiring;        /* left_ms is on its way to the disk */
 	uint64_t empty_since_us; /* nothing is held here; 0 = something is */
 	struct agi_timer look;
+	bool is_unfit;           /* the disk has taken no writes for down_after */
+	struct agi_timer unfit;
 };
+/* The disk takes no writes any more. Idempotent. */
+void agi_drain_disk_failed(struct agi_dht *d);
 enum agi_err agi_drain_load(struct agi_dht *d, struct agi_str key, struct agi_str value, struct agi_why *why);
 void agi_drain_init(struct agi_dht *d);
 /* Takes up what was asked for before a restart. */

@@ -668,6 +668,21 @@ void agi_dht_host_set_traits(struct agi_dht_host *h, struct agi_str service, str
 		        agi_kv_str("address", address), agi_kv_z("err", agi_err_name(e)));
 }
 
+void agi_dht_host_set_low(struct agi_dht_host *h, bool is_low)
+{
+	enter(h);
+	agi_dht_set_low(h->dht, is_low);
+	leave(h);
+}
+
+void agi_dht_host_set_read_only(struct agi_dht_host *h)
+{
+	struct agi_now now = enter(h);
+
+	agi_dht_set_read_only(h->dht, now);
+	leave(h);
+}
+
 void agi_dht_host_follow(struct agi_dht_host *h, struct agi_str service)
 {
 	struct agi_now now = enter(h);

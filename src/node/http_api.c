@@ -74,6 +74,37 @@ static void host_metrics(struct agi_buf *b, const struct agi_dht_host_stats *h)
 	seconds(b, "agihpc_turn_max_seconds", "Longest turn of the core since start.", h->longest_turn_us);
 }
 
+static void trouble_metrics(struct agi_buf *b, enum agi_store_trouble now)
+{
+	head(b, "agihpc_store_trouble", "gauge", "1 for why the store writes nothing any more (or is sound).");
+	for (int t = AGI_STORE_SOUND; t <= AGI_STORE_DAMAGED; t++)
+		agi_buf_printf(b, "agihpc_store_trouble{cause=\"%s\"} %d\n",
+		               agi_store_trouble_name((enum agi_store_trouble)t), (int)now == t);
+}
+
+static void disk_metrics(struct agi_buf *b, struct agi_svc *s, const struct agi_store_stats *st)
+{
+	const struct agi_disk_watch *w = s->disk;
+	uint64_t slowed_to;
+	bool is_stopped;
+
+	agi_store_stall(s->store, &is_stopped, &slowed_to);
+	trouble_metrics(b, st->trouble);
+	one(b, "agihpc_disk_free_bytes", "gauge", "Free space on the disk of the data directory.", w->free_bytes);
+	one(b, "agihpc_disk_reserve_bytes", "gauge", "Free space below which new data is refused.",
+	    w->reserve_bytes);
+	one(b, "agihpc_disk_nearly_full", "gauge", "1 while new data is refused for lack of free space.",
+	    w->is_low);
+	one(b, "agihpc_store_scrub_bytes_total", "counter", "Bytes read to look for damage.", st->scrub_bytes);
+	one(b, "agihpc_store_scrub_last_timestamp_seconds", "gauge",
+	    "Unix time at which everything had been read without a finding; 0: never.", st->scrub_last_end);
+	one(b, "agihpc_store_write_stopped", "gauge", "1 while RocksDB holds writes up.", is_stopped);
+	one(b, "agihpc_store_write_slowed_to_bytes", "gauge",
+	    "Bytes a second RocksDB slows writes down to; 0: not slowed.", slowed_to);
+	seconds(b, "agihpc_store_commit_max_seconds", "Longest batch of the store since start.",
+	        st->commit_max_us);
+}
+
 static void shell_metrics(struct agi_buf *b, struct agi_svc *s)
 {
 	struct agi_store_stats st;
@@ -90,6 +121,7 @@ static void shell_metrics(struct agi_buf *b, struct agi_svc *s)
 	one(b, "agihpc_store_disk_bytes", "gauge", "Live bytes on disk.", st.disk_bytes);
 	one(b, "agihpc_store_read_only", "gauge", "1 after a disk error: writes are refused.",
 	    st.is_read_only);
+	disk_metrics(b, s, &st);
 	one(b, "agihpc_links", "gauge", "Established links to other nodes.", l.links);
 	one(b, "agihpc_link_received_bytes_total", "counter", "Bytes from other nodes, encrypted.", l.bytes_in);
 	one(b, "agihpc_link_sent_bytes_total", "counter", "Bytes to other nodes, encrypted.", l.bytes_out);

@@ -156,8 +156,7 @@ static enum agi_err load_key(struct agi_identity *id, const char *dir, struct ag
 		id->is_new = true;
 	} else if (!e && n != AGI_SEED_BYTES) {
 		e = agi_fail(why, AGI_E_CORRUPT,
-		             "%s is not a node key: it must be exactly %d bytes. Restore it, or remove "
-		             "it to join as a new node",
+		             "%s is not a node key: it must be exactly %d bytes",
 		             path, AGI_SEED_BYTES);
 	}
 	if (!e) {
@@ -204,7 +203,7 @@ static enum agi_err count_start(struct agi_identity *id, const char *dir, struct
 	else if (e)
 		return e;
 	else if (!parse_count(buf, n, &last))
-		return agi_fail(why, AGI_E_CORRUPT,
+		return agi_fail(why, AGI_E_INVALID,
 		                "%s does not hold a number. Remove it: the node then counts on from the "
 		                "clock",
 		                path);

@@ -4,8 +4,8 @@
  * rename, fsync of the directory, so that a crash leaves the old or the new one.
  *
  * The incarnation lies in a file of its own, beside the store and not in it: it must be durable before the
- * first message goes out, and it must outlive a store that is thrown away (a host that comes back empty is
- * still newer than its own ghosts). When node.key is there and the counter is not, it goes on from the Unix
+ * first message goes out, and it is not what is lost with the store. A key whose store is gone is not used again:
+ * disk.h. When node.key is there and the counter is not, it goes on from the Unix
  * time in seconds, which no count of starts reaches.
  *
  * The caller holds the data directory's lock (the store's) before agi_identity_load. */
@@ -29,7 +29,7 @@ struct agi_identity {
  * IO when it cannot be made or is not ours to write. */
 AGI_MUST_USE enum agi_err agi_data_dir_open(const char *dir, struct agi_why *why);
 /* Reads or makes the key, counts the start. DENIED when the key file is readable by group or others, CORRUPT
- * when a file has the wrong size or content, IO. Nothing is written on error but a key that was missing. */
+ * when the key has the wrong size, INVALID when the counter holds no number, IO. Nothing is written on error but a key that was missing. */
 AGI_MUST_USE enum agi_err agi_identity_load(struct agi_identity *out, const char *dir,
                                             struct agi_why *why);
 void agi_identity_wipe(struct agi_identity *id);

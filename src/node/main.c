@@ -13,7 +13,7 @@
 #include "node/log.h"
 #include "node/node.h"
 
-enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3 };
+enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3, EXIT_DAMAGED = 4, RUN_AGAIN = -1 };
 
 struct options {
 	const char *files[AGI_CONFIG_FILES_MAX];
@@ -22,7 +22,7 @@ struct options {
 		const char *key, *value;
 	} set[16];
 	size_t n_set;
-	bool init, check_only;
+	bool init, rejoin, check_only;
 };
 
 struct program {
@@ -32,13 +32,15 @@ struct program {
 	struct agi_log *log;
 	struct agi_node *node;
 	struct event *signals[3];
+	bool is_ending; /* a signal said so */
 };
 
 /* --- options ----------------------------------------------------------------------------------------- */
 static const char usage[] =
     "usage: agihpc-node [--config FILE]... [--bootstrap HOST:PORT,...] [--listen IP:PORT]\n"
     "                   [--advertise IP:PORT] [--data-dir DIR] [--roles ROLE,...] [--zone NAME]\n"
-    "                   [--cluster-key FILE] [--init] [--check-config] [--version] [--help]\n";
+    "                   [--cluster-key FILE] [--init] [--rejoin] [--check-config] [--version]\n"
+    "                   [--help]\n";
 
 static const char help[] =
     "\n"
@@ -54,16 +56,19 @@ static const char help[] =
     "  --zone NAME          fault domain; replicas are spread over zones\n"
     "  --cluster-key FILE   the overlay's key, made by agihpc-ctl keygen\n"
     "  --init               create a new cluster with this node as its first\n"
+    "  --rejoin             set a damaged store aside and come back as a new node; a sound one is kept\n"
     "  --check-config       read the configuration, say whether it is good, and exit\n"
     "\n"
-    "Exit status: 0 stopped in order, 1 cannot start, 2 wrong usage, 3 an address is in use.\n";
+    "Exit status: 0 stopped in order, 1 cannot start, 2 wrong usage, 3 an address is in use, 4 the store is\n"
+    "damaged.\n";
 
 static const struct option longs[] = {
     {"config", required_argument, NULL, 'c'},    {"bootstrap", required_argument, NULL, 'b'},
     {"listen", required_argument, NULL, 'l'},    {"advertise", required_argument, NULL, 'a'},
     {"data-dir", required_argument, NULL, 'd'},  {"roles", required_argument, NULL, 'r'},
     {"zone", required_argument, NULL, 'z'},      {"cluster-key", required_argument, NULL, 'k'},
-    {"init", no_argument, NULL, 'i'},            {"check-config", no_argument, NULL, 'C'},
+    {"init", no_argument, NULL, 'i'},            {"rejoin", no_argument, NULL, 'R'},
+    {"check-config", no_argument, NULL, 'C'},
     {"version", no_argument, NULL, 'v'},         {"help", no_argument, NULL, 'h'},
     {0}};
 
@@ -104,6 +109,8 @@ static int take_option(struct options *o, int c)
 		o->files[o->n_files++] = optarg;
 	} else if (c == 'i') {
 		o->init = true;
+	} else if (c == 'R') {
+		o->rejoin = true;
 	} else if (c == 'C') {
 		o->check_only = true;
 	} else if (o->n_set < sizeof o->set / sizeof *o->set) {
@@ -171,6 +178,7 @@ static void on_stop(evutil_socket_t sig, short what, void *arg)
 	(void)what;
 
 	AGI_LOG(p->log, AGI_LOG_INFO, "signal", agi_kv_u("number", (uint64_t)sig));
+	p->is_ending = true;
 	for (int i = 0; i < 2; i++)
 		event_del(p->signals[i]);
 	sigaction(SIGTERM, &now, NULL);
@@ -223,11 +231,28 @@ static void tell_unused(struct program *p)
 		        agi_kv_z("source", source.name), agi_kv_u("line", source.line));
 }
 
+/* An exit status, or RUN_AGAIN. */
+static int run_node(struct program *p, const struct agi_node_cfg *cfg)
+{
+	struct agi_why why = {""};
+	enum agi_err e = agi_node_new(cfg, &p->node, &why);
+	bool again;
+
+	if (e)
+		return fail(&why, e == AGI_E_EXISTS ? EXIT_IN_USE : e == AGI_E_CORRUPT ? EXIT_DAMAGED : EXIT_FAILED);
+	agi_node_start(p->node);
+	event_base_dispatch(p->base);
+	again = agi_node_wants_restart(p->node) && !p->is_ending;
+	agi_node_free(p->node);
+	p->node = NULL;
+	AGI_LOG(p->log, AGI_LOG_INFO, "stopped");
+	return again ? RUN_AGAIN : 0;
+}
+
 static int run(struct program *p)
 {
-	struct agi_node_cfg cfg = {.config = &p->config, .force_init = p->opt.init};
-	struct agi_why why = {""};
-	enum agi_err e;
+	struct agi_node_cfg cfg = {.config = &p->config, .force_init = p->opt.init, .is_rejoin = p->opt.rejoin};
+	int status;
 
 	/* libevent's own globals (random numbers for DNS) are used from two threads; first of all, as it asks. */
 	if (evthread_use_pthreads() == 0)
@@ -241,14 +266,11 @@ static int run(struct program *p)
 	tell_unused(p);
 	cfg.base = p->base;
 	cfg.log = p->log;
-	e = agi_node_new(&cfg, &p->node, &why);
-	if (e)
-		return fail(&why, e == AGI_E_EXISTS ? EXIT_IN_USE : EXIT_FAILED);
-	agi_node_start(p->node);
-	event_base_dispatch(p->base);
-	agi_node_free(p->node);
-	AGI_LOG(p->log, AGI_LOG_INFO, "stopped");
-	return 0;
+	do {
+		status = run_node(p, &cfg);
+		cfg.force_init = cfg.is_rejoin = false;
+	} while (status == RUN_AGAIN);
+	return status;
 }
 
 static void clean(struct program *p)

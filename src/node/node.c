@@ -13,7 +13,7 @@
 #include "node/advert.h"
 #include "node/bootstrap.h"
 #include "node/http_api.h"
-#include "node/identity.h"
+#include "node/disk.h"
 #include "node/log.h"
 #include "node/metrics.h"
 #include "node/msg_codec.h"
@@ -38,7 +38,8 @@ struct agi_node {
 	const struct agi_config *config;
 	struct event_base *base;
 	struct agi_log *log;
-	bool force_init;
+	bool force_init, is_rejoin;
+	bool has_rejoined; /* this start has set a store aside */
 
 	struct agi_identity identity;
 	struct agi_addr advertise;
@@ -71,7 +72,8 @@ struct agi_node {
 	uint64_t next_look_us;
 	uint64_t tick_due_us;
 	uint64_t next_second_us, next_resolve_us;
-	bool was_ready, was_read_only;
+	bool was_ready, wants_restart;
+	struct agi_disk_watch disk;
 };
 
 /* --- connections of the overlay port ------------------------------------------------------------------ */
@@ -269,16 +271,6 @@ static void tell_ready(struct agi_node *n)
 	agi_notify(state);
 }
 
-static void tell_read_only(struct agi_node *n)
-{
-	struct agi_store_stats st;
-
-	agi_store_stats(n->store, &st);
-	if (st.is_read_only && !n->was_read_only)
-		AGI_LOG(n->log, AGI_LOG_ERROR, "store_read_only", agi_kv_z("why", st.read_only_why.text));
-	n->was_read_only = st.is_read_only;
-}
-
 /* Everything is handed over: the rest of this process is an orderly end. */
 static void end_when_left(struct agi_node *n)
 {
@@ -358,10 +350,13 @@ static void look_for_roles(struct agi_node *n, uint64_t now_us)
 	}
 }
 
+static void restart(struct agi_node *n);
+
 static void every_second(struct agi_node *n)
 {
 	agi_log_flush_repeats(n->log);
-	tell_read_only(n);
+	if (agi_disk_watch_tick(&n->disk))
+		restart(n);
 	if (!n->svc.is_stopping)
 		agi_adverts_tick(n->adverts);
 }
@@ -435,21 +430,9 @@ static enum agi_err open_ports(struct agi_node *n, struct agi_why *why)
 
 static enum agi_err open_disk(struct agi_node *n, struct agi_why *why)
 {
-	const struct agi_config *c = n->config;
-	struct agi_store_cfg cfg = {.cache_bytes = c->node.store.cache_bytes,
-	                            .memtable_bytes = c->node.store.memtable_bytes};
-	char path[4096];
-	enum agi_err e = agi_data_dir_open(c->node.data_dir, why);
+	const struct agi_disk_cfg cfg = {.config = n->config, .is_rejoin = n->is_rejoin, .log = n->log};
 
-	if (e)
-		return e;
-	if (snprintf(path, sizeof path, "%s/store", c->node.data_dir) >= (int)sizeof path)
-		return agi_fail(why, AGI_E_INVALID, "node.data_dir: the path is too long");
-	cfg.path = path;
-	e = agi_store_open(&cfg, &n->store, why);
-	if (e == AGI_E_EXISTS)
-		return AGI_E_DENIED; /* another daemon has it; EXISTS is kept for addresses */
-	return e ? e : agi_identity_load(&n->identity, c->node.data_dir, why);
+	return agi_disk_open(&cfg, &n->store, &n->identity, &n->has_rejoined, why);
 }
 
 static enum agi_err open_links(struct agi_node *n, struct agi_why *why)
@@ -512,7 +495,8 @@ static void fill_dht_cfg(struct agi_node *n, struct agi_dht_cfg *c)
 	snprintf(c->self.zone, sizeof c->self.zone, "%s", f->node.zone);
 	memcpy(c->bootstrap, n->resolved.addr, sizeof c->bootstrap);
 	c->n_bootstrap = n->resolved.n;
-	c->is_first_listed = agi_bootstrap_is_first(&n->resolved, &n->advertise);
+	/* a node that was in a cluster never makes one, whatever became of its store */
+	c->is_first_listed = agi_bootstrap_is_first(&n->resolved, &n->advertise) && !n->has_rejoined;
 	c->force_init = n->force_init;
 	c->slot_bits = f->node.slot_bits;
 	c->replicas = f->dht.replication_factor;
@@ -622,6 +606,7 @@ static void fill_svc(struct agi_node *n)
 	                          .links = n->links,
 	                          .safety_links = agi_safety_host_links(n->safety),
 	                          .store = n->store,
+	                          .disk = &n->disk,
 	                          .checks = n->checks,
 	                          .log = n->log,
 	                          .config = n->config,
@@ -752,6 +737,7 @@ static enum agi_err open_roles(struct agi_node *n, struct agi_why *why)
 
 static enum agi_err open_events(struct agi_node *n, struct agi_why *why)
 {
+	agi_disk_watch_init(&n->disk, n->config, n->store, n->host, n->log);
 	n->tick = evtimer_new(n->base, on_tick, n);
 	if (n->resolver)
 		n->resolver_ready = event_new(n->base, agi_resolver_fd(n->resolver),
@@ -775,6 +761,7 @@ enum agi_err agi_node_new(const struct agi_node_cfg *cfg, struct agi_node **out,
 	n->base = cfg->base;
 	n->log = cfg->log;
 	n->force_init = cfg->force_init;
+	n->is_rejoin = cfg->is_rejoin;
 	for (size_t i = 0; i < sizeof steps / sizeof *steps && !e; i++)
 		e = steps[i](n, why);
 	if (e) {
@@ -805,13 +792,9 @@ void agi_node_start(struct agi_node *n)
 	agi_notify("READY=1\nSTATUS=joining");
 }
 
-void agi_node_stop(struct agi_node *n)
+static void stop(struct agi_node *n)
 {
-	if (n->svc.is_stopping)
-		return;
 	n->svc.is_stopping = true;
-	agi_notify("STOPPING=1");
-	AGI_LOG(n->log, AGI_LOG_INFO, "stopping");
 	agi_listener_free(n->listener);
 	agi_listener_free(n->unix_listener);
 	n->listener = n->unix_listener = NULL;
@@ -821,6 +804,31 @@ void agi_node_stop(struct agi_node *n)
 	for (size_t i = 0; i < n->n_roles; i++)
 		(void)agi_safety_host_run(n->safety, drain_role, n->roles[i]);
 	event_base_loopexit(n->base, &(struct timeval){0, AGI_STOP_GRACE_MS * 1000});
+}
+
+void agi_node_stop(struct agi_node *n)
+{
+	n->wants_restart = false;
+	if (n->svc.is_stopping)
+		return;
+	agi_notify("STOPPING=1");
+	AGI_LOG(n->log, AGI_LOG_INFO, "stopping");
+	stop(n);
+}
+
+static void restart(struct agi_node *n)
+{
+	if (n->svc.is_stopping)
+		return;
+	agi_notify("STATUS=starting anew");
+	AGI_LOG(n->log, AGI_LOG_WARN, "restarting", agi_kv_z("why", "the disk has space again"));
+	n->wants_restart = true;
+	stop(n);
+}
+
+bool agi_node_wants_restart(const struct agi_node *n)
+{
+	return n->wants_restart;
 }
 
 void agi_node_reload(struct agi_node *n, const struct agi_config *fresh)

@@ -15,6 +15,7 @@ struct agi_node;
 struct agi_node_cfg {
 	const struct agi_config *config; /* checked; outlives the node */
 	bool force_init;                 /* --init */
+	bool is_rejoin;                  /* --rejoin */
 	struct event_base *base;
 	struct agi_log *log;
 };
@@ -33,6 +34,9 @@ void agi_node_start(struct agi_node *n);
 void agi_node_reload(struct agi_node *n, const struct agi_config *fresh);
 /* Says goodbye, takes no new connections, and ends the loop after AGI_STOP_GRACE_MS. Idempotent. */
 void agi_node_stop(struct agi_node *n);
+/* The loop has ended because the node wants to begin anew in this process (its store had no space, and there is
+ * some again): free it and make another. */
+bool agi_node_wants_restart(const struct agi_node *n);
 /* NULL is allowed. What is queued for the disk is written. */
 void agi_node_free(struct agi_node *n);
 

@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "net/grpc.h"
 #include "node/dht_host.h"
+#include "node/disk.h"
 #include "node/health_check.h"
 
 enum { AGI_TTL_MS_MAX_YEARS = 100 };
@@ -24,6 +25,7 @@ struct agi_svc {
 	struct agi_links *links; /* control and bulk */
 	const struct agi_links_stats *safety_links; /* NULL = none */
 	struct agi_store *store;
+	const struct agi_disk_watch *disk;
 	struct agi_health_checks *checks;
 	struct agi_log *log;
 	const struct agi_config *config;

@@ -70,6 +70,8 @@ static void fill_warnings(struct status_texts *t, const struct agi_dht_status *d
 		warn(t, "writes are owed to hosts that cannot be reached", d->hints);
 	if (d->is_read_only)
 		warn(t, "disk error: the store is read-only", 1);
+	if (d->is_low)
+		warn(t, "disk is nearly full: new data is refused here", 1);
 	if (d->clock_off_ms > CLOCK_OFF_MS)
 		warn(t, "ms: this host's clock is ahead of the cluster's, which is used instead",
 		     (uint64_t)d->clock_off_ms);
@@ -146,6 +148,19 @@ static void fill_self(Agihpc__V1__StatusResponse *r, struct status_texts *t, str
 	r->rss_bytes = rss_bytes();
 }
 
+static void fill_disk(Agihpc__V1__Disk *out, const struct agi_disk_watch *w, const struct agi_store_stats *st)
+{
+	agihpc__v1__disk__init(out);
+	out->trouble = agi_svc_text(agi_store_trouble_name(st->trouble));
+	out->nearly_full = w->is_low;
+	out->free_bytes = w->free_bytes;
+	out->reserve_bytes = w->reserve_bytes;
+	out->total_bytes = w->total_bytes;
+	out->scrubbing = st->is_scrubbing;
+	out->scrubbed_at_ms = st->scrub_last_end * 1000;
+	out->mended = agi_svc_text(st->notice.text);
+}
+
 static void status(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
 {
 	struct agi_svc *s = ctx;
@@ -154,6 +169,7 @@ static void status(struct agi_grpc_call *call, const ProtobufCMessage *req, void
 	struct agi_dht_status d;
 	struct agi_store_stats store;
 	struct agi_links_stats links;
+	Agihpc__V1__Disk disk;
 	(void)req;
 
 	if (!t) {
@@ -172,6 +188,8 @@ static void status(struct agi_grpc_call *call, const ProtobufCMessage *req, void
 	r.read_only = r.read_only || store.is_read_only;
 	r.read_only_why = agi_svc_text(store.is_read_only ? store.read_only_why.text : "");
 	r.store_bytes = store.disk_bytes;
+	fill_disk(&disk, s->disk, &store);
+	r.disk = &disk;
 	r.links = links.links;
 	r.warnings = t->warnings;
 	r.n_warnings = t->n_warnings;

@@ -56,7 +56,7 @@ AGI_MUST_USE enum agi_err agi_db_background(struct agi_db *db, struct agi_why *w
 /* Write stalls as RocksDB tells them: stopped, or slowed down to so many bytes a second (0 = neither). Any
  * thread. */
 void agi_db_stall(struct agi_db *db, bool *is_stopped, uint64_t *slowed_to);
-/* Adds to an error's text whose data the file is that it names: the column family, and the slots. */
+/* Damage: the text becomes "FILE (items of slots 3 to 17) is damaged: cause", when it names a table. */
 void agi_db_blame(struct agi_db *db, struct agi_why *why);
 
 #endif

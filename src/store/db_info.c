@@ -90,18 +90,36 @@ static bool has_slots(const char *cf)
 	       strcmp(cf, agi_cf_name(AGI_CF_VIEWS)) == 0;
 }
 
-static void tell(struct agi_why *why, const rocksdb_livefiles_t *files, int i)
+/* "block checksum mismatch" of "…Corruption: block checksum mismatch: stored = 1, computed = 2 in FILE …" */
+static void put_cause(struct agi_buf *b, const char *text)
+{
+	const char *at = strstr(text, "Corruption: ");
+	size_t n;
+
+	if (!at)
+		return;
+	at += strlen("Corruption: ");
+	n = strcspn(at, ":/");
+	agi_buf_printf(b, ": %.*s", (int)(n < 60 ? n : 60), at);
+}
+
+static void tell(const struct agi_db *db, struct agi_why *why, const rocksdb_livefiles_t *files, int i)
 {
 	const char *cf = rocksdb_livefiles_column_family_name(files, i);
-	size_t n = strlen(why->text), low_n, high_n;
+	size_t low_n, high_n;
 	const char *low = rocksdb_livefiles_smallestkey(files, i, &low_n);
 	const char *high = rocksdb_livefiles_largestkey(files, i, &high_n);
+	struct agi_buf b;
 
+	agi_buf_init(&b, 0);
+	agi_buf_printf(&b, "%s%s (%s", db->path, rocksdb_livefiles_name(files, i), cf);
 	if (has_slots(cf))
-		snprintf(why->text + n, sizeof why->text - n, " (%s of slots %u to %u)", cf,
-		         slot_of(low, low_n), slot_of(high, high_n));
-	else
-		snprintf(why->text + n, sizeof why->text - n, " (%s)", cf);
+		agi_buf_printf(&b, " of slots %u to %u", slot_of(low, low_n), slot_of(high, high_n));
+	agi_buf_printf(&b, ") is damaged");
+	put_cause(&b, why->text);
+	if (!b.err)
+		(void)agi_fail(why, AGI_E_CORRUPT, "%.*s", AGI_STR_ARG(agi_buf_str(&b)));
+	agi_buf_free(&b);
 }
 
 void agi_db_blame(struct agi_db *db, struct agi_why *why)
@@ -110,7 +128,7 @@ void agi_db_blame(struct agi_db *db, struct agi_why *why)
 
 	for (int i = 0; i < rocksdb_livefiles_count(files); i++)
 		if (strstr(why->text, rocksdb_livefiles_name(files, i))) {
-			tell(why, files, i);
+			tell(db, why, files, i);
 			break;
 		}
 	rocksdb_livefiles_destroy(files);

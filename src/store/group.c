@@ -48,9 +48,10 @@ void agi_group_latch(struct agi_group *g, enum agi_err e, const struct agi_why *
 	g->is_read_only = true;
 	g->trouble = trouble_of(e, why->text);
 	g->read_only_why = *why;
+	if (g->trouble != AGI_STORE_DAMAGED)
+		return;
 	agi_db_blame(g->db, &g->read_only_why);
-	if (g->trouble == AGI_STORE_DAMAGED)
-		agi_damaged_write(agi_db_path(g->db), g->read_only_why.text);
+	agi_damaged_write(agi_db_path(g->db), g->read_only_why.text);
 }
 
 static void run_get(struct agi_group *g, struct agi_job *j);

@@ -56,11 +56,44 @@ static int take_lock(const char *dir)
 	return fd;
 }
 
+/* The process that has this store open; 0 = none. Not for the process that has it open itself: its lock would
+ * be released. */
+static int holder_of(const char *dir)
+{
+	struct flock fl = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+	char path[PATH_MAX];
+	int fd, pid = 0;
+
+	if (snprintf(path, sizeof path, "%s/LOCK", dir) >= (int)sizeof path)
+		return 0;
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		return 0;
+	if (fcntl(fd, F_GETLK, &fl) == 0 && fl.l_type != F_UNLCK)
+		pid = (int)fl.l_pid;
+	close(fd);
+	return pid;
+}
+
 enum agi_err agi_mend_check(const char *dir, struct agi_why *why)
 {
 	enum agi_err e = agi_damaged_read(dir, why);
+	int pid = e ? holder_of(dir) : 0;
 
+	if (pid)
+		return agi_fail(why, AGI_E_EXISTS, "%s: in use by process %d", dir, pid);
 	return e ? e : check_current(dir, why);
+}
+
+enum agi_err agi_mend_set_aside(const char *dir, const char *to, struct agi_why *why)
+{
+	int pid = holder_of(dir);
+
+	if (pid)
+		return agi_fail(why, AGI_E_EXISTS, "%s: in use by process %d", dir, pid);
+	if (rename(dir, to) == 0 || errno == ENOENT)
+		return AGI_OK;
+	return agi_fail(why, AGI_E_IO, "cannot move %s to %s: %s", dir, to, strerror(errno));
 }
 
 enum agi_err agi_mend_log(const char *dir, struct agi_why *notice, struct agi_why *why)

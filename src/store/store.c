@@ -14,6 +14,7 @@
 
 #include "base/limits.h"
 #include "store/group.h"
+#include "store/mend.h"
 #include "store/scrub.h"
 
 enum {
@@ -461,4 +462,9 @@ const char *agi_store_trouble_name(enum agi_store_trouble t)
 	                                    [AGI_STORE_DAMAGED] = "damaged"};
 
 	return names[t];
+}
+
+enum agi_err agi_store_set_aside(const char *path, const char *to, struct agi_why *why)
+{
+	return agi_mend_set_aside(path, to, why);
 }

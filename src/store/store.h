@@ -58,6 +58,9 @@ struct agi_store_stats {
  * success only. */
 AGI_MUST_USE enum agi_err agi_store_open(const struct agi_store_cfg *cfg, struct agi_store **out,
                                          struct agi_why *why);
+/* Moves a store that is not open, damaged or not, to another path of the same file system. No store there is OK.
+ * EXISTS + why when another process has it open (never for one that this process has open); IO. */
+AGI_MUST_USE enum agi_err agi_store_set_aside(const char *path, const char *to, struct agi_why *why);
 /* Completes everything queued, syncs, closes; completions not taken by then are dropped. NULL is allowed. */
 void agi_store_close(struct agi_store *s);
 

@@ -98,6 +98,8 @@ static void defaults_are_the_documented_ones(void **state)
 	assert_int_equal(c->node.stable_after_ms, AGI_STABLE_MS);
 	assert_int_equal(c->node.genesis_wait_ms, AGI_GENESIS_WAIT_MS);
 	assert_int_equal(c->node.store.cache_bytes, 8 << 20);
+	assert_int_equal(c->node.store.reserve_bytes, 256 << 20);
+	assert_int_equal(c->node.store.scrub_interval_ms, 7 * 86400000);
 	assert_int_equal(c->node.log_level, AGI_LOG_INFO);
 	assert_int_equal(c->dht.replication_factor, AGI_REPLICAS_DEFAULT);
 	assert_int_equal(c->dht.virtual_nodes, AGI_VIRTUAL_NODES_DEFAULT);

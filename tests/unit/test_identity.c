@@ -151,7 +151,7 @@ static void a_counter_that_is_no_number_is_refused(void **state)
 
 	for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
 		put("incarnation", bad[i], strlen(bad[i]), 0600);
-		assert_int_equal(agi_identity_load(&a, dir, &why), AGI_E_CORRUPT);
+		assert_int_equal(agi_identity_load(&a, dir, &why), AGI_E_INVALID);
 		assert_non_null(strstr(why.text, "incarnation"));
 	}
 }
