@@ -20,6 +20,7 @@
 #include "node/netif.h"
 #include "node/notify.h"
 #include "node/role_find.h"
+#include "node/role_health.h"
 #include "node/role_host.h"
 #include "node/safety_host.h"
 #include "node/security.h"
@@ -60,6 +61,7 @@ struct agi_node {
 	struct agi_http_api http_api;
 	struct agi_svc svc;
 	struct agi_svc_health health;
+	struct agi_role_health role_health;
 	struct agi_loop *loop;          /* the mailbox of base */
 	struct agi_safety_host *safety; /* a loop of its own, with the roles */
 	struct agi_stop_host *stop;
@@ -616,7 +618,15 @@ static void fill_svc(struct agi_node *n)
 	                          .started_us = agi_clock_now().mono_us,
 	                          .role_is_serving = role_is_serving,
 	                          .ctx = n};
-	n->health = (struct agi_svc_health){names, OVERLAY_SERVICES, overlay_is_serving, n, n->base};
+	n->role_health = (struct agi_role_health){&n->svc, n->config->node.forward == AGI_SWITCH_ON};
+	n->health = (struct agi_svc_health){.names = names,
+	                                    .n = OVERLAY_SERVICES,
+	                                    .is_serving = overlay_is_serving,
+	                                    .ctx = n,
+	                                    .base = n->base,
+	                                    .state_of = agi_role_health_state,
+	                                    .find_out = agi_role_health_find_out,
+	                                    .others_ctx = &n->role_health};
 	n->http_api.svc = &n->svc;
 }
 

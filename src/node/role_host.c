@@ -101,7 +101,11 @@ enum agi_err agi_role_host_serve(struct agi_role_host *h, const struct agi_role_
 	enum agi_err e;
 
 	h->hooks = *hooks;
-	h->health = (struct agi_svc_health){h->def->services, h->def->n_services, health_of, h, h->base};
+	h->health = (struct agi_svc_health){.names = h->def->services,
+	                                    .n = h->def->n_services,
+	                                    .is_serving = health_of,
+	                                    .ctx = h,
+	                                    .base = h->base};
 	e = agi_grpc_server_new(h->base, hooks->grpc, &h->server);
 	if (!e)
 		e = hooks->add(hooks->ctx, h->def, h->server);

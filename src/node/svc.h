@@ -48,14 +48,22 @@ AGI_MUST_USE enum agi_err agi_svc_kv_add(struct agi_grpc_server *server, struct 
 AGI_MUST_USE enum agi_err agi_svc_registry_add(struct agi_grpc_server *server, struct agi_svc *s);
 AGI_MUST_USE enum agi_err agi_svc_node_add(struct agi_grpc_server *server, struct agi_svc *s);
 
-/* Health of one server: "" and every name listed answer by is_serving, other names NOT_FOUND. Borrowed for
- * the server's life. */
+/* Health of one server: "" and every name listed answer by is_serving, others by state_of; a name that is unknown
+ * there too is NOT_FOUND. Borrowed for the server's life. */
+enum agi_svc_state { AGI_SVC_UNKNOWN, AGI_SVC_NOT_SERVING, AGI_SVC_SERVING };
+typedef void agi_svc_found_out_fn(void *arg);
 struct agi_svc_health {
 	const char *const *names;
 	size_t n;
 	bool (*is_serving)(void *ctx);
 	void *ctx;
 	struct event_base *base;
+	/* As far as is known now; NULL: no other names are known. */
+	enum agi_svc_state (*state_of)(void *ctx, struct agi_str service);
+	/* Asks whoever may know of a service that does not serve as far as is known; fn runs once, before or after
+	 * return, within some seconds. NULL with state_of. */
+	void (*find_out)(void *ctx, struct agi_str service, agi_svc_found_out_fn *fn, void *arg);
+	void *others_ctx; /* of these two */
 	/* Private to svc_health.c. */
 	LIST_HEAD(, agi_svc_watcher) watchers;
 	struct event look; /* pending while there are watchers */

@@ -190,6 +190,43 @@ class EventFabric:
         self.left.set()
 
 
+def health(node, service):
+    answer = node.rpc("health").Check(pb.health.HealthCheckRequest(service=service), timeout=10 * o.SLOWNESS)
+    return pb.health.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+def watch(node, service):
+    stream = node.channel().unary_stream(
+        "/grpc.health.v1.Health/Watch", pb.health.HealthCheckRequest.SerializeToString,
+        pb.health.HealthCheckResponse.FromString)(pb.health.HealthCheckRequest(service=service),
+                                                  timeout=60 * o.SLOWNESS)
+    return (pb.health.HealthCheckResponse.ServingStatus.Name(r.status) for r in stream)
+
+
+def test_health(tap, net):
+    first, _, asker = net.nodes
+    plan, erisml = "agi.plan.v1.PlanService", "agi.erisml.v1.ErisMLService"
+    for node in net.nodes:
+        wait_until("the planner of before is forgotten", lambda node=node: health(node, plan) == "NOT_SERVING")
+    with tap.case("health knows the services of roles: SERVING here, SERVING elsewhere, nowhere"):
+        assert [health(node, erisml) for node in net.nodes] == ["SERVING"] * 3
+        for service in (plan, "agi.memory.v1.UnifiedMemoryService", "agihpc.v1.EventService"):
+            assert health(asker, service) == "NOT_SERVING", service
+        for service in ("agi.plan.v1.Unheard", "x" * 1000, "agi.plan.v1.PlanService\0"):
+            assert error_of(lambda service=service: health(asker, service)).code() == grpc.StatusCode.NOT_FOUND
+        assert health(asker, "") == "SERVING"
+    with tap.case("a watcher sees an instance come and go"):
+        statuses = watch(asker, plan)
+        assert next(statuses) == "NOT_SERVING"
+        planner = Planner(first.ip)
+        first.ctl("register", "lh-planner", planner.addr, "--check", "grpc", "--interval", "500ms").expect(0)
+        assert next(statuses) == "SERVING" and health(asker, plan) == "SERVING"
+        assert next(watch(net.nodes[1], plan)) == "SERVING"  # asked for the first time there
+        planner.stop()
+        assert next(statuses) == "NOT_SERVING" and health(asker, plan) == "NOT_SERVING"
+        first.ctl("deregister", "lh-planner", planner.addr).expect(0)
+
+
 def test_events(tap, net):
     asker, other = net.nodes[2], net.nodes[1]
     fabric = EventFabric(net.nodes[0].ip)
@@ -247,6 +284,7 @@ def test_off(tap, net):
             assert e.code() == grpc.StatusCode.UNAVAILABLE, e
             return e.details() in {f"role erisml does not run on this node; nearest: {a}" for a in known}
         wait_until("it names one", is_told)
+        assert health(node, "agi.erisml.v1.ErisMLService") == "NOT_SERVING"  # it answers no such call
     with tap.case("safety checks are decided by quorum there all the same"):
         plan = o.load_plan(os.path.join(o.SRCDIR, "conf", "examples", "harmless.json"))
         wait_until("ALLOW", lambda: node.check_plan(plan)[0] == "ALLOW")
@@ -266,7 +304,7 @@ def main():
     with o.Overlay(3, roles={1: SAFETY_ROLES, 2: SAFETY_ROLES, 3: ["safety-gateway"]}) as net:
         tap.on_failure = net.logs
         net.start()
-        for part in (test_planner, test_erisml, test_not_there, test_events, test_off, test_end):
+        for part in (test_planner, test_erisml, test_not_there, test_health, test_events, test_off, test_end):
             part(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)
