@@ -265,24 +265,9 @@ static void sweep_cb(evutil_socket_t fd, short what, void *arg)
 		set_timer(l->sweep_ev, p->deadline_ms - now);
 }
 
-static struct agi_transport *transport_of(const struct agi_listener *l, int fd,
-					  const struct sockaddr *sa)
+/* t may be NULL. */
+static void pending_add(struct agi_listener *l, struct agi_transport *t)
 {
-	struct agi_addr remote;
-
-	if (l->unix_socket.fd >= 0)
-		return agi_transport_unix(fd);
-	if (agi_addr_of_sock(&remote, sa)) {
-		close(fd);
-		return NULL;
-	}
-	agi_sock_no_delay(fd);
-	return agi_transport_tcp(fd, &remote);
-}
-
-static void pending_add(struct agi_listener *l, int fd, const struct sockaddr *sa)
-{
-	struct agi_transport *t = transport_of(l, fd, sa);
 	struct pending *p = t ? calloc(1, sizeof *p) : NULL;
 
 	if (!p) {
@@ -297,9 +282,14 @@ static void pending_add(struct agi_listener *l, int fd, const struct sockaddr *s
 		pending_close(TAILQ_FIRST(&l->pending), &l->stats.crowded);
 	if (l->n_pending == 1)
 		set_timer(l->sweep_ev, l->cfg.sniff_timeout_ms);
-	p->ev = event_new(l->base, fd, EV_READ | EV_PERSIST, sniff_cb, p);
+	p->ev = event_new(l->base, agi_transport_fd(t), EV_READ | EV_PERSIST, sniff_cb, p);
 	if (!p->ev || event_add(p->ev, NULL))
 		pending_close(p, &l->stats.crowded);
+}
+
+void agi_listener_take(struct agi_listener *l, int fd, const struct agi_addr *remote)
+{
+	pending_add(l, agi_transport_tcp(fd, remote));
 }
 
 /* --- accepting
@@ -320,6 +310,25 @@ static void resume_cb(evutil_socket_t fd, short what, void *arg)
 	event_add(l->accept_ev, NULL);
 }
 
+static void accepted(struct agi_listener *l, int fd, const struct sockaddr *sa)
+{
+	struct agi_addr remote;
+
+	if (l->unix_socket.fd >= 0) {
+		pending_add(l, agi_transport_unix(fd));
+		return;
+	}
+	if (agi_addr_of_sock(&remote, sa)) {
+		close(fd);
+		return;
+	}
+	agi_sock_no_delay(fd);
+	if (l->cfg.on_accept)
+		l->cfg.on_accept(l->cfg.ctx, fd, &remote);
+	else
+		agi_listener_take(l, fd, &remote);
+}
+
 static void accept_cb(evutil_socket_t listen_fd, short what, void *arg)
 {
 	struct agi_listener *l = arg;
@@ -332,7 +341,7 @@ static void accept_cb(evutil_socket_t listen_fd, short what, void *arg)
 		    accept4(listen_fd, (struct sockaddr *)&sa, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 		if (fd >= 0) {
-			pending_add(l, fd, (struct sockaddr *)&sa);
+			accepted(l, fd, (struct sockaddr *)&sa);
 		} else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
 			   errno == ENOMEM) {
 			pause_accepting(l);
@@ -393,6 +402,8 @@ static enum agi_err bind_and_listen(struct agi_listener *l, const char *text, st
 {
 	enum agi_err e;
 
+	if (l->cfg.is_fed)
+		return AGI_OK;
 	if (!l->cfg.unix_path)
 		return bind_tcp(l) ? AGI_OK : open_error(why, text);
 	e = agi_unix_listen(&l->unix_socket, l->cfg.unix_path, BACKLOG, why);
@@ -403,12 +414,13 @@ static enum agi_err bind_and_listen(struct agi_listener *l, const char *text, st
 
 static enum agi_err add_events(struct agi_listener *l)
 {
-	l->accept_ev = event_new(l->base, l->fd, EV_READ | EV_PERSIST, accept_cb, l);
+	if (!l->cfg.is_fed)
+		l->accept_ev = event_new(l->base, l->fd, EV_READ | EV_PERSIST, accept_cb, l);
 	l->resume_ev = event_new(l->base, -1, 0, resume_cb, l);
 	l->sweep_ev = event_new(l->base, -1, 0, sweep_cb, l);
-	if (!l->accept_ev || !l->resume_ev || !l->sweep_ev || event_add(l->accept_ev, NULL))
+	if (!l->resume_ev || !l->sweep_ev)
 		return AGI_E_NOMEM;
-	return AGI_OK;
+	return l->cfg.is_fed || (l->accept_ev && event_add(l->accept_ev, NULL) == 0) ? AGI_OK : AGI_E_NOMEM;
 }
 
 enum agi_err agi_listener_new(struct event_base *base, const struct agi_listener_cfg *cfg,

@@ -30,6 +30,10 @@ enum agi_plaintext { AGI_PLAINTEXT_ALLOW, AGI_PLAINTEXT_LOOPBACK, AGI_PLAINTEXT_
 struct agi_listener_cfg {
 	struct agi_addr addr;
 	const char *unix_path;            /* a Unix socket there instead; NULL = TCP on addr */
+	bool is_fed;                      /* nothing is bound: connections come by agi_listener_take */
+	/* TCP: sockets are given away as they were accepted, for other loops to agi_listener_take them;
+	 * tls and what follows are not looked at. NULL = they stay. */
+	void (*on_accept)(void *ctx, int fd, const struct agi_addr *remote);
 	const struct agi_tls_server *tls; /* NULL = TLS is not served; outlives the listener */
 	enum agi_plaintext plaintext;
 	agi_accept_fn *on_wire[AGI_WIRE_COUNT]; /* NULL = that protocol is not served here: closed;
@@ -59,6 +63,8 @@ struct agi_listener_stats {
 AGI_MUST_USE enum agi_err agi_listener_new(struct event_base *base,
 					   const struct agi_listener_cfg *cfg,
 					   struct agi_listener **out, struct agi_why *why);
+/* Takes a connected, non-blocking TCP socket as if it had been accepted here. */
+void agi_listener_take(struct agi_listener *l, int fd, const struct agi_addr *remote);
 /* Also closes what is not yet told apart. NULL is allowed; not from inside on_wire. */
 void agi_listener_free(struct agi_listener *l);
 /* The bound address (the port when 0 was asked for); zero for a Unix socket. */

@@ -276,6 +276,34 @@ static void without_descriptors_it_pauses_and_goes_on_later(void **state)
 	stop(&f);
 }
 
+static void pass_on(void *ctx, int fd, const struct agi_addr *remote)
+{
+	agi_listener_take(((struct fixture *)ctx)->listener, fd, remote);
+}
+
+static void what_one_listener_gives_away_another_tells_apart(void **state)
+{
+	struct fixture f = {.base = event_base_new(), .last_fd = -1};
+	struct agi_listener_cfg door = {.addr = loopback(0), .on_accept = pass_on, .ctx = &f};
+	struct agi_listener_cfg fed = {.is_fed = true, .ctx = &f};
+	struct agi_listener *first;
+	struct agi_why why;
+	int fd;
+
+	(void)state;
+	fed.on_wire[AGI_WIRE_HTTP] = on_any;
+	assert_int_equal(agi_listener_new(f.base, &fed, &f.listener, &why), AGI_OK);
+	assert_int_equal(agi_listener_new(f.base, &door, &first, &why), AGI_OK);
+	fd = raw_connect(agi_listener_addr(first));
+	assert_int_equal(write(fd, "GET ", 4), 4);
+	assert_true(loop_until(f.base, one_is_decided, &f));
+	assert_int_equal(f.stats.accepted[AGI_WIRE_HTTP], 1);
+	assert_true(f.last_fd >= 0 && agi_addr_is_loopback(&f.last_remote));
+	close(fd);
+	agi_listener_free(first);
+	stop(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -288,6 +316,7 @@ int main(void)
 	    cmocka_unit_test(above_the_bound_the_oldest_silent_one_goes),
 	    cmocka_unit_test(an_address_in_use_is_named),
 	    cmocka_unit_test(a_foreign_address_is_named),
+	    cmocka_unit_test(what_one_listener_gives_away_another_tells_apart),
 	    cmocka_unit_test(without_descriptors_it_pauses_and_goes_on_later),
 	};
 
