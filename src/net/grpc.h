@@ -137,7 +137,7 @@ void agi_grpc_fail_err(struct agi_grpc_call *call, enum agi_err err, const struc
  * on_writable runs when there is room. TOO_LARGE, NOMEM: not taken. CANCELLED: nobody listens any
  * more (on_cancel has run or will). */
 AGI_MUST_USE enum agi_err agi_grpc_send(struct agi_grpc_call *call, const ProtobufCMessage *res);
-/* The same for a message that is bytes already; it is never compressed. */
+/* The same for a message that is bytes already. */
 AGI_MUST_USE enum agi_err agi_grpc_send_bytes(struct agi_grpc_call *call, struct agi_str res);
 /* Sends the response headers now; else they go with the first message. */
 void agi_grpc_send_headers(struct agi_grpc_call *call);

@@ -49,6 +49,27 @@ struct agi_grpc_call *agi_grpc_call_new(struct agi_grpc_conn *c, int32_t stream_
 	return call;
 }
 
+struct agi_grpc_call *agi_grpc_call_new_far(struct agi_grpc_server *s, const struct agi_grpc_call *near,
+					    struct agi_grpc_hop *hop)
+{
+	struct agi_grpc_call *call = s->n_calls < s->cfg.calls_max ? from_pool(s) : NULL;
+
+	if (!call)
+		return NULL;
+	call->server = s;
+	call->hop = hop;
+	call->state = AGI_CALL_RUNNING;
+	call->route = agi_grpc_route_find(s, near->route->path);
+	call->remote = near->remote;
+	call->start_us = near->start_us;
+	call->has_deadline = near->has_deadline;
+	call->deadline_us = near->deadline_us;
+	call->is_observed = true; /* where it came in */
+	LIST_INSERT_HEAD(&s->orphans, call, link);
+	s->n_calls++;
+	return call;
+}
+
 static void free_buffers(struct agi_grpc_call *call)
 {
 	agi_buf_free(&call->headers);
@@ -157,7 +178,7 @@ static void take_method(struct agi_grpc_call *call, struct agi_str value)
 static void take_path(struct agi_grpc_call *call, struct agi_str value)
 {
 	call->route = agi_grpc_route_find(call->server, value);
-	if (!call->route && call->server->http)
+	if (!call->route && (call->server->http || call->server->far))
 		agi_pairs_put(&call->headers, AGI_STR(":path"), value);
 }
 
@@ -230,6 +251,10 @@ static bool is_refused_as_http(struct agi_grpc_call *call)
 		return false;
 	if (call->is_get && call->server->http) {
 		agi_grpc_call_serve_get(call);
+		return true;
+	}
+	if (call->is_get && call->server->far) {
+		agi_grpc_far_get(call);
 		return true;
 	}
 	if (!call->is_post) {
@@ -307,7 +332,7 @@ void agi_grpc_call_enqueue(struct agi_grpc_call *call)
 		return;
 	call->is_queued = true;
 	TAILQ_INSERT_TAIL(&s->ready, call, ready_link);
-	if (!call->conn->h2.is_reading && !s->is_pumping)
+	if ((!call->conn || !call->conn->h2.is_reading) && !s->is_pumping)
 		event_active(s->pump, EV_TIMEOUT, 0);
 }
 
@@ -448,6 +473,8 @@ void agi_grpc_call_handler_done(struct agi_grpc_call *call)
 	call->state = AGI_CALL_ENDED;
 	stop_deadline(call);
 	agi_grpc_call_drop_request(call);
+	if (call->hop)
+		agi_grpc_hop_end(call->hop);
 	if (call->conn)
 		return;
 	if (call->server)
@@ -474,22 +501,28 @@ uint32_t agi_grpc_call_left_ms(const struct agi_grpc_call *call)
 	return left < UINT32_MAX ? (uint32_t)left : UINT32_MAX - 1;
 }
 
+/* The call as it came. */
+static const struct agi_grpc_call *origin(const struct agi_grpc_call *call)
+{
+	return call->hop ? agi_grpc_hop_near(call->hop) : call;
+}
+
 struct agi_str agi_grpc_call_bytes(const struct agi_grpc_call *call)
 {
-	return agi_buf_str(&call->reader.message);
+	return agi_buf_str(&origin(call)->reader.message);
 }
 
 struct agi_str agi_grpc_call_path(const struct agi_grpc_call *call) { return call->route->path; }
 
 struct agi_str agi_grpc_call_metadata(const struct agi_grpc_call *call, const char *name)
 {
-	return agi_meta_find(&call->headers, agi_str_of(name));
+	return agi_meta_find(&origin(call)->headers, agi_str_of(name));
 }
 
 bool agi_grpc_call_metadata_next(const struct agi_grpc_call *call, size_t *at, struct agi_str *name,
 				 struct agi_str *value)
 {
-	while (agi_pairs_next(&call->headers, at, name, value))
+	while (agi_pairs_next(&origin(call)->headers, at, name, value))
 		if (!agi_meta_is_reserved(*name))
 			return true;
 	return false;

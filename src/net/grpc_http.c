@@ -58,24 +58,39 @@ static void submit(struct agi_grpc_call *call, int status, const char *content_t
 	agi_h2_wake(&call->conn->h2);
 }
 
-void agi_grpc_call_serve_get(struct agi_grpc_call *call)
+int agi_grpc_get_answer(struct agi_http *http, struct agi_str target, struct agi_buf *body,
+			const char **content_type)
 {
-	const char *content_type = "text/plain; charset=utf-8";
 	struct agi_http_request r;
-	size_t body_bytes;
-	int status = 400;
 
-	call->state = AGI_CALL_ENDED;
-	call->is_observed = true; /* it is no call */
-	if (agi_http_target_read(agi_meta_find(&call->headers, AGI_STR(":path")), &r))
-		status =
-		    agi_http_answer(call->server->http, r.path, r.query, &call->out, &content_type);
-	else
-		agi_buf_printf(&call->out, "400 not a well-formed path\n");
-	body_bytes = call->out.n;
+	*content_type = "text/plain; charset=utf-8";
+	if (agi_http_target_read(target, &r))
+		return agi_http_answer(http, r.path, r.query, body, content_type);
+	agi_buf_printf(body, "400 not a well-formed path\n");
+	return 400;
+}
+
+void agi_grpc_call_submit_get(struct agi_grpc_call *call, int status, const char *content_type)
+{
+	size_t body_bytes = call->out.n;
+
+	if (!call->conn)
+		return;
 	if (call->is_head)
 		agi_buf_reset(&call->out);
 	call->conn->reply_bytes += call->out.n;
 	agi_grpc_conn_update_full(call->conn);
 	submit(call, status, content_type, body_bytes);
+}
+
+void agi_grpc_call_serve_get(struct agi_grpc_call *call)
+{
+	const char *content_type;
+	int status;
+
+	call->state = AGI_CALL_ENDED;
+	call->is_observed = true; /* it is no call */
+	status = agi_grpc_get_answer(call->server->http, agi_meta_find(&call->headers, AGI_STR(":path")),
+				     &call->out, &content_type);
+	agi_grpc_call_submit_get(call, status, content_type);
 }

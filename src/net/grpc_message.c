@@ -110,38 +110,48 @@ bool agi_grpc_put_bytes(struct agi_buf *out, struct agi_str message)
 	return !out->err;
 }
 
-/* Deflates p->plain to the end of out; 0 unless it became smaller. */
-static size_t pack(struct agi_grpc_packer *p, uint8_t *to)
+/* Deflates plain; 0 unless it became smaller. */
+static size_t pack(struct agi_grpc_packer *p, struct agi_str plain, uint8_t *to)
 {
-	p->z.next_in = p->plain.p;
-	p->z.avail_in = (uInt)p->plain.n;
+	p->z.next_in = (Bytef *)plain.p;
+	p->z.avail_in = (uInt)plain.n;
 	p->z.next_out = to;
-	p->z.avail_out = (uInt)p->plain.n;
+	p->z.avail_out = (uInt)plain.n;
 	if (deflateReset(&p->z) != Z_OK || deflate(&p->z, Z_FINISH) != Z_STREAM_END)
 		return 0;
-	return p->plain.n - p->z.avail_out;
+	return plain.n - p->z.avail_out;
 }
 
-bool agi_grpc_put_packed(struct agi_buf *out, const ProtobufCMessage *m, struct agi_grpc_packer *p)
+bool agi_grpc_put_packed_bytes(struct agi_buf *out, struct agi_str message, struct agi_grpc_packer *p)
 {
-	size_t n = protobuf_c_message_get_packed_size(m), packed = 0;
-	uint8_t *to = NULL;
+	size_t packed;
+	uint8_t *to;
 
-	if (n == 0 || n > AGI_GRPC_COMPRESS_MAX)
-		return n <= UINT32_MAX && put_plain(out, m, n);
-	agi_buf_reset(&p->plain);
-	if (agi_buf_reserve(&p->plain, n))
-		to = agi_buf_reserve(out, AGI_GRPC_PREFIX_BYTES + n);
+	if (message.n == 0 || message.n > AGI_GRPC_COMPRESS_MAX)
+		return agi_grpc_put_bytes(out, message);
+	to = agi_buf_reserve(out, AGI_GRPC_PREFIX_BYTES + message.n);
 	if (!to)
 		return false;
-	p->plain.n = protobuf_c_message_pack(m, p->plain.p);
-	packed = pack(p, to + AGI_GRPC_PREFIX_BYTES);
+	packed = pack(p, message, to + AGI_GRPC_PREFIX_BYTES);
 	if (packed == 0)
-		return put_plain(out, m, n);
+		return agi_grpc_put_bytes(out, message);
 	agi_buf_u8(out, 1);
 	agi_buf_u32(out, (uint32_t)packed);
 	out->n += packed;
 	return true;
+}
+
+bool agi_grpc_put_packed(struct agi_buf *out, const ProtobufCMessage *m, struct agi_grpc_packer *p)
+{
+	size_t n = protobuf_c_message_get_packed_size(m);
+
+	if (n == 0 || n > AGI_GRPC_COMPRESS_MAX)
+		return n <= UINT32_MAX && put_plain(out, m, n);
+	agi_buf_reset(&p->plain);
+	if (!agi_buf_reserve(&p->plain, n))
+		return false;
+	p->plain.n = protobuf_c_message_pack(m, p->plain.p);
+	return agi_grpc_put_packed_bytes(out, agi_buf_str(&p->plain), p);
 }
 
 /* --- reading --------------------------------------------------------------------------------- */

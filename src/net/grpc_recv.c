@@ -307,9 +307,13 @@ void agi_grpc_call_deliver(struct agi_grpc_call *call)
 
 void agi_grpc_recv(struct agi_grpc_call *call)
 {
-	if (call->wants || call->has_ended || call->is_finished || !call->conn)
+	if (call->wants || call->has_ended || call->is_finished || (!call->conn && !call->hop))
 		return;
 	call->wants = true;
+	if (call->hop) {
+		agi_grpc_hop_recv(call->hop);
+		return;
+	}
 	if (call->is_whole) { /* the one before is done with */
 		call->is_whole = false;
 		agi_grpc_reader_next(&call->reader);

@@ -158,6 +158,8 @@ void agi_grpc_call_refuse_http(struct agi_grpc_call *call, const char *http_stat
 	agi_grpc_call_observe(call, status);
 	call->is_finished = true;
 	call->is_blocked = false;
+	if (call->hop)
+		agi_grpc_hop_status(call->hop, status, text);
 	if (!call->conn)
 		return;
 	agi_grpc_percent_encode(&call->message, text);
@@ -232,40 +234,45 @@ static bool may_hold(const struct agi_grpc_call *call, size_t n)
 
 /* What is answered: a message, or bytes that are one. */
 struct piece {
-	const ProtobufCMessage *message; /* NULL: */
+	const ProtobufCMessage *message; /* NULL: bytes */
 	struct agi_str bytes;
 };
 
-static bool put_piece(struct agi_grpc_call *call, const struct piece *piece)
+static bool put_piece(struct agi_grpc_call *call, const struct piece *m)
 {
-	const ProtobufCMessage *res = piece->message;
 	struct agi_grpc_server *s = call->server;
+	size_t n = !call->is_packing ? 0
+		   : m->message	     ? protobuf_c_message_get_packed_size(m->message)
+				     : m->bytes.n;
+	bool is_packed = call->is_packing && n >= s->cfg.compress_min_bytes;
 
-	if (!res)
-		return agi_grpc_put_bytes(&call->out, piece->bytes);
-	if (call->is_packing &&
-	    protobuf_c_message_get_packed_size(res) >= s->cfg.compress_min_bytes)
-		return agi_grpc_put_packed(&call->out, res, s->packer);
-	return agi_grpc_put_message(&call->out, res);
+	if (m->message)
+		return is_packed ? agi_grpc_put_packed(&call->out, m->message, s->packer)
+				 : agi_grpc_put_message(&call->out, m->message);
+	return is_packed ? agi_grpc_put_packed_bytes(&call->out, m->bytes, s->packer)
+			 : agi_grpc_put_bytes(&call->out, m->bytes);
 }
 
-static enum agi_err put(struct agi_grpc_call *call, const struct piece *piece)
+static enum agi_err put(struct agi_grpc_call *call, const struct piece *m)
 {
 	struct agi_grpc_conn *c = call->conn;
 	size_t before, n;
 
+	if (call->hop)
+		return agi_grpc_hop_put(call->hop, m->message, m->bytes);
 	if (call->out_sent)
 		compact(call);
 	before = call->out.n;
-	if (piece->message)
-		decide_packing(call);
-	if (!put_piece(call, piece)) {
+	decide_packing(call);
+	if (!put_piece(call, m)) {
 		call->out.err = AGI_OK;
 		return AGI_E_TOO_LARGE;
 	}
 	n = call->out.n - before;
 	if (!may_hold(call, n)) {
 		call->out.n = before;
+		if (!before) /* its end may wait long, the memory shall not */
+			agi_buf_free(&call->out);
 		return AGI_E_TOO_LARGE;
 	}
 	c->reply_bytes += n;
@@ -273,27 +280,46 @@ static enum agi_err put(struct agi_grpc_call *call, const struct piece *piece)
 	return AGI_OK;
 }
 
-static enum agi_err send_piece(struct agi_grpc_call *call, const struct piece *piece)
+/* What was put goes out. */
+static void go(struct agi_grpc_call *call)
+{
+	if (call->hop)
+		agi_grpc_hop_flush(call->hop);
+	else if (call->is_answered)
+		resume(call);
+	else
+		submit(call, "200", true);
+}
+
+static bool is_gone(const struct agi_grpc_call *call)
+{
+	return call->is_finished || (!call->conn && !call->hop);
+}
+
+static bool is_full(const struct agi_grpc_call *call)
+{
+	size_t n = pending_bytes(call);
+
+	if (call->hop)
+		return agi_grpc_hop_is_full(call->hop);
+	return n >= AGI_GRPC_SEND_HIGH || (n && call->conn->reply_bytes > AGI_GRPC_REPLY_BYTES_HIGH);
+}
+
+static enum agi_err send_piece(struct agi_grpc_call *call, const struct piece *m)
 {
 	enum agi_err e;
 
 	assert(call->state == AGI_CALL_RUNNING);
-	assert(call->route->kind == AGI_GRPC_SERVER_STREAM || call->route->kind == AGI_GRPC_BIDI);
-	if (call->is_finished || !call->conn)
+	if (is_gone(call))
 		return AGI_E_CANCELLED;
-	if (pending_bytes(call) >= AGI_GRPC_SEND_HIGH ||
-	    (pending_bytes(call) && call->conn->reply_bytes > AGI_GRPC_REPLY_BYTES_HIGH)) {
+	if (is_full(call)) {
 		call->is_blocked = true;
 		return AGI_E_FULL;
 	}
-	e = put(call, piece);
-	if (e)
-		return e;
-	if (call->is_answered)
-		resume(call);
-	else
-		submit(call, "200", true);
-	return AGI_OK;
+	e = put(call, m);
+	if (!e)
+		go(call);
+	return e;
 }
 
 enum agi_err agi_grpc_send(struct agi_grpc_call *call, const ProtobufCMessage *res)
@@ -301,16 +327,20 @@ enum agi_err agi_grpc_send(struct agi_grpc_call *call, const ProtobufCMessage *r
 	return send_piece(call, &(struct piece){.message = res});
 }
 
-enum agi_err agi_grpc_send_bytes(struct agi_grpc_call *call, struct agi_str res)
+enum agi_err agi_grpc_send_bytes(struct agi_grpc_call *call, struct agi_str bytes)
 {
-	return send_piece(call, &(struct piece){.bytes = res});
+	return send_piece(call, &(struct piece){.bytes = bytes});
 }
 
 void agi_grpc_send_headers(struct agi_grpc_call *call)
 {
 	assert(call->state == AGI_CALL_RUNNING);
-	if (call->is_answered || call->is_finished || !call->conn)
+	if (call->is_answered || is_gone(call))
 		return;
+	if (call->hop) {
+		agi_grpc_hop_headers(call->hop);
+		return;
+	}
 	decide_packing(call);
 	submit(call, "200", true);
 }
@@ -322,48 +352,41 @@ void agi_grpc_finish(struct agi_grpc_call *call)
 	agi_grpc_call_handler_done(call);
 }
 
-void agi_grpc_reply(struct agi_grpc_call *call, const ProtobufCMessage *res)
+/* The last message and OK. */
+static void answer(struct agi_grpc_call *call, const struct piece *m)
 {
 	assert(call->state == AGI_CALL_RUNNING);
-	if (call->is_finished || !call->conn) {
+	if (is_gone(call)) {
 		agi_grpc_call_handler_done(call);
 		return;
 	}
-	if (put(call, &(struct piece){.message = res})) {
+	if (put(call, m)) {
 		agi_grpc_fail(call, AGI_GRPC_RESOURCE_EXHAUSTED, "the answer is too large to send");
 		return;
 	}
 	agi_grpc_call_observe(call, AGI_GRPC_OK);
 	call->is_finished = true;
-	if (call->is_answered)
-		resume(call);
-	else
-		submit(call, "200", true);
+	if (!call->hop) /* else with the end that follows */
+		go(call);
 	agi_grpc_call_handler_done(call);
+}
+
+void agi_grpc_reply(struct agi_grpc_call *call, const ProtobufCMessage *res)
+{
+	answer(call, &(struct piece){.message = res});
 }
 
 void agi_grpc_relay(struct agi_grpc_call *call, enum agi_grpc_status status, struct agi_str text,
 		    struct agi_str res)
 {
-	size_t before = call->out.n;
-
 	assert(call->state == AGI_CALL_RUNNING);
 	assert(call->route->kind == AGI_GRPC_SERVER_STREAM ||
 	       (call->route->kind == AGI_GRPC_UNARY && !call->is_answered));
-	if (status == AGI_GRPC_OK && call->route->kind == AGI_GRPC_UNARY && !call->is_finished && call->conn) {
-		if (!may_hold(call, res.n) || !agi_grpc_put_bytes(&call->out, res)) {
-			call->out.err = AGI_OK;
-			agi_grpc_fail(call, AGI_GRPC_RESOURCE_EXHAUSTED,
-				      "the answer is too large to send");
-			return;
-		}
-		call->conn->reply_bytes += call->out.n - before;
-		agi_grpc_conn_update_full(call->conn);
-		agi_grpc_call_observe(call, AGI_GRPC_OK);
-		call->is_finished = true;
-		submit(call, "200", true);
+	if (status == AGI_GRPC_OK && call->route->kind == AGI_GRPC_UNARY) {
+		answer(call, &(struct piece){.bytes = res});
+		return;
 	}
-	agi_grpc_call_refuse(call, status, text); /* of no effect on a call that is finished */
+	agi_grpc_call_refuse(call, status, text);
 	agi_grpc_call_handler_done(call);
 }
 

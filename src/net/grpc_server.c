@@ -75,6 +75,21 @@ static const struct agi_grpc_method *method_of(const struct agi_grpc_method *met
 	return NULL;
 }
 
+/* Takes r->path. */
+static enum agi_err put_route(struct agi_grpc_server *s, struct agi_grpc_route *r, enum agi_err err)
+{
+	if (err) {
+		free((char *)r->path.p);
+		return err;
+	}
+	r->hash = hash_of(r->path);
+	assert(!agi_grpc_route_find(s, r->path)); /* a service is added once */
+	if (s->guard)
+		r->needs = s->needs(r->service, r->method);
+	insert_route(s, r);
+	return AGI_OK;
+}
+
 static enum agi_err add_route(struct agi_grpc_server *s, const ProtobufCServiceDescriptor *desc,
 			      const ProtobufCMethodDescriptor *m,
 			      const struct agi_grpc_method *method, void *ctx)
@@ -96,15 +111,8 @@ static enum agi_err add_route(struct agi_grpc_server *s, const ProtobufCServiceD
 	}
 	agi_buf_init(&path, 0);
 	agi_buf_printf(&path, "/%s/%s", desc->name, m->name);
-	if (path.err)
-		return path.err;
-	r.path = agi_buf_str(&path); /* the table owns it from here */
-	r.hash = hash_of(r.path);
-	assert(!agi_grpc_route_find(s, r.path)); /* a service is added once */
-	if (s->guard)
-		r.needs = s->needs(r.service, r.method);
-	insert_route(s, &r);
-	return AGI_OK;
+	r.path = agi_buf_str(&path);
+	return put_route(s, &r, path.err);
 }
 
 static enum agi_err add_service(struct agi_grpc_server *s, const char *name)
@@ -128,6 +136,44 @@ enum agi_err agi_grpc_server_add(struct agi_grpc_server *s, const ProtobufCServi
 	for (unsigned i = 0; i < desc->n_methods && !e; i++)
 		e = add_route(s, desc, &desc->methods[i],
 			      method_of(methods, n, desc->methods[i].name), ctx);
+	return e;
+}
+
+static bool has_service(const struct agi_grpc_server *s, const char *name)
+{
+	for (size_t i = 0; i < s->n_services; i++)
+		if (strcmp(s->services[i], name) == 0)
+			return true;
+	return false;
+}
+
+static enum agi_err add_other(struct agi_grpc_server *s, struct agi_grpc_route r, agi_grpc_handler_fn *handler,
+			      agi_grpc_open_fn *open, void *ctx)
+{
+	struct agi_buf path;
+
+	agi_buf_init(&path, 0);
+	agi_buf_put_str(&path, r.path);
+	r.path = agi_buf_str(&path);
+	if (r.handler)
+		r.handler = handler;
+	else if (r.open)
+		r.open = open;
+	r.ctx = ctx;
+	return put_route(s, &r, path.err);
+}
+
+enum agi_err agi_grpc_server_add_others(struct agi_grpc_server *s, const struct agi_grpc_server *other,
+					agi_grpc_handler_fn *handler, agi_grpc_open_fn *open, void *ctx)
+{
+	enum agi_err e = reserve_routes(s, other->n_routes);
+
+	for (size_t i = 0; i < other->n_services && !e; i++)
+		if (!has_service(s, other->services[i]))
+			e = add_service(s, other->services[i]);
+	for (size_t i = 0; i < other->cap_routes && !e; i++)
+		if (other->routes[i].path.p && !agi_grpc_route_find(s, other->routes[i].path))
+			e = add_other(s, other->routes[i], handler, open, ctx);
 	return e;
 }
 
@@ -276,8 +322,12 @@ void agi_grpc_server_free(struct agi_grpc_server *s)
 		return;
 	while ((c = LIST_FIRST(&s->conns)) != NULL)
 		agi_grpc_conn_free(c);
-	while ((call = LIST_FIRST(&s->orphans)) != NULL)
-		agi_grpc_call_orphan(call);
+	while ((call = LIST_FIRST(&s->orphans)) != NULL) {
+		call->is_finished = true;
+		agi_grpc_call_tell(call); /* those of other loops have not heard of it; may free call */
+		if (call == LIST_FIRST(&s->orphans))
+			agi_grpc_call_orphan(call);
+	}
 	while ((call = TAILQ_FIRST(&s->pool)) != NULL) {
 		TAILQ_REMOVE(&s->pool, call, ready_link);
 		call->server = NULL;

@@ -83,6 +83,7 @@ enum agi_grpc_call_state { AGI_CALL_RECEIVING, AGI_CALL_READY, AGI_CALL_RUNNING,
 struct agi_grpc_call {
 	struct agi_grpc_server *server; /* NULL once the server is gone */
 	struct agi_grpc_conn *conn;     /* NULL once the stream is gone */
+	struct agi_grpc_hop *hop;       /* of another server's connection (grpc_far.h); conn is NULL */
 	int32_t stream_id;
 	enum agi_grpc_call_state state;
 	bool is_answered;      /* on the wire: headers submitted */
@@ -161,7 +162,8 @@ struct agi_grpc_server {
 	nghttp2_session_callbacks *callbacks;
 	nghttp2_option *option;
 	struct event *sweep, *pump;
-	struct agi_http *http; /* NULL: GET is refused */
+	struct agi_http *http;    /* NULL: GET is refused, */
+	struct agi_grpc_far *far; /* unless another loop answers it */
 	agi_grpc_needs_fn *needs;
 	agi_grpc_guard_fn *guard; /* NULL: everybody may everything */
 	void *guard_ctx;
@@ -186,6 +188,12 @@ struct agi_grpc_server {
 const struct agi_grpc_route *agi_grpc_route_find(const struct agi_grpc_server *s,
 						 struct agi_str path);
 
+/* Adds the methods of other that s has not, with handler or open in the place of its own. */
+AGI_MUST_USE enum agi_err agi_grpc_server_add_others(struct agi_grpc_server *s,
+						     const struct agi_grpc_server *other,
+						     agi_grpc_handler_fn *handler,
+						     agi_grpc_open_fn *open, void *ctx);
+
 /* Runs handlers that have something to do. */
 void agi_grpc_server_pump(struct agi_grpc_server *s);
 
@@ -202,6 +210,9 @@ void agi_grpc_conn_sweep(struct agi_grpc_conn *c, uint64_t now_us);
 /* --- grpc_call.c: a call's life -------------------------------------------------------------- */
 /* NULL when out of memory. */
 struct agi_grpc_call *agi_grpc_call_new(struct agi_grpc_conn *c, int32_t stream_id);
+/* A call that came to another loop: near's method, deadline and sender. RUNNING, among the orphans. */
+struct agi_grpc_call *agi_grpc_call_new_far(struct agi_grpc_server *s, const struct agi_grpc_call *near,
+					    struct agi_grpc_hop *hop);
 AGI_MUST_USE enum agi_err agi_grpc_call_header(struct agi_grpc_call *call, struct agi_str name,
 					       struct agi_str value);
 /* The header block is complete: refuses what cannot be served. */
@@ -240,6 +251,11 @@ void agi_grpc_call_drop_request(struct agi_grpc_call *call);
 /* --- grpc_http.c ----------------------------------------------------------------------------- */
 /* Answers a GET or HEAD. */
 void agi_grpc_call_serve_get(struct agi_grpc_call *call);
+/* The answer is in out; of no effect when the stream is gone. content_type: a literal. */
+void agi_grpc_call_submit_get(struct agi_grpc_call *call, int status, const char *content_type);
+/* What http says to the target (":path"): the status; body and content_type are filled. */
+int agi_grpc_get_answer(struct agi_http *http, struct agi_str target, struct agi_buf *body,
+			const char **content_type);
 
 /* --- grpc_send.c: the answer ----------------------------------------------------------------- */
 /* Ends the call on the wire, after what was sent before, unless it has ended. */
@@ -257,5 +273,24 @@ void agi_grpc_call_cut(struct agi_grpc_call *call, enum agi_grpc_status status,
 void agi_grpc_call_sent(struct agi_grpc_call *call);
 /* Reads from the connection go on, or stop while too much waits to be sent. */
 void agi_grpc_conn_update_full(struct agi_grpc_conn *c);
+
+/* --- grpc_far.c: what becomes of the answer to a call of another loop ------------------------------------------- */
+/* The call as it came: its headers and request stay as they are until the handler has ended it. */
+const struct agi_grpc_call *agi_grpc_hop_near(const struct agi_grpc_hop *h);
+/* Keeps a message (res, or bytes when it is NULL). NOMEM: nothing was kept. */
+AGI_MUST_USE enum agi_err agi_grpc_hop_put(struct agi_grpc_hop *h, const ProtobufCMessage *res,
+					   struct agi_str bytes);
+/* So much is kept that a stream has to wait (agi_grpc_send says FULL). */
+bool agi_grpc_hop_is_full(const struct agi_grpc_hop *h);
+/* Sends what is kept, as soon as what was sent before is gone. */
+void agi_grpc_hop_flush(struct agi_grpc_hop *h);
+void agi_grpc_hop_headers(struct agi_grpc_hop *h);
+/* Asks for the next message of a stream. */
+void agi_grpc_hop_recv(struct agi_grpc_hop *h);
+void agi_grpc_hop_status(struct agi_grpc_hop *h, enum agi_grpc_status status, struct agi_str text);
+/* The handler has ended the call, which will be freed. */
+void agi_grpc_hop_end(struct agi_grpc_hop *h);
+/* A GET on s, for another loop. */
+void agi_grpc_far_get(struct agi_grpc_call *call);
 
 #endif

@@ -68,6 +68,8 @@ AGI_MUST_USE bool agi_grpc_put_bytes(struct agi_buf *out, struct agi_str message
 /* The same as gzip, when that is smaller and the message is not too long for it. */
 AGI_MUST_USE bool agi_grpc_put_packed(struct agi_buf *out, const ProtobufCMessage *m,
 				      struct agi_grpc_packer *z);
+AGI_MUST_USE bool agi_grpc_put_packed_bytes(struct agi_buf *out, struct agi_str message,
+					    struct agi_grpc_packer *z);
 
 /* --- length-prefixed messages out of a run of bytes ------------------------------------------ */
 enum agi_grpc_read {

@@ -5,7 +5,10 @@
  * status = level and text = key; "hang" never answers; "later" answers after the loop's next turn;
  * "large" answers key-many bytes; "left" answers version = milliseconds left; "counts" answers
  * version = cancelled, acks = hanging calls Delete  has no handler. Owners fails with the agi_err
- * STALE_EPOCH and the text "why" */
+ * STALE_EPOCH and the text "why"
+ *
+ * With AGI_ECHO_FAR set in the environment, connections are served on a thread of their own, and the
+ * handlers run where they always do (net/grpc_far.h). */
 #ifndef AGI_TESTS_ECHO_SERVICE_H
 #define AGI_TESTS_ECHO_SERVICE_H
 
@@ -16,14 +19,18 @@
 #include <unistd.h>
 
 #include "net/grpc.h"
+#include "net/grpc_far.h"
 #include "net/sock.h"
 #include "agihpc.pb-c.h"
 #include "tests/net/stream_service.h"
 
+enum { ECHO_MAILBOX = 1024 };
+
 struct echo {
 	struct event_base *base;
-	struct agi_grpc_server *server;
-	struct agi_grpc_call *hanging;
+	struct agi_grpc_server *server, *near; /* near, loops, far: NULL unless AGI_ECHO_FAR */
+	struct agi_loop *loop, *near_loop;
+	struct agi_grpc_far *far;
 	struct streams streams;
 	int n_hanging, n_cancelled, n_seen;
 	int fd;
@@ -147,14 +154,57 @@ static inline void echo_owners(struct agi_grpc_call *call, const ProtobufCMessag
 	agi_grpc_fail_err(call, AGI_E_STALE_EPOCH, &why);
 }
 
+struct echo_visitor {
+	struct echo *echo;
+	int fd;
+};
+
+static inline void echo_take(void *arg)
+{
+	struct echo_visitor *v = arg;
+
+	agi_grpc_server_accept(v->echo->near, v->fd, &v->echo->addr);
+	free(v);
+}
+
+static inline void echo_drop(void *arg)
+{
+	close(((struct echo_visitor *)arg)->fd);
+	free(arg);
+}
+
 static inline void echo_accept(evutil_socket_t fd, short what, void *arg)
 {
 	struct echo *e = arg;
 	int got = accept4(fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	(void)what;
-	if (got >= 0)
+	if (got >= 0 && e->near) {
+		struct echo_visitor *v = malloc(sizeof *v);
+
+		*v = (struct echo_visitor){e, got};
+		if (agi_loop_post(e->near_loop, echo_take, echo_drop, v))
+			echo_drop(v);
+	} else if (got >= 0) {
 		agi_grpc_server_accept(e->server, got, &e->addr);
+	}
+}
+
+/* A thread for the connections. */
+static inline void echo_spread(struct echo *e, const struct agi_grpc_server_cfg *cfg)
+{
+	const struct agi_loop_cfg here = {.name = "echo", .mailbox_max = ECHO_MAILBOX, .base = e->base};
+	const struct agi_loop_cfg there = {.name = "near", .mailbox_max = ECHO_MAILBOX};
+	struct agi_grpc_far_cfg far = {.far = e->server};
+
+	if (agi_loop_new(&here, &e->loop) || agi_loop_new(&there, &e->near_loop) ||
+	    agi_grpc_server_new(agi_loop_base(e->near_loop), cfg, &e->near))
+		abort();
+	far.near = e->near;
+	far.near_loop = e->near_loop;
+	far.far_loop = e->loop;
+	if (agi_grpc_far_new(&far, &e->far) || agi_loop_start(e->near_loop))
+		abort();
 }
 
 /* Listens on 127.0.0.1; port 0 = any. Aborts when it cannot: it is a test. */
@@ -179,14 +229,34 @@ static inline void echo_start(struct echo *e, struct event_base *base,
 	    agi_grpc_server_add(e->server, &agihpc__v1__kv_service__descriptor, methods, 3, e))
 		abort();
 	streams_add(e->server, &e->streams);
+	if (getenv("AGI_ECHO_FAR"))
+		echo_spread(e, cfg);
 	e->accept = event_new(base, e->fd, EV_READ | EV_PERSIST, echo_accept, e);
 	if (!e->accept || event_add(e->accept, NULL))
 		abort();
 }
 
+static inline void echo_drain_near(void *arg) { agi_grpc_server_drain(((struct echo *)arg)->near); }
+
+static inline void echo_drain(struct echo *e)
+{
+	if (!e->near)
+		agi_grpc_server_drain(e->server);
+	else if (agi_loop_post(e->near_loop, echo_drain_near, NULL, e))
+		abort();
+}
+
 static inline void echo_stop(struct echo *e)
 {
+	if (e->near_loop)
+		agi_loop_stop(e->near_loop);
+	agi_grpc_server_free(e->near);
 	agi_grpc_server_free(e->server);
+	if (e->near_loop) {
+		agi_loop_free(e->near_loop);
+		agi_loop_free(e->loop);
+	}
+	agi_grpc_far_free(e->far);
 	event_free(e->accept);
 	close(e->fd);
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Streams between our server and our client over loopback, in one loop. */
+ * Streams between our server and our client over loopback, in one loop; test_grpc_far_stream: with the connections on a
+ * loop of their own (what the server holds is then not looked at). */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -97,8 +98,11 @@ static void start(struct talk *t, const struct agi_grpc_server_cfg *cfg)
 
 static void settle(struct talk *t)
 {
-	for (int i = 0; i < 200; i++)
+	for (int i = 0; i < 200; i++) {
 		event_base_loop(t->base, EVLOOP_NONBLOCK);
+		if (t->echo.near)
+			usleep(100); /* the other thread's turn */
+	}
 }
 
 static void stop(struct talk *t)
@@ -186,7 +190,8 @@ static void a_client_that_does_not_ask_holds_the_server_back(void **state)
 	settle(&t);
 	assert_int_equal(t.n_messages, 1);
 	assert_true(t.echo.streams.n_full > 0);
-	assert_in_range(LIST_FIRST(&t.echo.server->conns)->reply_bytes, 1, 256 << 10);
+	if (!t.echo.near)
+		assert_in_range(LIST_FIRST(&t.echo.server->conns)->reply_bytes, 1, 256 << 10);
 	agi_grpc_stream_recv(t.call);
 	until(&t, &t.n_messages, 2);
 	agi_grpc_stream_cancel(t.call);
@@ -297,8 +302,10 @@ static void a_handler_that_does_not_ask_holds_the_client_back(void **state)
 			sent++;
 		event_base_loop(t.base, EVLOOP_NONBLOCK);
 	}
+	settle(&t);
 	assert_in_range(sent, 6, 40); /* windows and buffers, no more */
-	assert_in_range(t.echo.server->request_bytes, 10000, AGI_H2_STREAM_WINDOW);
+	if (!t.echo.near)
+		assert_in_range(t.echo.server->request_bytes, 10000, AGI_H2_STREAM_WINDOW);
 	for (int n = 1; n <= sent; n++) {
 		agi_grpc_recv(t.echo.streams.held);
 		until(&t, &t.echo.streams.n_held, n);
@@ -503,9 +510,10 @@ static void a_drained_server_lets_streams_end(void **state)
 	agi_grpc_stream_recv(t.call);
 	assert_int_equal(say(&t, "a", 1), AGI_OK);
 	until(&t, &t.n_messages, 1);
-	agi_grpc_server_drain(t.echo.server);
+	echo_drain(&t.echo);
 	settle(&t);
-	assert_true(LIST_FIRST(&t.echo.server->conns)->is_gone);
+	if (!t.echo.near)
+		assert_true(LIST_FIRST(&t.echo.server->conns)->is_gone);
 	assert_int_equal(say(&t, "b", 1), AGI_OK);
 	until(&t, &t.n_messages, 2);
 	agi_grpc_stream_half_close(t.call);
@@ -532,6 +540,9 @@ static void an_old_connection_is_told_to_go(void **state)
 
 int main(void)
 {
+#ifdef FAR
+	setenv("AGI_ECHO_FAR", "1", 1);
+#endif
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(every_message_of_a_stream_arrives_in_order),
 	    cmocka_unit_test(a_stream_may_be_empty),
