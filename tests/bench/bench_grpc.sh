@@ -84,6 +84,7 @@ start_node() {
 	taskset -c 0 "$BUILD/agihpc-node" --config "$DIR/node/node.yaml" --listen "$ip:5000" --bootstrap "$ip:5000" \
 		--init --data-dir "$DIR/node/data" --cluster-key "$DIR/node/key" --roles in-action 2>"$DIR/node/log" &
 	SERVERS+=("$!")
+	# shellcheck disable=SC2034  # read by name below
 	REFLEX_TCP=$ip:50056 REFLEX_UDS=$DIR/node/socket
 	for ((i = 0; i < 200; i++)); do
 		! "$ctl" -n "$ip:50056" -t 1s health >/dev/null 2>&1 || return
