@@ -240,56 +240,110 @@ static void scan(struct sim_disk *d, const struct agi_storage_req *q, struct agi
 			break;
 }
 
+bool sim_disk_find(const struct sim_disk *d, enum agi_cf cf, struct agi_str key, struct agi_str *out)
+{
+	const struct sim_table *t = &d->cf[cf];
+	size_t i = lower_bound(t, key);
+
+	if (i == t->n || !agi_str_eq(t->e[i].key, key))
+		return false;
+	*out = t->e[i].value;
+	return true;
+}
+
+/* was (may be NULL) has room for what each operation found. */
+static void apply_all(struct sim_disk *d, const struct sim_pending *p, struct agi_storage_was *was)
+{
+	struct agi_storage_was unseen;
+
+	for (size_t i = 0; p->req.kind == AGI_STORAGE_WRITE && i < p->req.n_ops; i++)
+		apply(d, &p->ops[i], was ? &was[i] : &unseen);
+}
+
+/* After a failed sync nobody knows what is on the disk: all of the write, or nothing. */
+static enum agi_err write_all(struct sim_disk *d, const struct sim_pending *p, struct agi_storage_was *was)
+{
+	if (d->is_read_only)
+		return AGI_E_READ_ONLY;
+	if (d->is_failing && d->writes_left-- == 0) {
+		d->is_read_only = true;
+		if (agi_prng_below(d->prng, 2))
+			apply_all(d, p, NULL);
+		return AGI_E_IO;
+	}
+	apply_all(d, p, was);
+	return AGI_OK;
+}
+
+static struct agi_kv *read_some(struct sim_disk *d, const struct sim_pending *p, struct agi_storage_done *done)
+{
+	struct agi_kv *kv;
+
+	if (d->bad_reads > 0 && agi_prng_unit(d->prng) < d->bad_reads) {
+		done->err = AGI_E_CORRUPT;
+		return NULL;
+	}
+	kv = must(calloc(p->req.kind == AGI_STORAGE_GET ? 1 : p->req.max_items + 1, sizeof *kv));
+	if (p->req.kind == AGI_STORAGE_SCAN) {
+		scan(d, &p->req, done, kv);
+	} else if (sim_disk_find(d, p->req.cf, p->req.begin, &kv[0].value)) {
+		kv[0].key = p->req.begin;
+		done->kv = kv;
+		done->n = 1;
+	} else {
+		done->err = AGI_E_NOT_FOUND;
+	}
+	return kv;
+}
+
 bool sim_disk_step(struct sim_disk *d, void (*fn)(void *arg, uint64_t job_id,
                                                    const struct agi_storage_done *done),
                    void *arg)
 {
 	struct sim_pending *p = take(d);
 	struct agi_storage_done done = {.err = AGI_OK};
-	struct agi_kv *kv = NULL;
 	struct agi_storage_was *was = NULL;
+	struct agi_kv *kv = NULL;
 
 	if (!p)
 		return false;
 	if (p->req.kind == AGI_STORAGE_WRITE) {
 		was = must(calloc(p->req.n_ops + 1, sizeof *was));
-		for (size_t i = 0; i < p->req.n_ops; i++)
-			apply(d, &p->ops[i], &was[i]);
-		done.was = was;
-	} else if (p->req.kind == AGI_STORAGE_GET) {
-		struct sim_table *t = &d->cf[p->req.cf];
-		size_t i = lower_bound(t, p->req.begin);
-
-		kv = must(calloc(1, sizeof *kv));
-		if (i < t->n && agi_str_eq(t->e[i].key, p->req.begin)) {
-			kv[0] = (struct agi_kv){t->e[i].key, t->e[i].value};
-			done.kv = kv;
-			done.n = 1;
-		} else {
-			done.err = AGI_E_NOT_FOUND;
-		}
+		done.err = write_all(d, p, was);
+		done.was = done.err == AGI_OK ? was : NULL;
 	} else {
-		kv = must(calloc(p->req.max_items + 1, sizeof *kv));
-		scan(d, &p->req, &done, kv);
+		kv = read_some(d, p, &done);
 	}
 	fn(arg, p->job_id, &done);
-	free(kv);
 	free(was);
+	free(kv);
+	free_pending(p);
+	return true;
+}
+
+bool sim_disk_step_unseen(struct sim_disk *d)
+{
+	struct sim_pending *p = take(d);
+
+	if (!p)
+		return false;
+	if (p->req.kind == AGI_STORAGE_WRITE)
+		(void)write_all(d, p, NULL);
 	free_pending(p);
 	return true;
 }
 
 void sim_disk_crash(struct sim_disk *d, struct agi_prng *r)
 {
-	size_t survive = agi_prng_below(r, d->n_pending + 1);
+	size_t survive = d->is_read_only ? 0 : agi_prng_below(r, d->n_pending + 1);
 	struct sim_pending *p;
 
 	while ((p = take(d))) {
-		if (survive > 0 && p->req.kind == AGI_STORAGE_WRITE)
-			for (size_t i = 0; i < p->req.n_ops; i++)
-				apply(d, &p->ops[i], &(struct agi_storage_was){.n = 0});
-		if (survive > 0)
+		if (survive > 0) {
+			apply_all(d, p, NULL);
 			survive--;
+		}
 		free_pending(p);
 	}
+	d->is_failing = d->is_read_only = false;
 }

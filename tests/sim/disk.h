@@ -25,6 +25,11 @@ struct sim_disk {
 	struct sim_table cf[AGI_CF_COUNT];
 	struct sim_pending *first, **last;
 	size_t n_pending;
+	/* trouble: the write after so many more fails, and all later ones */
+	bool is_failing, is_read_only;
+	uint32_t writes_left;
+	double bad_reads;        /* chance that a read ends with CORRUPT; needs prng */
+	struct agi_prng *prng;
 };
 
 void sim_disk_init(struct sim_disk *d);
@@ -34,7 +39,11 @@ void sim_disk_submit(struct sim_disk *d, uint64_t job_id, const struct agi_stora
 bool sim_disk_step(struct sim_disk *d, void (*fn)(void *arg, uint64_t job_id,
                                                    const struct agi_storage_done *done),
                    void *arg);
-/* Power loss: a random prefix of the pending writes survives. */
+/* Executes the oldest request and tells nobody: power fails before its completion is seen. */
+bool sim_disk_step_unseen(struct sim_disk *d);
+/* Power loss: a random prefix of the pending writes survives. A failing disk works again. */
 void sim_disk_crash(struct sim_disk *d, struct agi_prng *r);
+/* What is stored under a key; false when nothing is. */
+bool sim_disk_find(const struct sim_disk *d, enum agi_cf cf, struct agi_str key, struct agi_str *out);
 
 #endif

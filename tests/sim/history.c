@@ -8,11 +8,12 @@ int lin_begin(struct lin_history *h, enum lin_kind kind, uint64_t arg, uint64_t 
 {
 	if (h->n == LIN_OPS_MAX)
 		return -1;
-	h->op[h->n] = (struct lin_op){kind, arg, expected, now, LIN_PENDING, 0};
+	h->op[h->n] = (struct lin_op){kind, arg, expected, now, LIN_PENDING, 0, 0, 0};
 	return (int)h->n++;
 }
 
-enum { WORDS = LIN_OPS_MAX / 64 };
+enum { WORDS = LIN_OPS_MAX / 64, END = -1, TRIED_MAX = 400000 };
+#define UNSEEN UINT64_MAX /* a token that nobody was told */
 
 /* What has been put in order, and the register's value then. */
 struct config {
@@ -20,10 +21,25 @@ struct config {
 	uint64_t state;
 };
 
+/* Configurations that were tried and led nowhere. */
 struct memo {
 	struct config *slot;
 	bool *used;
 	size_t cap, n;
+};
+
+/* The operations not yet in order, linked by start; how the search came to where it is. */
+struct search {
+	const struct lin_history *h;
+	struct config at;
+	int next[LIN_OPS_MAX + 1], prev[LIN_OPS_MAX + 1]; /* index n is the head */
+	size_t n_open;  /* of next: completed operations */
+	struct {
+		int op;
+		uint64_t state; /* before it */
+	} step[LIN_OPS_MAX];
+	size_t n_steps;
+	struct memo memo;
 };
 
 static size_t hash(const struct config *c)
@@ -50,9 +66,9 @@ static bool insert(struct memo *m, const struct config *c)
 
 static void grow(struct memo *m)
 {
-	struct memo bigger = {.cap = m->cap ? 2 * m->cap : 1024};
+	struct memo bigger = {.cap = m->cap ? 4 * m->cap : 256};
 
-	bigger.slot = calloc(bigger.cap, sizeof *bigger.slot);
+	bigger.slot = malloc(bigger.cap * sizeof *bigger.slot);
 	bigger.used = calloc(bigger.cap, sizeof *bigger.used);
 	if (!bigger.slot || !bigger.used)
 		abort();
@@ -64,12 +80,12 @@ static void grow(struct memo *m)
 	*m = bigger;
 }
 
-static bool is_done(const struct config *c, size_t i) { return c->done[i / 64] >> (i % 64) & 1; }
+static bool is_pending(const struct lin_op *op) { return op->end == LIN_PENDING; }
 
 /* Applies op to state; false when it could not have given the result it gave. A pending one has no result. */
 static bool apply(const struct lin_op *op, uint64_t *state)
 {
-	bool is_known = op->end != LIN_PENDING;
+	bool is_known = !is_pending(op);
 
 	switch (op->kind) {
 	case LIN_GET:
@@ -97,96 +113,211 @@ static bool apply(const struct lin_op *op, uint64_t *state)
 /* Of no consequence: did nothing, or only looked and was never told. */
 static bool is_moot(const struct lin_op *op)
 {
-	return op->kind == LIN_NONE || (op->kind == LIN_GET && op->end == LIN_PENDING);
+	return op->kind == LIN_NONE || (op->kind == LIN_GET && is_pending(op));
+}
+
+static void link_all(struct search *s)
+{
+	int head = (int)s->h->n, last = head;
+
+	for (int i = 0; i < head; i++) {
+		if (is_moot(&s->h->op[i]))
+			continue;
+		s->n_open += !is_pending(&s->h->op[i]);
+		s->next[last] = i;
+		s->prev[i] = last;
+		last = i;
+	}
+	s->next[last] = END;
+}
+
+static void take(struct search *s, int i, uint64_t state)
+{
+	s->step[s->n_steps].op = i;
+	s->step[s->n_steps++].state = s->at.state;
+	s->at.state = state;
+	s->at.done[i / 64] |= (uint64_t)1 << (i % 64);
+	s->next[s->prev[i]] = s->next[i];
+	if (s->next[i] != END)
+		s->prev[s->next[i]] = s->prev[i];
+	s->n_open -= !is_pending(&s->h->op[i]);
+}
+
+/* Undoes the last step; returns its operation. */
+static int take_back(struct search *s)
+{
+	int i = s->step[--s->n_steps].op;
+
+	s->at.state = s->step[s->n_steps].state;
+	s->at.done[i / 64] &= ~((uint64_t)1 << (i % 64));
+	s->next[s->prev[i]] = i;
+	if (s->next[i] != END)
+		s->prev[s->next[i]] = i;
+	s->n_open += !is_pending(&s->h->op[i]);
+	return i;
+}
+
+/* The open operation that ended first: only what began before its end can come next. */
+static int first_to_end(const struct search *s)
+{
+	const struct lin_op *op = s->h->op;
+	uint64_t end = LIN_PENDING;
+	int first = END;
+
+	for (int i = s->next[s->h->n]; i != END && op[i].start <= end; i = s->next[i]) {
+		if (op[i].end < end) {
+			end = op[i].end;
+			first = i;
+		}
+	}
+	return first;
 }
 
 /* An earlier pending operation just like this one is still to come: taking that one first loses nothing. */
-static bool has_twin(const struct lin_history *h, const struct config *c, size_t i)
+static bool has_twin(const struct search *s, int op)
 {
-	if (h->op[i].end != LIN_PENDING || (h->op[i].kind != LIN_ADD && h->op[i].kind != LIN_DELETE))
-		return false;
-	for (size_t k = 0; k < i; k++)
-		if (!is_done(c, k) && h->op[k].end == LIN_PENDING && h->op[k].kind == h->op[i].kind &&
-		    h->op[k].arg == h->op[i].arg)
+	const struct lin_op *a = &s->h->op[op];
+
+	for (int i = s->next[s->h->n]; is_pending(a) && i != op; i = s->next[i])
+		if (is_pending(&s->h->op[i]) && s->h->op[i].kind == a->kind && s->h->op[i].arg == a->arg &&
+		    s->h->op[i].expected == a->expected)
 			return true;
 	return false;
 }
 
-static bool search(const struct lin_history *h, struct memo *m, const struct config *c);
-
-static bool try_next(const struct lin_history *h, struct memo *m, const struct config *c, size_t i)
+/* An addition that the sum told by the one that ended first does not contain comes after that one. */
+static bool is_too_early(const struct search *s, int i, int first)
 {
-	struct config next = *c;
+	const struct lin_op *a = &s->h->op[i], *f = &s->h->op[first];
 
-	if (!apply(&h->op[i], &next.state))
-		return false;
-	next.done[i / 64] |= (uint64_t)1 << (i % 64);
-	if (2 * m->n >= m->cap)
-		grow(m);
-	return insert(m, &next) && search(h, m, &next);
+	return a->kind == LIN_ADD && (f->kind == LIN_ADD || f->kind == LIN_GET) && !(f->result & a->arg);
 }
 
-static bool search(const struct lin_history *h, struct memo *m, const struct config *c)
+static bool try_op(struct search *s, int i, int first)
 {
-	uint64_t first_end = LIN_PENDING;
-	bool is_complete = true;
+	uint64_t state = s->at.state;
 
-	for (size_t i = 0; i < h->n; i++) {
-		if (is_done(c, i) || h->op[i].end == LIN_PENDING || is_moot(&h->op[i]))
-			continue;
-		is_complete = false;
-		if (h->op[i].end < first_end)
-			first_end = h->op[i].end;
-	}
-	if (is_complete)
-		return true; /* what is pending need not have happened */
-	/* only what began before everything still open had ended can come next; what is pending comes
-	 * where nothing else explains what was seen */
-	for (int pass = 0; pass < 2; pass++)
-		for (size_t i = 0; i < h->n && h->op[i].start <= first_end; i++)
-			if (!is_done(c, i) && !is_moot(&h->op[i]) && !has_twin(h, c, i) &&
-			    (h->op[i].end == LIN_PENDING) == (pass == 1) && try_next(h, m, c, i))
-				return true;
+	if (is_too_early(s, i, first) || has_twin(s, i) || !apply(&s->h->op[i], &state))
+		return false;
+	if (2 * s->memo.n >= s->memo.cap)
+		grow(&s->memo);
+	take(s, i, state);
+	if (insert(&s->memo, &s->at))
+		return true;
+	(void)take_back(s);
 	return false;
+}
+
+/* The next operation after `after` in the order they are tried: completed ones first, then the pending, which
+ * come where nothing else explains what was seen. END when none is left to try. */
+static int candidate(const struct search *s, int after, uint64_t end)
+{
+	const struct lin_op *op = s->h->op;
+	int head = (int)s->h->n;
+	bool want_pending = after != head && is_pending(&op[after]);
+
+	for (int i = s->next[after];; i = s->next[i]) {
+		if (i != END && op[i].start <= end) {
+			if (is_pending(&op[i]) == want_pending)
+				return i;
+		} else if (want_pending) {
+			return END;
+		} else {
+			want_pending = true;
+			i = head;
+		}
+	}
+}
+
+static bool run(struct search *s)
+{
+	int after = (int)s->h->n;
+
+	while (s->n_open) { /* what is pending need not have happened */
+		if (s->memo.n > TRIED_MAX)
+			return false;
+		int first = first_to_end(s);
+		uint64_t end = s->h->op[first].end;
+		int i = candidate(s, after, end);
+
+		while (i != END && !try_op(s, i, first))
+			i = candidate(s, i, end);
+		if (i != END) {
+			after = (int)s->h->n;
+		} else {
+			if (s->n_steps == 0)
+				return false;
+			after = take_back(s);
+		}
+	}
+	return true;
 }
 
 static bool is_linearizable(const struct lin_history *h)
 {
-	struct memo m = {0};
-	struct config start = {{0}, 0};
+	struct search *s = calloc(1, sizeof *s);
 	bool is_good;
 
-	grow(&m);
-	is_good = search(h, &m, &start);
-	free(m.slot);
-	free(m.used);
+	if (!s)
+		abort();
+	s->h = h;
+	link_all(s);
+	grow(&s->memo);
+	is_good = run(s);
+	free(s->memo.slot);
+	free(s->memo.used);
+	free(s);
 	return is_good;
 }
 
-static bool is_seen(const struct lin_history *h, uint64_t token)
+static bool tells(const struct lin_op *op, const struct lin_op *write)
+{
+	if (op->kind == LIN_CAS && op->expected == write->arg)
+		return true; /* pending or not: it may be what another one saw */
+	if (is_pending(op))
+		return false;
+	if (write->kind == LIN_ADD)
+		return (op->kind == LIN_ADD || op->kind == LIN_GET) && (op->result & write->arg);
+	return op->kind == LIN_GET && op->result == write->arg;
+}
+
+static bool is_seen(const struct lin_history *h, const struct lin_op *write)
 {
 	for (size_t i = 0; i < h->n; i++)
-		if (h->op[i].end != LIN_PENDING &&
-		    ((h->op[i].kind == LIN_GET && h->op[i].result == token) ||
-		     (h->op[i].kind == LIN_CAS && h->op[i].expected == token)))
+		if (tells(&h->op[i], write))
 			return true;
 	return false;
 }
 
-bool lin_check(const struct lin_history *h)
+static bool writes_a_token(const struct lin_op *op)
 {
-	struct lin_history *fewer = malloc(sizeof *fewer);
+	return op->kind == LIN_PUT || op->kind == LIN_CAS || op->kind == LIN_ADD;
+}
+
+bool lin_search(const struct lin_history *h)
+{
+	struct lin_history *x = malloc(sizeof *x);
 	bool is_good;
 
-	if (!fewer)
+	if (!x)
 		abort();
 	/* a pending write that nobody ever saw most likely never happened: without those the search is short */
-	*fewer = *h;
+	*x = *h;
+	for (size_t i = 0; i < h->n; i++) {
+		struct lin_op *op = &x->op[i];
+
+		if (is_pending(op) && writes_a_token(op) && !is_seen(h, &h->op[i])) {
+			op->kind = LIN_NONE;
+			op->arg = UNSEEN; /* one is as good as another */
+		}
+	}
+	is_good = is_linearizable(x);
 	for (size_t i = 0; i < h->n; i++)
-		if (h->op[i].end == LIN_PENDING && (h->op[i].kind == LIN_PUT || h->op[i].kind == LIN_CAS) &&
-		    !is_seen(h, h->op[i].arg))
-			fewer->op[i].kind = LIN_NONE;
-	is_good = is_linearizable(fewer) || is_linearizable(h);
-	free(fewer);
+		if (h->op[i].kind != LIN_ADD)
+			x->op[i].kind = h->op[i].kind;
+	is_good = is_good || is_linearizable(x);
+	free(x);
 	return is_good;
 }
+
+bool lin_check(const struct lin_history *h) { return lin_has_witness(h) || lin_search(h); }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Histories of operations on single registers, and whether they are linearizable (Wing & Gong 1993, with the
- * memo of Lowe 2017). A value is a token; 0 is "absent". */
+ * memo of Lowe 2017; one register at a time, because linearizability is local). A value is a token; 0 is
+ * "absent". What is added to a counter is a power of two, each once: the sum tells which additions were done. */
 #ifndef SIM_HISTORY_H
 #define SIM_HISTORY_H
 
@@ -10,18 +11,20 @@
 
 /* NONE: what certainly did nothing and told nothing. */
 enum lin_kind { LIN_NONE, LIN_GET, LIN_PUT, LIN_DELETE, LIN_CAS, LIN_ADD };
-enum { LIN_OPS_MAX = 192 };
+enum { LIN_OPS_MAX = 384 };
 #define LIN_PENDING UINT64_MAX
 
 struct lin_op {
 	enum lin_kind kind;
-	uint64_t arg;        /* PUT, CAS: token written; ADD: what is added */
+	uint64_t arg;        /* PUT, CAS: token written; ADD: what is added, one bit */
 	uint64_t expected;   /* CAS: token that had to be there */
 	uint64_t start, end; /* end LIN_PENDING: the outcome is unknown, it may happen at any time after start or never */
 	uint64_t result;     /* GET: token; ADD: sum; DELETE: 1 when something was there; CAS: 1 when it was done */
+	uint64_t saw;        /* CAS that was not done: token that was there */
+	uint64_t version;    /* told with the result: of what was written or read; 0 = none */
 };
 struct lin_history {
-	struct lin_op op[LIN_OPS_MAX];
+	struct lin_op op[LIN_OPS_MAX]; /* in order of start */
 	size_t n;
 };
 
@@ -29,5 +32,8 @@ struct lin_history {
 int lin_begin(struct lin_history *h, enum lin_kind kind, uint64_t arg, uint64_t expected, uint64_t now);
 /* Is there an order of the operations that respects real time and gives every result seen? */
 bool lin_check(const struct lin_history *h);
+/* The same by search alone (false too when none was found within a bound), and by the order of the versions alone (which may miss an order that is there). */
+bool lin_search(const struct lin_history *h);
+bool lin_has_witness(const struct lin_history *h);
 
 #endif

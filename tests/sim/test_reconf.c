@@ -414,18 +414,11 @@ static void a_host_down_for_long_is_replaced_and_not_before(void **state)
 static void a_wiped_disk_comes_back_as_a_new_host_and_the_old_one_is_replaced(void **state)
 {
 	struct sim_world *w = cluster_of(4, 4, 4, 10);
-	struct sim_node *n = &w->node[2];
-	uint8_t seed[AGI_SEED_BYTES] = {77}, pub[AGI_PUBKEY_BYTES];
-	struct agi_id old = n->id;
+	struct agi_id old = w->node[2].id;
 
 	(void)state;
 	fill(w, 0, "v");
-	sim_crash_node(w, 2);
-	sim_disk_free(&n->disk);
-	sim_disk_init(&n->disk);
-	agi_keypair_of_seed(seed, pub, n->seckey);
-	agi_id_of_pubkey(&n->id, pub);
-	n->incarnation = 0;
+	sim_wipe_node(w, 2);
 	sim_start_node(w, 2);
 	run_ms(w, 45000); /* longer than down_after */
 	settle(w, 3);

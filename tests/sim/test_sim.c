@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Runs many seeds of the simulator. Environment: SEEDS (how many), SEED_BASE, SEED (one only, with its
- * story told), NODES. A failing seed prints the command that replays it. */
+ * Runs many seeds of the simulator, one process per processor. Environment: SEEDS (how many), SEED_BASE, SIM_JOBS
+ * (processes), SEED (one only, with its story told). A failing seed prints the command that replays it. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "world.h"
+
+enum { JOBS_MAX = 64, SEEDS_DEFAULT = 2000, SEEDS_SANITIZED = 120, SEEDS_FOR_COVERAGE = 300 };
+
+struct report {
+	uint64_t failed;
+	struct sim_stats sum;
+};
 
 static uint64_t env(const char *name, uint64_t fallback)
 {
@@ -14,24 +23,40 @@ static uint64_t env(const char *name, uint64_t fallback)
 	return v && *v ? strtoull(v, NULL, 10) : fallback;
 }
 
-static struct sim_cfg cfg_of(uint64_t seed)
+static uint64_t default_seeds(void)
 {
-	struct agi_prng r;
-	struct sim_cfg c = {.seed = seed};
+	const char *san = getenv("AGI_SANITIZERS"), *level = getenv("AGI_TEST_LEVEL");
 
-	agi_prng_seed(&r, seed ^ 0x5eed);
-	c.nodes = (uint32_t)env("NODES", 3 + agi_prng_below(&r, 6));
-	c.slot_bits = 1 + (uint32_t)agi_prng_below(&r, 4);
-	c.fault_seconds = 20 + (uint32_t)agi_prng_below(&r, 40);
-	return c;
+	if ((san && *san) || (level && strcmp(level, "unit") == 0))
+		return SEEDS_SANITIZED;
+	return SEEDS_DEFAULT;
+}
+
+static void tell_cfg(const struct sim_cfg *c)
+{
+	static const char *const texts[] = {
+#define TEXT(name, text) text,
+	    SIM_FAULTS(TEXT)
+#undef TEXT
+	};
+
+	printf("# %u nodes, %u slots, %u s", c->nodes, 1u << c->slot_bits, c->fault_seconds);
+	for (int i = 0; i < SIM_FAULT_COUNT; i++)
+		if (c->faults >> i & 1)
+			printf("; %s", texts[i]);
+	printf("\n");
 }
 
 static int replay(uint64_t seed)
 {
 	struct sim_world *w = malloc(sizeof *w);
-	struct sim_cfg c = cfg_of(seed);
+	struct sim_cfg c;
 	int rc;
 
+	if (!w)
+		return 1;
+	sim_cfg_of_seed(&c, seed);
+	tell_cfg(&c);
 	c.is_verbose = true;
 	rc = sim_run(w, &c);
 	printf("# seed %" PRIu64 ": %s\n", seed, rc ? w->failure : "every invariant held");
@@ -39,52 +64,127 @@ static int replay(uint64_t seed)
 	return rc;
 }
 
-int main(void)
+static void add(struct sim_stats *sum, const struct sim_stats *x)
 {
-	uint64_t n = env("SEEDS", 200), base = env("SEED_BASE", 1), failed = 0;
+#define ADD(name) sum->name += x->name;
+	SIM_STATS(ADD)
+#undef ADD
+}
+
+/* Every `step`-th seed from the base on. */
+static void run_seeds(uint64_t base, uint64_t n, uint64_t first, uint64_t step, struct report *out)
+{
 	struct sim_world *w = malloc(sizeof *w);
-	struct sim_stats sum = {0};
-	uint64_t hash;
 	struct sim_cfg c;
 
-	if (agi_crypto_init() != AGI_OK || !w)
-		return 1;
-	if (getenv("SEED")) {
-		free(w);
-		return replay(env("SEED", 1));
-	}
-	printf("1..2\n");
-	for (uint64_t s = base; s < base + n; s++) {
-		c = cfg_of(s);
+	if (!w)
+		abort();
+	for (uint64_t i = first; i < n; i += step) {
+		sim_cfg_of_seed(&c, base + i);
 		if (sim_run(w, &c) != 0) {
-			printf("# seed %" PRIu64 ": %s\n# replay: SEED=%" PRIu64 " tests/sim/test_sim\n", s,
-			       w->failure, s);
-			failed++;
+			printf("# seed %" PRIu64 ": %s\n# replay: SEED=%" PRIu64 " tests/sim/test_sim\n", base + i,
+			       w->failure, base + i);
+			out->failed++;
 		}
-		sum.events += w->stats.events;
-		sum.acked += w->stats.acked;
-		sum.failed += w->stats.failed;
-		sum.crashes += w->stats.crashes;
-		sum.partitions += w->stats.partitions;
-		sum.views += w->stats.views;
-		sum.transfers += w->stats.transfers;
-		sum.strong += w->stats.strong;
-		sum.strong_unknown += w->stats.strong_unknown;
-		sum.strong_failed += w->stats.strong_failed;
+		add(&out->sum, &w->stats);
 	}
-	printf("# %" PRIu64 " seeds: %" PRIu64 " events, %" PRIu64 " writes acknowledged, %" PRIu64
-	       " calls failed, %" PRIu64 " crashes, %" PRIu64 " partitions, %" PRIu64
-	       " view changes, %" PRIu64 " pages pulled\n",
-	       n, sum.events, sum.acked, sum.failed, sum.crashes, sum.partitions, sum.views, sum.transfers);
-	printf("# strong operations: %" PRIu64 " answered, %" PRIu64 " of them unknown, %" PRIu64 " without effect\n",
-	       sum.strong, sum.strong_unknown, sum.strong_failed);
-	printf("%s 1 - no acknowledged write is lost, registers are linearizable, one view per epoch over %" PRIu64 " seeds\n",
-	       failed ? "not ok" : "ok", n);
-	c = cfg_of(base);
+	free(w);
+}
+
+/* A child reports through a pipe; one that dies without a report counts as failed. */
+static void child(uint64_t base, uint64_t n, uint64_t first, uint64_t step, int fd)
+{
+	struct report r = {0};
+
+	run_seeds(base, n, first, step, &r);
+	fflush(stdout);
+	exit(write(fd, &r, sizeof r) == sizeof r ? 0 : 1);
+}
+
+static void run_all(uint64_t base, uint64_t n, uint64_t jobs, struct report *sum)
+{
+	int fd[JOBS_MAX];
+
+	for (uint64_t i = 0; i < jobs; i++) {
+		int ends[2];
+
+		if (pipe(ends) != 0)
+			abort();
+		fflush(stdout);
+		if (fork() == 0)
+			child(base, n, i, jobs, ends[1]);
+		close(ends[1]);
+		fd[i] = ends[0];
+	}
+	for (uint64_t i = 0; i < jobs; i++) {
+		struct report r = {.failed = 1};
+		int status;
+
+		if (read(fd[i], &r, sizeof r) != sizeof r)
+			printf("# a process of the campaign died\n");
+		sum->failed += r.failed;
+		add(&sum->sum, &r.sum);
+		close(fd[i]);
+		if (wait(&status) < 0 || status != 0)
+			sum->failed++;
+	}
+}
+
+static bool is_repeatable(uint64_t seed)
+{
+	struct sim_world *w = malloc(sizeof *w);
+	struct sim_cfg c;
+	uint64_t hash;
+	bool is_same;
+
+	if (!w)
+		return false;
+	sim_cfg_of_seed(&c, seed);
 	(void)sim_run(w, &c);
 	hash = w->trace;
 	(void)sim_run(w, &c);
-	printf("%s 2 - the same seed gives the same trace\n", hash == w->trace ? "ok" : "not ok");
+	is_same = hash == w->trace;
 	free(w);
-	return failed ? 1 : 0;
+	return is_same;
+}
+
+/* What should have happened at least once in a campaign of this size, and did not. */
+static bool has_met_everything(const struct sim_stats *s)
+{
+	bool is_good = true;
+
+#define MET(name) \
+	if (s->name == 0) { \
+		printf("# never happened: %s\n", #name); \
+		is_good = false; \
+	}
+	SIM_STATS(MET)
+#undef MET
+	return is_good;
+}
+
+int main(void)
+{
+	uint64_t n = env("SEEDS", default_seeds()), base = env("SEED_BASE", 1);
+	uint64_t jobs = env("SIM_JOBS", (uint64_t)sysconf(_SC_NPROCESSORS_ONLN));
+	struct report sum = {0};
+	bool is_good;
+
+	if (agi_crypto_init() != AGI_OK)
+		return 1;
+	if (getenv("SEED"))
+		return replay(env("SEED", 1));
+	printf("1..3\n");
+	run_all(base, n, jobs < 1 ? 1 : jobs > JOBS_MAX ? JOBS_MAX : jobs, &sum);
+	printf("# %" PRIu64 " seeds:", n);
+#define TELL(name) printf(" %s %" PRIu64, #name, sum.sum.name);
+	SIM_STATS(TELL)
+#undef TELL
+	printf("\n%s 1 - no acknowledged write is lost, registers are linearizable, one view per epoch over %" PRIu64
+	       " seeds\n", sum.failed ? "not ok" : "ok", n);
+	is_good = n < SEEDS_FOR_COVERAGE || has_met_everything(&sum.sum);
+	printf("%s 2 - everything that can go wrong did\n", is_good ? "ok" : "not ok");
+	is_good = is_repeatable(base) && is_good;
+	printf("%s 3 - the same seed gives the same trace\n", is_good ? "ok" : "not ok");
+	return sum.failed || !is_good ? 1 : 0;
 }
