@@ -98,6 +98,14 @@ static void changed(struct agi_dht *d)
 	agi_reconf_wake(d, agi_after_ms(d, d->cfg.stable_ms));
 }
 
+/* A host that restarted before we missed it may have lost what it was told last (views not yet on its disk, or on
+ * a disk that failed): slots are verified anew. */
+static void changed_life(struct agi_dht *d)
+{
+	d->hosts.generation++;
+	agi_reconf_wake(d, agi_after_ms(d, d->cfg.stable_ms));
+}
+
 static void set_state(struct agi_host *h, enum agi_link_state s)
 {
 	struct agi_dht *d = h->d;
@@ -308,6 +316,8 @@ static void refresh(struct agi_host *h, const struct agi_contact *c)
 		put_in_ring(h);
 		agi_member_remember(h->d, c);
 	}
+	if (c->incarnation > h->c.incarnation)
+		changed_life(h->d);
 	h->c.incarnation = c->incarnation;
 }
 

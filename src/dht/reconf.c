@@ -3,7 +3,8 @@
  * work that phase calls for, so whatever a crash interrupted is taken up again.
  *
  *   ACTIVE,  first live member, ideal replicas differ from the view  → propose
- *   ACTIVE,  otherwise, after every change of the hosts known        → verify: is the view still the newest?
+ *   ACTIVE,  otherwise, after every change of the hosts known        → verify: is the view still the newest, and
+ *                                                                      do the members before it know?
  *   SEALED   (a proposer may have died)                              → propose: finish the same instance
  *   JOINING                                                          → join: merge the old members' data
  *   LEAVING                                                          → leave: hand over, then release
@@ -108,6 +109,30 @@ static void on_verified(struct agi_dht *d, void *arg, uint32_t which, enum agi_e
 	agi_reconf_finish(r, r->g.silent > 0);
 }
 
+static void on_former(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err, const struct agi_peer *from,
+                      const struct agi_msg *m)
+{
+	struct agi_slot *s = arg;
+
+	(void)which, (void)from;
+	if (err == AGI_OK && m->kind == AGI_MSG_VIEW_INFO) {
+		agi_view_learn_from(d, m);
+	} else if (s->phase == AGI_VIEW_ACTIVE) {
+		s->settled = 0; /* told again later */
+		s->retry_us = agi_after_ms(d, RETRY_MS + agi_prng_below(&d->prng, RETRY_MS));
+		agi_reconf_wake(d, s->retry_us);
+	}
+}
+
+/* A member of the epoch before that missed what was decided believes that it is one still, and keeps what it
+ * should hand over. */
+static void tell_former(struct agi_dht *d, struct agi_slot *s)
+{
+	for (uint8_t i = 0; i < s->n_prev; i++)
+		if (!agi_view_has(&s->view, &s->prev[i]) && agi_hosts_is_up(d, &s->prev[i]))
+			agi_reconf_tell(d, &s->prev[i], &s->view, s->prev, s->n_prev, on_former, s, i, NULL);
+}
+
 /* A member that was cut off while the others moved on hears of it from nobody, and one that lost power may
  * have forgotten that it is a member: all members tell each other what they know. */
 static void verify(struct agi_dht *d, struct agi_slot *s)
@@ -117,6 +142,7 @@ static void verify(struct agi_dht *d, struct agi_slot *s)
 	if (!r)
 		return;
 	r->generation = d->hosts.generation;
+	tell_former(d, s);
 	agi_gather_init(&r->g, s->view.n_members, s->view.n_members);
 	for (uint32_t i = 0; i < s->view.n_members; i++) {
 		const struct agi_id *id = &s->view.members[i];

@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * What the campaign of random faults found, each as a small scenario of its own. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "world.h"
+
+enum { SECOND = 1000000, SLOT_BITS = 4 };
+
+static void run_ms(struct sim_world *w, uint64_t ms) { sim_run_until(w, w->now_us + ms * 1000); }
+
+static void nobody_cares(struct sim_node *n, uint64_t call_id, const struct agi_result *res)
+{
+	(void)n, (void)call_id, (void)res;
+}
+
+static struct sim_world *cluster(uint32_t nodes, uint32_t started)
+{
+	struct sim_world *w = malloc(sizeof *w);
+	struct sim_cfg cfg = {.seed = 42, .nodes = nodes, .slot_bits = SLOT_BITS, .down_after_ms = 5000,
+	                      .is_verbose = getenv("VERBOSE") != NULL};
+
+	assert_non_null(w);
+	sim_set_up(w, &cfg);
+	w->on_reply = nobody_cares;
+	for (uint32_t i = 0; i < started; i++)
+		sim_start_node(w, i);
+	run_ms(w, 15000);
+	return w;
+}
+
+static void must_settle(struct sim_world *w, int seconds)
+{
+	for (int s = 0; s < seconds && !sim_is_settled(w); s++)
+		run_ms(w, 1000);
+	assert_true(sim_is_settled(w));
+	assert_string_equal(w->failure, "");
+	sim_tear_down(w);
+	free(w);
+}
+
+static enum agi_view_phase phase_at(struct sim_world *w, uint32_t node, uint32_t slot, struct agi_view *v)
+{
+	enum agi_view_phase phase = AGI_VIEW_NONE;
+
+	(void)agi_dht_slot(w->node[node].dht, slot, v, &phase);
+	return phase;
+}
+
+/* A node of the first n that is active at an epoch a newer one has replaced without it; -1 when there is none. */
+static int left_behind(struct sim_world *w, uint32_t n)
+{
+	struct agi_view v, x;
+
+	for (uint32_t s = 0; s < 1u << SLOT_BITS; s++)
+		for (uint32_t i = 0; i < n; i++)
+			for (uint32_t k = 0; k < w->cfg.nodes && phase_at(w, i, s, &v) == AGI_VIEW_ACTIVE; k++)
+				if (phase_at(w, k, s, &x) == AGI_VIEW_ACTIVE && x.epoch > v.epoch)
+					return (int)i;
+	return -1;
+}
+
+static void a_former_member_that_missed_the_decision_is_told_later(void **state)
+{
+	struct sim_world *w = cluster(4, 3);
+	int who = -1;
+
+	(void)state;
+	sim_start_node(w, 3);
+	/* whatever the newcomer says to the others is lost, and so is what is decided with it, for less than it takes
+	 * to be thought dead */
+	for (int ms = 0; ms < 20000 && who < 0; ms++) {
+		run_ms(w, 1);
+		for (uint32_t s = 0; s < 1u << SLOT_BITS && who < 0; s++) {
+			struct agi_view v;
+
+			for (uint32_t i = 0; i < 3; i++)
+				if (phase_at(w, i, s, &v) == AGI_VIEW_SEALED)
+					who = 2;
+		}
+	}
+	assert_true(who >= 0);
+	for (uint32_t i = 0; i < 4; i++)
+		w->is_cut[i][who] = true;
+	run_ms(w, 700);
+	assert_int_equal(left_behind(w, 3), who);
+	memset(w->is_cut, 0, sizeof w->is_cut);
+	must_settle(w, 20);
+}
+
+static void a_member_that_forgot_what_its_failed_disk_did_not_keep_is_told_again(void **state)
+{
+	struct sim_world *w = cluster(4, 3);
+
+	(void)state;
+	sim_start_node(w, 3);
+	run_ms(w, 500); /* it has joined, and is no member of any slot yet */
+	w->node[3].disk.is_failing = true;
+	run_ms(w, 8000);
+	sim_crash_node(w, 3); /* and back before anybody misses it */
+	sim_start_node(w, 3);
+	must_settle(w, 30);
+}
+
+static void put(struct sim_world *w, uint32_t node, uint32_t i)
+{
+	static uint64_t next = SIM_OWN_CALL;
+	char key[16];
+	struct agi_call c = {.kind = AGI_CALL_PUT, .level = AGI_LEVEL_QUORUM, .value = AGI_STR("v"), .timeout_ms = 2000};
+
+	snprintf(key, sizeof key, "k%u", i);
+	c.key = agi_str_of(key);
+	agi_dht_call(w->node[node].dht, sim_now(&w->node[node]), next++, &c);
+	sim_rearm(&w->node[node]);
+}
+
+static void what_was_owed_to_a_host_that_never_comes_back_goes_to_who_replaced_it(void **state)
+{
+	struct sim_world *w = cluster(5, 5);
+
+	(void)state;
+	sim_wipe_node(w, 4);
+	for (uint32_t i = 0; i < 200; i++) {
+		put(w, i % 4, i);
+		run_ms(w, 5);
+	}
+	run_ms(w, 3000);
+	sim_start_node(w, 4);
+	must_settle(w, 60); /* settled: nothing is owed */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_former_member_that_missed_the_decision_is_told_later),
+	    cmocka_unit_test(a_member_that_forgot_what_its_failed_disk_did_not_keep_is_told_again),
+	    cmocka_unit_test(what_was_owed_to_a_host_that_never_comes_back_goes_to_who_replaced_it),
+	};
+
+	if (agi_crypto_init() != AGI_OK)
+		return 1;
+	return cmocka_run_group_tests_name("trouble", tests, NULL, NULL);
+}
