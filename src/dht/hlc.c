@@ -3,7 +3,7 @@
 
 uint64_t agi_hlc_next(struct agi_hlc *c, uint64_t wall_ms)
 {
-	uint64_t wall = wall_ms << AGI_HLC_COUNTER_BITS;
+	uint64_t wall = wall_ms << AGI_HLC_COUNTER_BITS | c->salt;
 
 	c->last = wall > c->last ? wall : c->last + 1;
 	return c->last;

@@ -11,6 +11,8 @@ enum { AGI_HLC_COUNTER_BITS = 16 };
 
 struct agi_hlc {
 	uint64_t last;
+	uint16_t salt; /* where the counter of a millisecond starts: random in each life of a node, lest a stamp be made
+	                  twice when its clock was set back */
 };
 
 /* A stamp greater than every one made or seen before. */

@@ -25,6 +25,7 @@ struct agi_kvop {
 	bool has_replied;
 	bool must_retry, has_refetched;
 	uint64_t overruled_by;     /* a stamp some member had stored already; 0 = none */
+	uint64_t above;            /* the one ours was chosen to overrule */
 	uint64_t call_id;
 	enum agi_level level;
 	struct agi_item item;      /* what is written; ns and key of what is read (points into bytes) */
@@ -177,9 +178,8 @@ static void start_writing(struct agi_kvop *op)
 	struct agi_dht *d = op->d;
 
 	op->is_reading = false;
-	op->item.version = (struct agi_version){agi_stamp_next(d), d->self.id};
-	if (op->has_best && op->item.version.hlc <= op->best.version.hlc)
-		op->item.version.hlc = op->best.version.hlc + 1;
+	op->above = op->has_best ? op->best.version.hlc : 0;
+	op->item.version = (struct agi_version){agi_stamp_above(d, op->above), d->self.id};
 	if (op->ttl_ms)
 		op->item.expires_ms = d->now.wall_ms + op->ttl_ms;
 }
@@ -189,9 +189,8 @@ static void start_writing(struct agi_kvop *op)
 static void stamp_higher(struct agi_kvop *op)
 {
 	cancel_asked(op);
-	op->item.version = (struct agi_version){agi_stamp_next(op->d), op->d->self.id};
-	if (op->item.version.hlc <= op->overruled_by)
-		op->item.version.hlc = op->overruled_by + 1;
+	op->above = op->overruled_by;
+	op->item.version.hlc = agi_stamp_above(op->d, op->above);
 	op->overruled_by = 0;
 	agi_timer_set(&op->d->timers, &op->retry, op->d->now.mono_us);
 }
@@ -369,6 +368,7 @@ static void ask_member(struct agi_kvop *op, uint32_t i)
 		m.items = &op->item;
 		m.n_items = 1;
 		m.is_transfer = op->kind == OP_REWRITE;
+		m.seq = op->above;
 	}
 	if (to.addr.port == 0)
 		op->must_retry = true; /* a member we have not met yet: it is being verified */

@@ -14,7 +14,8 @@
 	X(NODES, 4)           /* contacts, nearest first                                          */ \
 	X(VIEW_GET, 5)        /* slot; answer VIEW_INFO                                           */ \
 	X(VIEW_INFO, 6)       /* view (epoch 0 = unknown), phase, contacts of its members         */ \
-	X(WRITE, 7)           /* slot, epoch, items, level; answer WRITE_ACK                      */ \
+	X(WRITE, 7)           /* slot, epoch, items, level, seq: the stamp the item is to         */ \
+	                      /* overrule, 0 = none; answer WRITE_ACK                             */ \
 	X(WRITE_ACK, 8)       /* status; on STALE_EPOCH / NOT_MEMBER the newer view; on OK seq:   */ \
 	                      /* the highest stamp that overrules an item, 0 = none               */ \
 	X(READ, 9)            /* slot, epoch, ns, key; answer READ_ACK                            */ \

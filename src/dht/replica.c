@@ -143,7 +143,7 @@ static enum agi_err check_items(struct agi_dht *d, const struct agi_msg *m)
 			return AGI_E_TOO_LARGE;
 		if (it->key.n == 0 || agi_dht_slot_of(d, it->ns, it->key) != m->slot)
 			return AGI_E_INVALID;
-		if (!m->is_transfer && agi_hlc_is_ahead(it->version.hlc, d->now.wall_ms, d->cfg.max_skew_ms))
+		if (!m->is_transfer && agi_stamp_is_refused(d, it->version.hlc, m->seq))
 			return AGI_E_CLOCK_SKEW;
 	}
 	return AGI_OK;

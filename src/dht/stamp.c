@@ -7,9 +7,24 @@ enum { JUDGE_MS = 1000, FRESH_MS = 15000 };
 
 uint64_t agi_stamp_next(struct agi_dht *d)
 {
-	if (agi_hlc_is_ahead(d->hlc.last, d->now.wall_ms, d->cfg.max_skew_ms))
+	if (agi_hlc_is_ahead(d->hlc.last, d->now.wall_ms, d->cfg.max_skew_ms)) {
 		d->hlc.last = 0; /* the time was set back: others would refuse what follows the old one */
+		d->hlc.salt = (uint16_t)agi_prng_below(&d->prng, AGI_STAMP_ABOVE);
+	}
 	return agi_hlc_next(&d->hlc, d->now.wall_ms);
+}
+
+uint64_t agi_stamp_above(struct agi_dht *d, uint64_t stamp)
+{
+	uint64_t next = agi_stamp_next(d);
+
+	return next > stamp ? next : stamp + 1 + d->n_above++ % AGI_STAMP_ABOVE;
+}
+
+bool agi_stamp_is_refused(const struct agi_dht *d, uint64_t stamp, uint64_t above)
+{
+	return agi_hlc_is_ahead(stamp, d->now.wall_ms, d->cfg.max_skew_ms) &&
+	       !(above && stamp > above && stamp - above <= AGI_STAMP_ABOVE);
 }
 
 void agi_stamp_see(struct agi_dht *d, uint64_t stamp)

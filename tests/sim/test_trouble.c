@@ -14,9 +14,16 @@ enum { SECOND = 1000000, SLOT_BITS = 4 };
 
 static void run_ms(struct sim_world *w, uint64_t ms) { sim_run_until(w, w->now_us + ms * 1000); }
 
-static void nobody_cares(struct sim_node *n, uint64_t call_id, const struct agi_result *res)
+/* Replies to the calls of `put`, the newest first. */
+static struct agi_result answers[2];
+static uint32_t n_answers;
+
+static void on_reply(struct sim_node *n, uint64_t call_id, const struct agi_result *res)
 {
-	(void)n, (void)call_id, (void)res;
+	(void)n, (void)call_id;
+	answers[1] = answers[0];
+	answers[0] = *res;
+	n_answers++;
 }
 
 static struct sim_world *cluster(uint32_t nodes, uint32_t started)
@@ -27,7 +34,7 @@ static struct sim_world *cluster(uint32_t nodes, uint32_t started)
 
 	assert_non_null(w);
 	sim_set_up(w, &cfg);
-	w->on_reply = nobody_cares;
+	w->on_reply = on_reply;
 	for (uint32_t i = 0; i < started; i++)
 		sim_start_node(w, i);
 	run_ms(w, 15000);
@@ -134,12 +141,39 @@ static void what_was_owed_to_a_host_that_never_comes_back_goes_to_who_replaced_i
 	must_settle(w, 60); /* settled: nothing is owed */
 }
 
+/* The clocks of most hosts were wrong for a while: an item has a stamp of ten minutes hence. */
+static void an_item_stamped_with_a_wrong_time_can_be_written_again_and_each_write_has_its_own_version(void **state)
+{
+	struct sim_world *w = cluster(3, 0);
+
+	(void)state;
+	w->node[0].skew_ms = w->node[1].skew_ms = 600000;
+	for (uint32_t i = 0; i < 3; i++)
+		sim_start_node(w, i);
+	run_ms(w, 10000);
+	put(w, 0, 1);
+	run_ms(w, 100);
+	assert_int_equal(answers[0].err, AGI_OK);
+	w->node[0].skew_ms = w->node[1].skew_ms = 0;
+	run_ms(w, 10000);
+	n_answers = 0;
+	put(w, 2, 1); /* two at once */
+	put(w, 2, 1);
+	run_ms(w, 100);
+	assert_int_equal(n_answers, 2);
+	assert_int_equal(answers[0].err, AGI_OK);
+	assert_int_equal(answers[1].err, AGI_OK);
+	assert_true(answers[0].version.hlc != answers[1].version.hlc);
+	must_settle(w, 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_former_member_that_missed_the_decision_is_told_later),
 	    cmocka_unit_test(a_member_that_forgot_what_its_failed_disk_did_not_keep_is_told_again),
 	    cmocka_unit_test(what_was_owed_to_a_host_that_never_comes_back_goes_to_who_replaced_it),
+	    cmocka_unit_test(an_item_stamped_with_a_wrong_time_can_be_written_again_and_each_write_has_its_own_version),
 	};
 
 	if (agi_crypto_init() != AGI_OK)
