@@ -40,6 +40,7 @@ uint8_t *agi_buf_reserve(struct agi_buf *b, size_t n)
 
 		while (cap < b->n + n)
 			cap *= 2;
+		cap = cap < max ? cap : max; /* room within cap is allowed: agi_buf_put relies on it */
 		p = realloc(b->p, cap);
 		if (!p) {
 			b->err = AGI_E_NOMEM;
@@ -50,32 +51,6 @@ uint8_t *agi_buf_reserve(struct agi_buf *b, size_t n)
 	}
 	return b->p ? b->p + b->n : (uint8_t *)"";
 }
-
-void agi_buf_put(struct agi_buf *b, const void *p, size_t n)
-{
-	uint8_t *to = agi_buf_reserve(b, n);
-
-	if (!to || n == 0)
-		return;
-	memcpy(to, p, n);
-	b->n += n;
-}
-
-void agi_buf_put_str(struct agi_buf *b, struct agi_str s) { agi_buf_put(b, s.p, s.n); }
-
-static void put_be(struct agi_buf *b, uint64_t v, size_t bytes)
-{
-	uint8_t w[8];
-
-	for (size_t i = 0; i < bytes; i++)
-		w[i] = (uint8_t)(v >> (8 * (bytes - 1 - i)));
-	agi_buf_put(b, w, bytes);
-}
-
-void agi_buf_u8(struct agi_buf *b, uint8_t v) { put_be(b, v, 1); }
-void agi_buf_u16(struct agi_buf *b, uint16_t v) { put_be(b, v, 2); }
-void agi_buf_u32(struct agi_buf *b, uint32_t v) { put_be(b, v, 4); }
-void agi_buf_u64(struct agi_buf *b, uint64_t v) { put_be(b, v, 8); }
 
 void agi_buf_blob(struct agi_buf *b, struct agi_str s)
 {
@@ -106,19 +81,6 @@ void agi_buf_printf(struct agi_buf *b, const char *fmt, ...)
 	vsnprintf((char *)to, (size_t)n + 1, fmt, ap);
 	va_end(ap);
 	b->n += (size_t)n;
-}
-
-struct agi_str agi_cur_take(struct agi_cur *c, size_t n)
-{
-	struct agi_str s = {(const char *)c->p, n};
-
-	if (c->bad || n > c->n) {
-		c->bad = true;
-		return (struct agi_str){"", 0};
-	}
-	c->p += n;
-	c->n -= n;
-	return s;
 }
 
 void agi_cur_copy(struct agi_cur *c, void *to, size_t n)

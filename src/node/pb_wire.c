@@ -5,7 +5,7 @@
 
 enum { VARINT_MAX = 10, FIELD_MAX = 536870911 };
 
-static size_t varint(uint8_t out[VARINT_MAX], uint64_t v)
+static inline size_t varint(uint8_t out[VARINT_MAX], uint64_t v)
 {
 	size_t n = 0;
 
@@ -15,7 +15,7 @@ static size_t varint(uint8_t out[VARINT_MAX], uint64_t v)
 	return n;
 }
 
-static void put_head(struct agi_buf *b, uint32_t field, enum agi_pb_type type, uint64_t v)
+static inline void put_head(struct agi_buf *b, uint32_t field, enum agi_pb_type type, uint64_t v)
 {
 	uint8_t w[2 * VARINT_MAX];
 	size_t n = varint(w, (uint64_t)field << 3 | type);
@@ -74,7 +74,7 @@ static bool fail(struct agi_cur *c)
 	return false;
 }
 
-static bool take_varint(struct agi_cur *c, uint64_t *out)
+static bool take_long_varint(struct agi_cur *c, uint64_t *out)
 {
 	uint64_t v = 0;
 
@@ -88,6 +88,17 @@ static bool take_varint(struct agi_cur *c, uint64_t *out)
 		}
 	}
 	return fail(c);
+}
+
+/* Tags, lengths and most numbers have one byte. */
+static inline bool take_varint(struct agi_cur *c, uint64_t *out)
+{
+	if (c->n == 0 || c->p[0] >= 0x80)
+		return take_long_varint(c, out);
+	*out = c->p[0];
+	c->p++;
+	c->n--;
+	return true;
 }
 
 static bool take_fixed(struct agi_cur *c, size_t bytes, uint64_t *out)

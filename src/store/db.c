@@ -168,11 +168,27 @@ static void set_memory_options(rocksdb_options_t *o, uint64_t memtable_bytes)
 	rocksdb_options_set_compression(o, rocksdb_lz4_compression);
 }
 
-/* NULL when RocksDB does not know one of the options that its C API has no call for. */
+/* Options that the C API has no call for. Takes o; NULL when RocksDB does not know one of them. */
+static rocksdb_options_t *with_options(rocksdb_options_t *o, const char *text, const char *path,
+                                       struct agi_why *why)
+{
+	rocksdb_options_t *full = rocksdb_options_create();
+	char *err = NULL;
+
+	rocksdb_get_options_from_string(o, text, full, &err);
+	rocksdb_options_destroy(o);
+	if (err) {
+		(void)fail_take(why, "RocksDB options for", path, err);
+		rocksdb_options_destroy(full);
+		return NULL;
+	}
+	return full;
+}
+
+/* NULL when RocksDB does not know one of the options. */
 static rocksdb_options_t *make_options(const struct agi_store_cfg *cfg, struct agi_why *why)
 {
-	rocksdb_options_t *o = rocksdb_options_create(), *full = rocksdb_options_create();
-	char *err = NULL;
+	rocksdb_options_t *o = rocksdb_options_create();
 
 	rocksdb_options_set_create_if_missing(o, 1);
 	rocksdb_options_set_create_missing_column_families(o, 1);
@@ -189,14 +205,15 @@ static rocksdb_options_t *make_options(const struct agi_store_cfg *cfg, struct a
 	set_memory_options(o, cfg->memtable_bytes ? cfg->memtable_bytes : MEMTABLE_BYTES_DEFAULT);
 	set_table_options(o, cfg->cache_bytes ? cfg->cache_bytes : CACHE_BYTES_DEFAULT);
 	/* No thread for statistics nobody reads. */
-	rocksdb_get_options_from_string(o, "stats_persist_period_sec=0", full, &err);
-	rocksdb_options_destroy(o);
-	if (err) {
-		(void)fail_take(why, "RocksDB options for", cfg->path, err);
-		rocksdb_options_destroy(full);
-		return NULL;
-	}
-	return full;
+	return with_options(o, "stats_persist_period_sec=0", cfg->path, why);
+}
+
+/* Keys of items and registers begin with their slot: the place of the slot's last write is kept, and the next one
+ * of the slot is looked for from there. It saves a third of an insertion's comparisons. */
+static rocksdb_options_t *make_slotted_options(const rocksdb_options_t *all, const char *path, struct agi_why *why)
+{
+	return with_options(rocksdb_options_create_copy((rocksdb_options_t *)all),
+	                    "memtable_insert_with_hint_prefix_extractor=fixed:4", path, why);
 }
 
 static enum agi_err open_rocksdb(struct agi_db *db, struct agi_why *why)
@@ -207,7 +224,7 @@ static enum agi_err open_rocksdb(struct agi_db *db, struct agi_why *why)
 
 	for (int i = 0; i < AGI_DB_CFS; i++) {
 		names[i] = i < AGI_CF_COUNT ? agi_cf_name((enum agi_cf)i) : "default";
-		options[i] = db->options;
+		options[i] = i == AGI_CF_ITEMS || i == AGI_CF_STRONG ? db->slotted_options : db->options;
 	}
 	db->db = rocksdb_open_column_families(db->options, db->path, AGI_DB_CFS, names, options, db->cf, &err);
 	if (err) {
@@ -265,7 +282,9 @@ enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct agi_db **out, s
 	db->synced.fd = -1;
 	notice->text[0] = '\0';
 	db->options = make_options(cfg, why);
-	e = db->options ? open_mended(db, notice, why) : AGI_E_INTERNAL;
+	if (db->options)
+		db->slotted_options = make_slotted_options(db->options, db->path, why);
+	e = db->slotted_options ? open_mended(db, notice, why) : AGI_E_INTERNAL;
 	if (e) {
 		agi_db_close(db);
 		return e;
@@ -297,6 +316,8 @@ void agi_db_close(struct agi_db *db)
 		rocksdb_readoptions_destroy(db->get_options);
 	if (db->peek_options)
 		rocksdb_readoptions_destroy(db->peek_options);
+	if (db->slotted_options)
+		rocksdb_options_destroy(db->slotted_options);
 	if (db->options)
 		rocksdb_options_destroy(db->options);
 	agi_synced_close(&db->synced);

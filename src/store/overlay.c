@@ -50,6 +50,17 @@ static struct agi_overlay_entry *slot_of(const struct agi_overlay *o, uint64_t h
 	}
 }
 
+/* Fills an entry and puts it into the chain, if it was free. */
+static void take(struct agi_overlay *o, struct agi_overlay_entry *e, const struct agi_overlay_entry *what)
+{
+	uint32_t before = e->seq ? e->before : o->last;
+
+	if (e->seq == 0)
+		o->last = (uint32_t)(e - o->slots);
+	*e = *what;
+	e->before = before;
+}
+
 static enum agi_err grow(struct agi_overlay *o, size_t cap)
 {
 	struct agi_overlay_entry *old = o->slots;
@@ -63,7 +74,7 @@ static enum agi_err grow(struct agi_overlay *o, size_t cap)
 	o->cap = cap;
 	for (size_t i = 0; i < old_cap; i++)
 		if (old[i].seq)
-			*slot_of(o, old[i].hash, old[i].cf, old[i].key) = old[i];
+			take(o, slot_of(o, old[i].hash, old[i].cf, old[i].key), &old[i]);
 	free(old);
 	return AGI_OK;
 }
@@ -105,12 +116,13 @@ void agi_overlay_apply(struct agi_overlay *o, const struct agi_storage_op *op)
 	e = slot_of(o, hash, op->cf, op->key);
 	o->n += e->seq == 0;
 	assert(o->n <= o->cap / 2);
-	*e = (struct agi_overlay_entry){.hash = hash,
-	                                .seq = o->seq,
-	                                .cf = op->cf,
-	                                .is_deleted = op->verb == AGI_DELETE || op->verb == AGI_DELETE_IF,
-	                                .key = op->key,
-	                                .value = op->value};
+	take(o, e,
+	     &(struct agi_overlay_entry){.hash = hash,
+	                                 .seq = o->seq,
+	                                 .cf = op->cf,
+	                                 .is_deleted = op->verb == AGI_DELETE || op->verb == AGI_DELETE_IF,
+	                                 .key = op->key,
+	                                 .value = op->value});
 }
 
 enum agi_overlay_hit agi_overlay_find(const struct agi_overlay *o, enum agi_cf cf, struct agi_str key,
@@ -148,8 +160,13 @@ void agi_overlay_clear(struct agi_overlay *o)
 		free(o->slots);
 		o->slots = NULL;
 		o->cap = 0;
-	} else if (o->n) {
-		memset(o->slots, 0, o->cap * sizeof *o->slots);
+	} else { /* a group is small beside the table that a large one left behind */
+		for (; o->n; o->n--) {
+			struct agi_overlay_entry *e = &o->slots[o->last];
+
+			o->last = e->before;
+			e->seq = 0;
+		}
 	}
 	o->n = o->n_ranges = 0;
 	o->seq = 0;

@@ -13,6 +13,7 @@ enum { AGI_OVERLAY_RANGES = 16 }; /* every look-up walks them: a group ends befo
 struct agi_overlay_entry {
 	uint64_t hash;
 	uint32_t seq; /* 0 = free */
+	uint32_t before; /* the entry taken before this one: a chain of all, for clearing */
 	enum agi_cf cf;
 	bool is_deleted;
 	struct agi_str key, value;
@@ -25,6 +26,7 @@ struct agi_overlay_range {
 struct agi_overlay {
 	struct agi_overlay_entry *slots; /* open addressing, cap a power of two, at most half full */
 	size_t cap, n;
+	uint32_t last;              /* entry taken last, when n > 0 */
 	struct agi_overlay_range *ranges;
 	size_t n_ranges, cap_ranges;
 	uint32_t seq;               /* of the last operation */

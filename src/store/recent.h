@@ -10,7 +10,7 @@
 
 #include "base/storage.h"
 
-enum { AGI_RECENT_WAYS = 4, AGI_RECENT_KEYS = 16384 }; /* about 1 MiB; a power of two */
+enum { AGI_RECENT_WAYS = 4, AGI_RECENT_KEYS = 32768 }; /* 2 MiB; a power of two */
 
 struct agi_recent_key { /* a key, hashed once */
 	enum agi_cf cf;

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -84,11 +85,24 @@ static void copy_stats(struct agi_store *s)
 	s->stats.read_only_why = s->group.read_only_why;
 }
 
+/* Too much waits to be taken. */
+static void pause_until_taken(struct agi_store *s)
+{
+	pthread_mutex_lock(&s->lock);
+	while (s->done_bytes > DONE_BYTES_MAX && !s->is_closing)
+		pthread_cond_wait(&s->wake, &s->lock);
+	if (s->is_closing) { /* nobody takes answers any more */
+		agi_jobs_free(&s->done);
+		s->done_bytes = 0;
+	}
+	pthread_mutex_unlock(&s->lock);
+}
+
 /* Hands what the group has completed to the owner; waits when too much lies there already. */
 static void deliver(struct agi_store *s)
 {
 	struct agi_group *g = &s->group;
-	bool is_told;
+	bool is_told, is_too_much;
 
 	if (!g->done.first)
 		return;
@@ -100,15 +114,12 @@ static void deliver(struct agi_store *s)
 	is_told = s->done.first != NULL; /* and has not come yet */
 	agi_jobs_join(&s->done, &g->done);
 	copy_stats(s);
-	if (!is_told)
-		signal_owner(s);
-	while (s->done_bytes > DONE_BYTES_MAX && !s->is_closing)
-		pthread_cond_wait(&s->wake, &s->lock);
-	if (s->is_closing) { /* nobody takes answers any more */
-		agi_jobs_free(&s->done);
-		s->done_bytes = 0;
-	}
+	is_too_much = s->done_bytes > DONE_BYTES_MAX;
 	pthread_mutex_unlock(&s->lock);
+	if (!is_told) /* without the lock: who wakes wants it */
+		signal_owner(s);
+	if (is_too_much)
+		pause_until_taken(s);
 }
 
 static void on_found(void *ctx, enum agi_err err, const struct agi_why *why)
@@ -176,9 +187,13 @@ static void wait_for_work(struct agi_store *s)
 /* False when there is no work and will be none. */
 static bool take_queue(struct agi_store *s, struct agi_jobs *out)
 {
+	uint64_t took;
 	bool goes_on;
 
 	pthread_mutex_lock(&s->lock);
+	took = s->commit_since_us ? now_us() - s->commit_since_us : 0;
+	if (took > s->stats.commit_max_us)
+		s->stats.commit_max_us = took;
 	s->commit_since_us = 0;
 	s->is_busy = false;
 	pthread_cond_signal(&s->idle);
@@ -191,23 +206,13 @@ static bool take_queue(struct agi_store *s, struct agi_jobs *out)
 	return goes_on;
 }
 
-static void note_duration(struct agi_store *s)
-{
-	uint64_t took;
-
-	pthread_mutex_lock(&s->lock);
-	took = now_us() - s->commit_since_us;
-	if (took > s->stats.commit_max_us)
-		s->stats.commit_max_us = took;
-	pthread_mutex_unlock(&s->lock);
-}
-
 static void *run_thread(void *arg)
 {
 	struct agi_store *s = arg;
 	struct agi_jobs jobs;
 	struct agi_job *j;
 
+	(void)prctl(PR_SET_NAME, "store");
 	agi_jobs_init(&jobs);
 	while (take_queue(s, &jobs)) {
 		while ((j = agi_jobs_take_first(&jobs)) != NULL) {
@@ -216,7 +221,6 @@ static void *run_thread(void *arg)
 		}
 		agi_group_commit(&s->group);
 		deliver(s);
-		note_duration(s);
 		look_after(s, false);
 	}
 	look_after(s, true);
@@ -350,8 +354,8 @@ void agi_store_kick(struct agi_store *s)
 		return;
 	pthread_mutex_lock(&s->lock);
 	agi_jobs_join(&s->queue, &s->fresh);
-	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
+	pthread_cond_signal(&s->wake); /* without the lock: who wakes wants it */
 }
 
 enum agi_err agi_store_submit(struct agi_store *s, uint64_t job_id, const struct agi_storage_req *req)
