@@ -104,7 +104,7 @@ static void beyond_its_size_it_forgets_but_never_errs(void **state)
 		known += v != 0;
 		assert_true(v == 0 || v == k % 255 + 1);
 	}
-	assert_int_equal(known, AGI_RECENT_KEYS);
+	assert_true(known <= AGI_RECENT_KEYS && known > AGI_RECENT_KEYS - AGI_RECENT_KEYS / 100); /* sets fill unevenly */
 	agi_recent_free(&r);
 }
 
