@@ -43,6 +43,11 @@ enum {
 
 	/* --- work in flight; full answers RESOURCE_EXHAUSTED, never waits --- */
 	AGI_CALLS_MAX = 4096,        /* client operations open at one node's core */
+	AGI_SCANS_MAX = 32,          /* scan pages being read by one node's core: about 3 MiB each */
+	AGI_SCAN_ITEMS_DEFAULT = 1000, /* items of a page when the client does not say */
+	AGI_SCAN_ITEMS_MAX = 10000,
+	AGI_SCAN_PAGE_BYTES = 1 << 20, /* keys and values of a page; one item may exceed it */
+	AGI_SCAN_COUNT_MAX = 1000000, /* items counted by one page */
 	AGI_RPCS_MAX = 65536,        /* requests to peers awaiting their answers */
 	AGI_STORE_QUEUE_MAX = 16384, /* storage jobs queued */
 	AGI_STORE_QUEUE_BYTES = 64 << 20,

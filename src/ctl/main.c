@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/buf.h"
 #include "base/hash.h"
 #include "base/token.h"
 #include "ctl/ctl.h"
@@ -34,6 +35,8 @@ static const struct ctl_command commands[] = {
     {"del", "KEY", "delete a stored value", ctl_del, ctl_opts_del, 1, 1},
     {"incr", "KEY [--by N]", "add to a strong item that is a number, and print the sum", ctl_incr,
      ctl_opts_incr, 1, 1},
+    {"scan", "[PREFIX] [--limit N] [--keys-only] [--count]", "the items whose keys begin with PREFIX",
+     ctl_scan, ctl_opts_scan, 0, 1},
     {"owners", "KEY", "the hosts that hold a key", ctl_owners, ctl_opts_owners, 1, 1},
     {"lookup", "HEX | --key KEY", "look for the hosts nearest to an id, hop by hop", ctl_lookup,
      ctl_opts_lookup, 0, 1},
@@ -75,17 +78,21 @@ static const struct ctl_opt global_opts[] = {
 enum ctl_exit ctl_unknown_command(const struct ctl *c, const char *name)
 {
 	const char *names[COMMANDS_MAX];
-	struct agi_why why;
+	struct agi_why near = {""};
+	struct agi_buf list;
+	enum ctl_exit code;
 	size_t n = 0;
 
-	for (const struct ctl_command *cmd = c->commands; cmd->name && n < COMMANDS_MAX; cmd++)
+	agi_buf_init(&list, 0);
+	for (const struct ctl_command *cmd = c->commands; cmd->name && n < COMMANDS_MAX; cmd++) {
+		agi_buf_printf(&list, "%s %s", n ? "," : "", cmd->name);
 		names[n++] = cmd->name;
-	agi_fail(&why, AGI_E_INVALID, "unknown command '%.60s'; valid are", name);
-	for (size_t i = 0; i < n; i++)
-		snprintf(why.text + strlen(why.text), sizeof why.text - strlen(why.text), "%s %s",
-			 i ? "," : "", names[i]);
-	ctl_add_suggestion(&why, name, names, n, "");
-	return ctl_usage(c, "%s", why.text);
+	}
+	ctl_add_suggestion(&near, name, names, n, "");
+	code = ctl_usage(c, "unknown command '%.60s'; valid are%.*s%s", name, AGI_STR_ARG(agi_buf_str(&list)),
+			 near.text);
+	agi_buf_free(&list);
+	return code;
 }
 
 static const struct ctl_command *find(const struct ctl *c, const struct ctl_words *w, int *used)

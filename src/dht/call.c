@@ -2,7 +2,8 @@
  * Client calls: which are open, who works on each, and the two simple ones (lookup, owners). */
 #include <stdlib.h>
 
-#include "dht/state.h"
+#include "dht/inner.h"
+#include "dht/scan.h"
 
 static struct agi_open_call *find_call(struct agi_dht *d, uint64_t id)
 {
@@ -42,6 +43,14 @@ enum agi_err agi_call_open(struct agi_dht *d, uint64_t call_id, enum agi_call_ki
 	return AGI_OK;
 }
 
+static void deliver(struct agi_dht *d, uint64_t call_id, const struct agi_result *res)
+{
+	if (call_id & AGI_INNER_CALLS)
+		agi_inner_reply(d, call_id, res);
+	else
+		d->fx.reply(d->ctx, call_id, res);
+}
+
 void agi_call_reply(struct agi_dht *d, uint64_t call_id, struct agi_result *res)
 {
 	struct agi_open_call *c = find_call(d, call_id);
@@ -49,7 +58,7 @@ void agi_call_reply(struct agi_dht *d, uint64_t call_id, struct agi_result *res)
 	if (!c)
 		return; /* cancelled */
 	close_call(d, c);
-	d->fx.reply(d->ctx, call_id, res);
+	deliver(d, call_id, res);
 }
 
 void agi_call_fail(struct agi_dht *d, uint64_t call_id, enum agi_call_kind kind, enum agi_err err,
@@ -61,7 +70,7 @@ void agi_call_fail(struct agi_dht *d, uint64_t call_id, enum agi_call_kind kind,
 	if (c)
 		close_call(d, c);
 	agi_fail(&res.why, err, "%s", why);
-	d->fx.reply(d->ctx, call_id, &res);
+	deliver(d, call_id, &res);
 }
 
 struct lookup_call {
@@ -164,9 +173,8 @@ static void call_owners(struct agi_dht *d, uint64_t call_id, const struct agi_ca
 	agi_vfetch_wait(d, oc->slot, &oc->wait);
 }
 
-void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const struct agi_call *call)
+void agi_call_run(struct agi_dht *d, uint64_t call_id, const struct agi_call *call)
 {
-	agi_clock_enter(d, now);
 	if (d->is_stopped) {
 		agi_call_fail(d, call_id, call->kind, AGI_E_CLOSED, "this node is shutting down");
 		return;
@@ -183,6 +191,9 @@ void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const
 	case AGI_CALL_CAS:
 	case AGI_CALL_ADD:
 		agi_strong_call(d, call_id, call);
+		break;
+	case AGI_CALL_SCAN:
+		agi_scan_call(d, call_id, call);
 		break;
 	case AGI_CALL_REGISTER:
 	case AGI_CALL_DEREGISTER:
@@ -206,6 +217,12 @@ void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const
 			call_owners(d, call_id, call);
 		break;
 	}
+}
+
+void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const struct agi_call *call)
+{
+	agi_clock_enter(d, now);
+	agi_call_run(d, call_id, call);
 }
 
 void agi_dht_cancel(struct agi_dht *d, uint64_t call_id)

@@ -5,7 +5,9 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "dht/state.h"
+#include "dht/inner.h"
+#include "dht/page.h"
+#include "dht/scan.h"
 
 uint64_t agi_after_ms(const struct agi_dht *d, uint64_t ms) { return d->now.mono_us + ms * 1000; }
 
@@ -71,6 +73,7 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	d->jobs.next_id = 1;
 	d->hosts.generation = 1;
 	TAILQ_INIT(&d->kvops);
+	agi_scans_init(d);
 	TAILQ_INIT(&d->strong_calls);
 	TAILQ_INIT(&d->lookups);
 	TAILQ_INIT(&d->registry.local);
@@ -109,6 +112,8 @@ void agi_dht_free(struct agi_dht *d)
 	/* whatever is torn down below must not reach a shell that may be half gone */
 	d->fx = (struct agi_dht_effects){no_send, no_store, no_reply, no_note};
 	d->is_stopped = true;
+	agi_scans_free(d);
+	agi_inners_free(d);
 	agi_dht_jobs_free(d);
 	agi_kv_free_all(d);
 	agi_strong_free_all(d);
@@ -160,14 +165,24 @@ void agi_dht_start(struct agi_dht *d, struct agi_now now)
 	agi_hint_wake(d);
 }
 
+/* Those a client waits for; a call it made of inner ones ends them. */
+static struct agi_open_call *client_call(struct agi_dht *d)
+{
+	struct agi_open_call *c = d->calls;
+
+	while (c && (c->id & AGI_INNER_CALLS))
+		c = c->hh.next;
+	return c;
+}
+
 void agi_dht_stop(struct agi_dht *d, struct agi_now now)
 {
-	struct agi_open_call *c, *tmp;
+	struct agi_open_call *c;
 	struct agi_host *h, *htmp;
 
 	agi_clock_enter(d, now);
 	d->is_stopped = true;
-	HASH_ITER(hh, d->calls, c, tmp) {
+	while ((c = client_call(d))) {
 		struct agi_result res = {.kind = c->kind, .err = AGI_E_CLOSED};
 		uint64_t id = c->id;
 
@@ -239,6 +254,9 @@ static void serve(struct agi_dht *d, const struct agi_peer *from, const struct a
 		break;
 	case AGI_MSG_STRONG_DO:
 		agi_lead_on_do(d, from, m);
+		break;
+	case AGI_MSG_SCAN:
+		agi_page_on_scan(d, from, m);
 		break;
 	case AGI_MSG_GOODBYE:
 		agi_hosts_gone(d, &from->id);

@@ -91,9 +91,10 @@ enum agi_call_kind {
 	AGI_CALL_ADD,        /* ns, key, delta: a strong fetch-and-add on a decimal number */
 	AGI_CALL_DRAIN,      /* is_forced: this node gives its slots to others; durable until UNDRAIN */
 	AGI_CALL_UNDRAIN,    /* takes its share again */
-	AGI_CALL_LEAVE       /* is_forced: DRAIN, then this identity is retired for good */
+	AGI_CALL_LEAVE,      /* is_forced: DRAIN, then this identity is retired for good */
+	AGI_CALL_SCAN        /* ns, key (the prefix), level, limit, cursor, is_keys_only, is_count */
 };
-enum { AGI_CALL_KINDS = AGI_CALL_LEAVE + 1 };
+enum { AGI_CALL_KINDS = AGI_CALL_SCAN + 1 };
 struct agi_call {
 	enum agi_call_kind kind;
 	uint32_t timeout_ms; /* 0 = AGI_CALL_TIMEOUT_MS */
@@ -103,6 +104,10 @@ struct agi_call {
 	uint64_t expected;   /* CAS: version the item must have; 0 = must be absent */
 	bool is_delete;      /* CAS: remove the item instead of writing value */
 	int64_t delta;       /* ADD */
+	uint32_t limit;      /* SCAN: items in one page at most; 0 = AGI_SCAN_ITEMS_DEFAULT */
+	struct agi_str cursor; /* SCAN: what the page before ended with; empty = from the beginning */
+	bool is_keys_only;   /* SCAN: items without their values */
+	bool is_count;       /* SCAN: only how many there are */
 	struct agi_id target;
 	struct agi_str service, address;
 	struct agi_str config;  /* REGISTER: opaque, kept with the registration (health check) */
@@ -141,6 +146,12 @@ struct agi_result {
 	size_t n_hops;
 	const struct agi_instance *instances; /* DISCOVER */
 	size_t n_instances;
+	uint64_t lease;               /* GET of a register: what it is attached to; 0 = nothing */
+	const struct agi_item *items; /* SCAN: in order of slot and key */
+	size_t n_items;
+	uint64_t count;               /* SCAN: n_items, or what was counted */
+	bool has_more;                /* SCAN: there may be more, from … */
+	struct agi_str cursor;        /* … here on */
 };
 
 /* --- life and events -------------------------------------------------------------------------- */
@@ -168,7 +179,7 @@ void agi_dht_tick(struct agi_dht *d, struct agi_now now);
 /* mono_us of the next tick that is needed; AGI_NEVER when none. Ask again after every event. */
 uint64_t agi_dht_next_deadline(const struct agi_dht *d);
 
-/* call_id is the caller's own and unique among its open calls. May reply before it returns. */
+/* call_id is the caller's own, below 2^63 and unique among its open calls. May reply before it returns. */
 void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const struct agi_call *call);
 /* No reply will follow. Unknown ids are ignored. */
 void agi_dht_cancel(struct agi_dht *d, uint64_t call_id);

@@ -12,15 +12,18 @@
 
 #include "dht/state.h"
 
-enum { FLAG_TOMBSTONE = 1, HEAD_BYTES = AGI_VERSION_BYTES + 1 + 8 };
+enum { FLAG_TOMBSTONE = 1, FLAG_LEASE = 2, HEAD_BYTES = AGI_VERSION_BYTES + 1 + 8 };
 
 enum agi_err agi_reg_decode(struct agi_reg *out, struct agi_str record)
 {
 	struct agi_cur c = agi_cur_of(record);
+	uint8_t flags;
 
 	agi_cur_copy(&c, out->order, AGI_VERSION_BYTES);
-	out->is_tombstone = agi_cur_u8(&c) & FLAG_TOMBSTONE;
+	flags = agi_cur_u8(&c);
+	out->is_tombstone = flags & FLAG_TOMBSTONE;
 	out->version = agi_cur_u64(&c);
+	out->lease = flags & FLAG_LEASE ? agi_cur_u64(&c) : 0;
 	out->value = agi_cur_take(&c, c.n);
 	return c.bad ? AGI_E_CORRUPT : AGI_OK;
 }
@@ -33,8 +36,10 @@ static void encode(struct agi_buf *b, const struct agi_msg *m)
 	agi_buf_u64(b, m->ballot.round);
 	agi_buf_put(b, m->ballot.node.b, 16);
 	agi_buf_u64(b, m->seq);
-	agi_buf_u8(b, it->is_tombstone ? FLAG_TOMBSTONE : 0);
+	agi_buf_u8(b, (it->is_tombstone ? FLAG_TOMBSTONE : 0) | (it->lease ? FLAG_LEASE : 0));
 	agi_buf_u64(b, it->version.hlc);
+	if (it->lease)
+		agi_buf_u64(b, it->lease);
 	agi_buf_put_str(b, it->value);
 }
 

@@ -46,17 +46,25 @@ void agi_item_value(struct agi_buf *b, const struct agi_item *item)
 
 enum agi_err agi_item_decode(struct agi_item *out, struct agi_str key, struct agi_str value)
 {
-	struct agi_cur k = agi_cur_of(key), v = agi_cur_of(value);
+	struct agi_cur k = agi_cur_of(key);
 
+	*out = (struct agi_item){.key = {NULL, 0}};
 	(void)agi_cur_u32(&k); /* slot */
 	out->ns = agi_cur_take(&k, agi_cur_u8(&k));
 	out->key = agi_cur_take(&k, k.n);
+	return k.bad ? AGI_E_CORRUPT : agi_item_decode_record(out, value);
+}
+
+enum agi_err agi_item_decode_record(struct agi_item *out, struct agi_str value)
+{
+	struct agi_cur v = agi_cur_of(value);
+
 	out->version.hlc = agi_cur_u64(&v);
 	agi_cur_copy(&v, out->version.node.b, AGI_ID_BYTES);
 	out->is_tombstone = agi_cur_u8(&v) & FLAG_TOMBSTONE;
 	out->expires_ms = agi_cur_u64(&v);
 	out->value = agi_cur_take(&v, v.n);
-	return k.bad || v.bad ? AGI_E_CORRUPT : AGI_OK;
+	return v.bad ? AGI_E_CORRUPT : AGI_OK;
 }
 
 uint64_t agi_item_dead_ms(const struct agi_item *item)

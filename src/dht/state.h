@@ -8,7 +8,8 @@
  *   acceptor.c   a member's part in a view change
  *   view_fetch.c who holds a slot?                              reconf.c    what each slot's phase calls for
  *   propose.c join.c leave.c  the work of a view change        tree.c      Merkle trees of the slots held
- *   kv.c         put/get/delete coordinator
+ *   kv.c         put/get/delete coordinator                    inner.c     calls of the core to itself
+ *   page.c       many records of many slots, at a member        scan.c      scans by prefix
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
  *   provider.c   what a record's signature covers               records.c   sets of records
  *   registry.c   advertise, keep for others                     discover.c  find, follow, cache
@@ -300,6 +301,8 @@ void agi_item_key(struct agi_buf *b, uint32_t slot, struct agi_str ns, struct ag
 void agi_item_value(struct agi_buf *b, const struct agi_item *item);
 /* Both decode into borrowed strings; CORRUPT when the bytes make no sense. */
 enum agi_err agi_item_decode(struct agi_item *out, struct agi_str key, struct agi_str value);
+/* The value alone; leaves ns and key. */
+enum agi_err agi_item_decode_record(struct agi_item *out, struct agi_str value);
 void agi_version_encode(uint8_t out[AGI_VERSION_BYTES], const struct agi_version *v);
 int agi_version_cmp(const struct agi_version *a, const struct agi_version *b);
 /* When it was deleted or expires, in wall milliseconds; AGI_NEVER when neither. */
@@ -314,11 +317,12 @@ void agi_slot_range(uint32_t slot, uint8_t begin[4], uint8_t end[4]);
 
 /* --- strong registers (reg.c, lead.c, strong.c) --------------------------------------------------------------- */
 /* A register as stored (CF strong, keys as items'). The first 40 bytes order writes: be64 epoch ‖ be64 round ‖
- * first 16 bytes of the leader's id ‖ be64 seq; then flags, be64 version, value. */
+ * first 16 bytes of the leader's id ‖ be64 seq; then flags, be64 version, be64 lease if flagged, value. */
 struct agi_reg {
 	uint8_t order[AGI_VERSION_BYTES];
 	bool is_tombstone;
 	uint64_t version; /* round << 32 | seq of the write that set the value: grows with every write of a key */
+	uint64_t lease;   /* it goes when this lease does; 0 = none */
 	struct agi_str value;
 };
 enum agi_err agi_reg_decode(struct agi_reg *out, struct agi_str record);
@@ -421,6 +425,14 @@ struct agi_open_call {
 	void (*cancel)(struct agi_dht *d, void *op);
 	UT_hash_handle hh;
 };
+struct agi_inner;
+#define AGI_INNER_CALLS (UINT64_C(1) << 63) /* bit of the ids of calls the core makes to itself (inner.h) */
+struct agi_inners {
+	struct agi_inner *by_id;
+	uint64_t last;
+};
+/* Starts the work of a call, a client's or an inner one. */
+void agi_call_run(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
 /* Registers an open call; FULL or NOMEM (then the caller of agi_dht_call has been answered). */
 enum agi_err agi_call_open(struct agi_dht *d, uint64_t call_id, enum agi_call_kind kind, void *op,
                            void (*cancel)(struct agi_dht *d, void *op));
@@ -453,6 +465,11 @@ struct agi_dht {
 	struct agi_hints hints;
 	struct agi_registry registry;
 	struct agi_open_call *calls;
+	struct agi_inners inners;
+	struct {
+		TAILQ_HEAD(, agi_scan) open;
+		uint32_t n;
+	} scans;
 	uint32_t n_calls;
 	TAILQ_HEAD(, agi_kvop) kvops;
 	TAILQ_HEAD(, agi_strong_call) strong_calls;

@@ -33,6 +33,7 @@ static const struct {
     {"agihpc.v1.KvService", "Owners", READ},
     {"agihpc.v1.KvService", "CompareAndSet", WRITE},
     {"agihpc.v1.KvService", "Add", WRITE},
+    {"agihpc.v1.KvService", "Scan", READ},
     {"agihpc.v1.RegistryService", "RegisterService", WRITE},
     {"agihpc.v1.RegistryService", "DeregisterService", WRITE},
     {"agihpc.v1.RegistryService", "Discover", READ},

@@ -622,7 +622,8 @@ uint64_t agi_dht_host_call(struct agi_dht_host *h, const struct agi_call *call, 
 	h->first_free = c->next_free;
 	c->fn = fn;
 	c->arg = arg;
-	id = (uint64_t)++c->generation << 32 | (uint64_t)(c - h->calls);
+	c->generation = (c->generation + 1) & INT32_MAX; /* ids stay below 2^63 */
+	id = (uint64_t)c->generation << 32 | (uint64_t)(c - h->calls);
 	now = enter(h);
 	agi_dht_call(h->dht, now, id, call);
 	leave(h);

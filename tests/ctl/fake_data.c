@@ -98,6 +98,35 @@ static void on_add(struct agi_grpc_call *call, const ProtobufCMessage *m, void *
 	agi_grpc_reply(call, &res.base);
 }
 
+/* Two pages: b and a, then c. */
+static void on_scan(struct agi_grpc_call *call, const ProtobufCMessage *m, void *ctx)
+{
+	const Agihpc__V1__ScanRequest *req = (const Agihpc__V1__ScanRequest *)m;
+	Agihpc__V1__ScanResponse res = AGIHPC__V1__SCAN_RESPONSE__INIT;
+	Agihpc__V1__KeyValue rows[2] = {AGIHPC__V1__KEY_VALUE__INIT, AGIHPC__V1__KEY_VALUE__INIT};
+	Agihpc__V1__KeyValue *list[2] = {&rows[0], &rows[1]};
+	bool is_second = fake_is(req->page_token, "two");
+	struct fake_node *node = ctx;
+
+	fprintf(node->log, "Scan ns=%.*s prefix=%.*s limit=%u keys=%d count=%d token=%.*s\n",
+		FAKE_TEXT(req->namespace_), FAKE_TEXT(req->prefix), req->limit, req->keys_only,
+		req->count_only, FAKE_TEXT(req->page_token));
+	if (fake_makes_trouble(call, req->prefix))
+		return;
+	rows[0].key = fake_bin(is_second ? "c" : "b");
+	rows[1].key = fake_bin("a\033[2J");
+	rows[0].value = rows[1].value = fake_bin("green");
+	rows[0].version = rows[1].version = FAKE_VERSION;
+	res.count = is_second ? 1 : 2;
+	if (!req->count_only) {
+		res.items = list;
+		res.n_items = res.count;
+	}
+	if (!is_second)
+		res.next_page_token = fake_bin("two");
+	agi_grpc_reply(call, &res.base);
+}
+
 static void on_owners(struct agi_grpc_call *call, const ProtobufCMessage *m, void *ctx)
 {
 	const Agihpc__V1__OwnersRequest *req = (const Agihpc__V1__OwnersRequest *)m;
@@ -188,7 +217,8 @@ static void on_nearest(struct agi_grpc_call *call, const ProtobufCMessage *m, vo
 static const struct agi_grpc_method kv[] = {
     {"Put", on_put},       {"Get", on_get},
     {"Delete", on_delete}, {"Owners", on_owners},
-    {"Add", on_add},       {"CompareAndSet", on_compare_and_set}};
+    {"Add", on_add},       {"CompareAndSet", on_compare_and_set},
+    {"Scan", on_scan}};
 static const struct agi_grpc_method registry[] = {{"RegisterService", on_register},
 						  {"DeregisterService", on_deregister},
 						  {"Discover", on_discover},

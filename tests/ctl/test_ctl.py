@@ -336,6 +336,21 @@ class Tests:
         self.run("incr", "n", "--by", "1.5").expect(2, "is not a whole number")
         self.run("incr", "n", "--by", "9223372036854775808").expect(2, "is not a whole number")
 
+    def test_scan_joins_pages_and_sorts(self):
+        r = self.run("scan").expect(0)
+        v = "116916733474897921"
+        r.rows("KEY VERSION SIZE VALUE", f"a\\x1b[2J {v} 5 B green", f"b {v} 5 B green", f"c {v} 5 B green")
+        assert self.a.last() == "Scan ns= prefix= limit=10000 keys=0 count=0 token=two"
+        assert self.run("scan", "p", "--keys-only", "--namespace", "n").expect(0).out == "a\x1b[2J\nb\nc\n"
+        assert self.a.last() == "Scan ns=n prefix=p limit=10000 keys=1 count=0 token=two"
+        assert self.run("scan", "--count").expect(0).out == "3\n"
+        d = self.doc("scan", "p", "--limit", "2")
+        assert d["complete"] is False and d["count"] == 2 and [i["key"] for i in d["items"]] == ["a\x1b[2J", "b"], d
+        assert self.doc("scan", "--limit", "9")["complete"] is True
+        self.run("scan", "--limit", "0").expect(2, "--limit")
+        self.run("scan", "--limit", "1", "--count").expect(2, "--count stands alone")
+        self.run("scan", "noquorum").expect(4, "scan: UNAVAILABLE")
+
     def test_a_value_that_cannot_be_written_is_an_error(self):
         with open("/dev/full", "wb") as full:
             done = subprocess.run([CTL, "-n", self.node, "get", "k"], stdout=full, stderr=subprocess.PIPE, timeout=WAIT_S)

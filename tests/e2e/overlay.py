@@ -155,7 +155,8 @@ def rpc_table():
             "Delete": (a.DeleteRequest, a.DeleteResponse),
             "Owners": (a.OwnersRequest, a.OwnersResponse),
             "CompareAndSet": (a.CompareAndSetRequest, a.CompareAndSetResponse),
-            "Add": (a.AddRequest, a.AddResponse)}),
+            "Add": (a.AddRequest, a.AddResponse),
+            "Scan": (a.ScanRequest, a.ScanResponse)}),
         "registry": ("agihpc.v1.RegistryService", {
             "RegisterService": (a.RegisterRequest, a.RegisterResponse),
             "DeregisterService": (a.DeregisterRequest, a.DeregisterResponse),

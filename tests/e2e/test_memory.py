@@ -4,6 +4,7 @@
 import os
 import sys
 import threading
+import time
 
 import overlay as o
 from overlay import grpc, pb
@@ -88,6 +89,57 @@ def test_levels(tap, net):
         assert e.code() == grpc.StatusCode.INVALID_ARGUMENT and "time to live" in e.details(), e
 
 
+def scan_pages(nodes, **request):
+    """Every page, each from another node."""
+    token, pages = b"", []
+    while True:
+        node = nodes[len(pages) % len(nodes)]
+        page = node.rpc("kv_service").Scan(pb.agihpc.ScanRequest(page_token=token, **request), timeout=10 * o.SLOWNESS)
+        pages.append(page)
+        token = page.next_page_token
+        if not token:
+            return pages
+
+
+def test_scan(tap, net):
+    a, b, _ = net.nodes
+    with tap.case("a scan finds every item of a prefix once, page by page at different nodes"):
+        for i in range(150):
+            a.put(b"user/%03d" % i, b"value %d" % i, ns="scan")
+            b.put(b"user/%03d" % i, b"strong %d" % i, "strong", ns="scan")
+        for i in range(0, 150, 3):
+            b.delete(b"user/%03d" % i, ns="scan")
+        a.put(b"other", b"x", ns="scan")
+        for level, text, count in ((0, b"value", 100), (o.LEVELS["one"], b"value", 100), (o.LEVELS["strong"], b"strong", 150)):
+            pages = scan_pages(net.nodes, namespace="scan", prefix=b"user/", level=level, limit=30)
+            items = {i.key: i.value for p in pages for i in p.items}
+            assert len(pages) > 2 and all(len(p.items) <= 30 for p in pages)
+            assert sum(len(p.items) for p in pages) == len(items) == count, (len(items), count)
+            assert all(v == text + b" %d" % int(k[5:]) for k, v in items.items())
+    with tap.case("the same with agihpc-ctl, sorted"):
+        rows = b.ctl("scan", "user/00", "--namespace", "scan").expect(0).out.splitlines()
+        assert [r.split()[0] for r in rows[1:]] == [f"user/{i:03d}" for i in (1, 2, 4, 5, 7, 8)], rows
+        assert b.ctl("scan", "--count", "--namespace", "scan").expect(0).out == "101\n"
+        assert b.ctl("scan", "--count", "--namespace", "scan", "--level", "strong").expect(0).out == "150\n"
+        assert b.ctl("scan", "user/14", "--keys-only", "--namespace", "scan").expect(0).out.split() == [
+            f"user/{i}" for i in (140, 142, 143, 145, 146, 148, 149)]
+        d = b.ctl_json("scan", "user/", "--limit", "5", "--namespace", "scan")
+        assert d["count"] == len(d["items"]) == 5 and not d["complete"], d
+    with tap.case("what cannot be meant is refused"):
+        e = error_of(lambda: scan_pages([a], limit=10001))
+        assert e.code() == grpc.StatusCode.INVALID_ARGUMENT and "10000" in e.details(), e
+        e = error_of(lambda: a.rpc("kv_service").Scan(pb.agihpc.ScanRequest(page_token=b"nonsense"), timeout=10))
+        assert e.code() == grpc.StatusCode.INVALID_ARGUMENT and "page token" in e.details(), e
+    with tap.case("a scan of a small namespace is quick in 4096 slots"):
+        times = []
+        for _ in range(10):
+            began = time.monotonic()
+            scan_pages([a], namespace="nothing here")
+            times.append(time.monotonic() - began)
+        tap.diag(f"{min(times) * 1000:.1f} ms at best, {max(times) * 1000:.1f} ms at worst")
+        assert min(times) < 0.05 * o.SLOWNESS
+
+
 def main():
     tap = Tap()
     with o.Overlay(3) as net:
@@ -101,6 +153,7 @@ def main():
         test_conditions(tap, net)
         test_sums(tap, net)
         test_levels(tap, net)
+        test_scan(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)
 
