@@ -486,10 +486,14 @@ static void on_deadline(struct agi_dht *d, void *arg)
 {
 	struct strong_op *op = arg;
 	struct agi_lead *l = op->lead;
+	bool was_writing = op->step == OP_WRITING;
 
 	(void)d;
 	give_up(op, AGI_E_TIMEOUT);
-	advance(l);
+	if (was_writing)
+		step_down(l); /* the write may still arrive: what comes next must rule it out before it reads */
+	if (!l->retry.is_set)
+		advance(l);
 }
 
 static struct agi_lead *lead_of(struct agi_dht *d, struct agi_slot *s)

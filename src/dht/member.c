@@ -20,7 +20,8 @@ static const char contact_prefix[] = "contact/";
 void agi_member_fill_ping(struct agi_dht *d, struct agi_msg *m)
 {
 	m->contact = d->self;
-	m->cluster = d->member.cluster;
+	if (!d->member.is_founding) /* nobody joins what a loss of power may still undo */
+		m->cluster = d->member.cluster;
 	m->wall_ms = d->host_now.wall_ms;
 }
 
@@ -169,6 +170,7 @@ static void on_genesis_stored(struct agi_dht *d, void *arg, const struct agi_sto
 	(void)arg;
 	if (done->err != AGI_OK)
 		return; /* read-only: noted; this node will never be ready */
+	d->member.is_founding = false;
 	d->fx.note(d->ctx, &(struct agi_note){.kind = AGI_NOTE_CLUSTER_CREATED});
 	joined(d);
 }
@@ -180,6 +182,7 @@ static void create_cluster(struct agi_dht *d)
 	                          {(const char *)salt, sizeof salt}};
 	struct agi_storage_op op = {AGI_PUT, AGI_CF_META, agi_str_of(cluster_key), {NULL, 0}};
 
+	d->member.is_founding = true;
 	agi_blake2b_256(d->member.cluster.b, parts, 2);
 	op.value = (struct agi_str){(const char *)d->member.cluster.b, AGI_ID_BYTES};
 	agi_views_genesis(d, &op, on_genesis_stored);

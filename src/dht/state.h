@@ -151,6 +151,7 @@ void agi_hosts_check(const struct agi_dht *d);
 /* --- membership (member.c) -------------------------------------------------------------------------- */
 struct agi_membership {
 	struct agi_id cluster;  /* zero = none */
+	bool is_founding;       /* a cluster that is not on disk yet */
 	bool is_joined;         /* a member that has spoken to another one, or the only one */
 	bool is_self_looked_up; /* the lookup of our own id has finished since we joined */
 	uint64_t started_us;

@@ -251,12 +251,14 @@ void sim_faults_step(struct sim_world *w)
 
 void sim_faults_begin(struct sim_world *w)
 {
-	uint64_t first_us = w->now_us + (may(w, SIM_EARLY) ? 10000 : 2500000);
+	uint64_t first_us = w->now_us + (may(w, SIM_EARLY) ? sim_between(w, 10000, 3000000) : 2500000);
 
 	for (uint32_t i = 0; i < w->cfg.nodes && may(w, SIM_CLOCK_RATE); i++)
 		w->node[i].clock.rate_ppm = sim_between(w, 950000, 1050000);
-	if (may(w, SIM_EARLY))
+	if (may(w, SIM_EARLY)) {
 		change_weather(w);
+		w->store_crash = may(w, SIM_STORE_CRASH) ? 0.05 : 0; /* until the first step: the founding is short */
+	}
 	if (w->cfg.faults)
 		sim_push(w, first_us, SIM_FAULT, 0);
 }

@@ -167,6 +167,26 @@ static void an_item_stamped_with_a_wrong_time_can_be_written_again_and_each_writ
 	must_settle(w, 10);
 }
 
+static void a_cluster_whose_founding_was_lost_is_founded_again(void **state)
+{
+	struct sim_world *w = cluster(3, 0);
+	struct sim_node *n = &w->node[0];
+	struct agi_dht_status st = {.is_joined = false};
+
+	(void)state;
+	for (uint32_t i = 0; i < 3; i++)
+		sim_start_node(w, i);
+	n->has_disk_event = true; /* its disk does nothing */
+	run_ms(w, 5000);
+	assert_true(n->disk.n_pending > 0);
+	agi_dht_status(w->node[1].dht, &st);
+	assert_true(agi_id_is_zero(&st.cluster));
+	sim_crash_node(w, 0);
+	sim_disk_free(&n->disk);
+	sim_start_node(w, 0);
+	must_settle(w, 60);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -174,6 +194,7 @@ int main(void)
 	    cmocka_unit_test(a_member_that_forgot_what_its_failed_disk_did_not_keep_is_told_again),
 	    cmocka_unit_test(what_was_owed_to_a_host_that_never_comes_back_goes_to_who_replaced_it),
 	    cmocka_unit_test(an_item_stamped_with_a_wrong_time_can_be_written_again_and_each_write_has_its_own_version),
+	    cmocka_unit_test(a_cluster_whose_founding_was_lost_is_founded_again),
 	};
 
 	if (agi_crypto_init() != AGI_OK)
