@@ -119,6 +119,10 @@ struct agi_config {
 			uint32_t scrub_interval_ms; /* 7 days; 0 = never */
 			uint64_t scrub_rate_bytes;  /* 8 MiB a second */
 		} store;
+		struct { /* node.admission: as struct agi_admit_cfg */
+			uint32_t running_max, queued_max;
+			uint64_t running_bytes_max, queued_bytes_max;
+		} admission;
 		struct { /* node.grpc: as struct agi_grpc_server_cfg, for every gRPC server of the node */
 			uint64_t recv_max_bytes, conn_max_bytes, header_max_bytes;
 			uint32_t connections_max, streams_max;

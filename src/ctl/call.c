@@ -6,6 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <time.h>
+
+#include <sodium.h>
 
 #include "ctl/status.h"
 #include "ctl/table.h"
@@ -64,6 +67,20 @@ static ProtobufCMessage *copy_message(const ProtobufCMessage *m, struct agi_why 
 	return copy;
 }
 
+/* The server's hint when to come again (gRFC A6: a number; anything else means never). */
+static uint32_t retry_of(const struct agi_grpc_result *r)
+{
+	struct agi_str s = agi_grpc_result_metadata(r, AGI_GRPC_PUSHBACK);
+	uint32_t ms = 0;
+
+	for (size_t i = 0; i < s.n; i++) {
+		if (s.p[i] < '0' || s.p[i] > '9' || ms > CTL_TIMEOUT_MAX_MS)
+			return 0;
+		ms = ms * 10 + (uint32_t)(s.p[i] - '0');
+	}
+	return ms;
+}
+
 static void on_done(void *arg, const struct agi_grpc_result *r)
 {
 	struct slot *s = arg;
@@ -76,6 +93,7 @@ static void on_done(void *arg, const struct agi_grpc_result *r)
 	else {
 		call->status = r->status;
 		call->is_unsent = r->is_unsent;
+		call->retry_ms = retry_of(r);
 		call->message = ctl_copy(r->message);
 	}
 	if (call->status == AGI_GRPC_OK) {
@@ -258,6 +276,20 @@ enum ctl_exit ctl_report(const struct ctl *c, const struct ctl_call *call, const
 	return code;
 }
 
+/* Waits as long as the node asked for, and up to half as long again: others were told the same. False when there
+ * is no time for it. */
+static bool wait_for_room(const struct ctl *c, uint32_t ms)
+{
+	uint32_t left = ctl_left_ms(c);
+
+	if (!ms || ms >= left)
+		return false;
+	ms += randombytes_uniform(ms / 2 + 1);
+	ms = ms < left ? ms : left - 1;
+	nanosleep(&(struct timespec){(time_t)(ms / 1000), (long)(ms % 1000) * 1000000}, NULL);
+	return true;
+}
+
 enum ctl_exit ctl_ask(struct ctl *c, struct ctl_call *call)
 {
 	enum ctl_exit code = ctl_choose_node(c);
@@ -266,5 +298,10 @@ enum ctl_exit ctl_ask(struct ctl *c, struct ctl_call *call)
 		return code;
 	call->target = c->node;
 	ctl_calls_run(c, call, 1, ctl_left_ms(c));
+	while (call->status == AGI_GRPC_RESOURCE_EXHAUSTED && wait_for_room(c, call->retry_ms)) {
+		ctl_call_clear(call);
+		call->retry_ms = 0;
+		ctl_calls_run(c, call, 1, ctl_left_ms(c));
+	}
 	return call->status == AGI_GRPC_OK ? CTL_OK : ctl_report(c, call, NULL);
 }

@@ -15,6 +15,7 @@ struct ctl_call {
 	char *message;         /* never NULL afterwards */
 	ProtobufCMessage *res; /* NULL unless OK */
 	bool is_unsent;        /* there was nobody to ask */
+	uint32_t retry_ms;     /* refused for lack of room: when to ask again; 0 = not told */
 	uint64_t took_us;
 };
 enum { CTL_CALLS_AT_ONCE = 64 }; /* sockets open at a time when many nodes are asked */
@@ -26,7 +27,8 @@ void ctl_call_clear(struct ctl_call *call);
 /* Sets c->node: the first address of -n that answers anything at all. One address is taken as it
  * is: whether it answers shows when it is asked. */
 AGI_MUST_USE enum ctl_exit ctl_choose_node(struct ctl *c);
-/* Calls the chosen node. CTL_OK: call->res is there. Otherwise the error has been reported. */
+/* Calls the chosen node; again when the node says that it has no room and when it will have, as long as the
+ * command's time lasts. CTL_OK: call->res is there. Otherwise the error has been reported. */
 AGI_MUST_USE enum ctl_exit ctl_ask(struct ctl *c, struct ctl_call *call);
 /* Reports a call that did not end OK, with what to do about it; returns the exit code of its
  * status. */

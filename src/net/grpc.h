@@ -133,6 +133,11 @@ void agi_grpc_fail(struct agi_grpc_call *call, enum agi_grpc_status status, cons
 /* Status, text ("STALE_EPOCH: why") and details (google.rpc.ErrorInfo, reason STALE_EPOCH) from an
  * agi_err. */
 void agi_grpc_fail_err(struct agi_grpc_call *call, enum agi_err err, const struct agi_why *why);
+/* The same, and when to try again: nothing was done. As the trailer grpc-retry-pushback-ms, which gRPC
+ * libraries with a retry policy obey (gRFC A6), and as google.rpc.RetryInfo. retry_ms 0 = neither. */
+#define AGI_GRPC_PUSHBACK "grpc-retry-pushback-ms"
+void agi_grpc_fail_retry(struct agi_grpc_call *call, enum agi_err err, const struct agi_why *why,
+			 uint32_t retry_ms);
 /* A message of a stream. OK: taken (copied). FULL: not taken, the client does not read so fast;
  * on_writable runs when there is room. TOO_LARGE, NOMEM: not taken. CANCELLED: nobody listens any
  * more (on_cancel has run or will). */

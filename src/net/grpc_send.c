@@ -406,7 +406,13 @@ void agi_grpc_fail(struct agi_grpc_call *call, enum agi_grpc_status status, cons
 
 void agi_grpc_fail_err(struct agi_grpc_call *call, enum agi_err err, const struct agi_why *why)
 {
-	char text[AGI_GRPC_MESSAGE_MAX];
+	agi_grpc_fail_retry(call, err, why, 0);
+}
+
+void agi_grpc_fail_retry(struct agi_grpc_call *call, enum agi_err err, const struct agi_why *why,
+			 uint32_t retry_ms)
+{
+	char text[AGI_GRPC_MESSAGE_MAX], ms[16];
 	struct agi_buf details;
 
 	assert(err != AGI_OK);
@@ -414,7 +420,11 @@ void agi_grpc_fail_err(struct agi_grpc_call *call, enum agi_err err, const struc
 		 why && why->text[0] ? why->text : agi_err_text(err));
 	agi_buf_init(&details, 0);
 	agi_grpc_put_details(&details, agi_err_grpc(err), agi_str_of(text),
-			     agi_str_of(agi_err_name(err)));
+			     agi_str_of(agi_err_name(err)), retry_ms);
+	if (retry_ms) {
+		snprintf(ms, sizeof ms, "%u", retry_ms);
+		agi_grpc_call_add_trailer(call, AGI_GRPC_PUSHBACK, agi_str_of(ms));
+	}
 	if (!details.err && details.n)
 		agi_grpc_call_add_trailer(call, "grpc-status-details-bin", agi_buf_str(&details));
 	agi_buf_free(&details);

@@ -182,25 +182,59 @@ static void put_tagged(struct agi_buf *out, uint8_t field, struct agi_str value)
 	agi_buf_put_str(out, value);
 }
 
-/* Status {code = 1, message = 2, details = 3}, Any {type_url = 1, value = 2}, ErrorInfo {reason =
- * 1, domain = 2} (google/rpc/status.proto, error_details.proto). */
-void agi_grpc_put_details(struct agi_buf *out, enum agi_grpc_status status, struct agi_str message,
-			  struct agi_str reason)
+static void put_number(struct agi_buf *out, uint8_t field, uint64_t v)
 {
-	struct agi_buf info, any;
+	agi_buf_u8(out, (uint8_t)(field << 3));
+	for (; v > 0x7f; v >>= 7)
+		agi_buf_u8(out, (uint8_t)(v | 0x80));
+	agi_buf_u8(out, (uint8_t)v);
+}
+
+/* One of Status.details: Any {type_url = 1, value = 2}. */
+static void put_detail(struct agi_buf *out, struct agi_str type_url, const struct agi_buf *value)
+{
+	struct agi_buf any;
+
+	agi_buf_init(&any, 0);
+	put_tagged(&any, 1, type_url);
+	put_tagged(&any, 2, agi_buf_str(value));
+	put_tagged(out, 3, agi_buf_str(&any));
+	if (value->err || any.err)
+		out->err = AGI_E_NOMEM;
+	agi_buf_free(&any);
+}
+
+/* RetryInfo {retry_delay = 1}, Duration {seconds = 1, nanos = 2} */
+static void put_retry(struct agi_buf *out, uint32_t ms)
+{
+	struct agi_buf delay, info;
+
+	agi_buf_init(&delay, 0);
+	agi_buf_init(&info, 0);
+	put_number(&delay, 1, ms / 1000);
+	put_number(&delay, 2, (uint64_t)(ms % 1000) * 1000000);
+	put_tagged(&info, 1, agi_buf_str(&delay));
+	put_detail(out, AGI_STR("type.googleapis.com/google.rpc.RetryInfo"), &info);
+	agi_buf_free(&delay);
+	agi_buf_free(&info);
+}
+
+/* Status {code = 1, message = 2, details = 3}, ErrorInfo {reason = 1, domain = 2}
+ * (google/rpc/status.proto, error_details.proto). */
+void agi_grpc_put_details(struct agi_buf *out, enum agi_grpc_status status, struct agi_str message,
+			  struct agi_str reason, uint32_t retry_ms)
+{
+	struct agi_buf info;
 
 	agi_buf_init(&info, 0);
-	agi_buf_init(&any, 0);
 	put_tagged(&info, 1, reason);
 	put_tagged(&info, 2, AGI_STR("agihpc"));
-	put_tagged(&any, 1, AGI_STR("type.googleapis.com/google.rpc.ErrorInfo"));
-	put_tagged(&any, 2, agi_buf_str(&info));
-	agi_buf_u8(out, 1 << 3);
-	agi_buf_u8(out, (uint8_t)status);
+	put_number(out, 1, (uint64_t)status);
 	put_tagged(out, 2, message);
-	put_tagged(out, 3, agi_buf_str(&any));
-	if (info.err || any.err)
-		agi_buf_reset(out); /* no details are better than wrong ones */
+	put_detail(out, AGI_STR("type.googleapis.com/google.rpc.ErrorInfo"), &info);
+	if (retry_ms)
+		put_retry(out, retry_ms);
 	agi_buf_free(&info);
-	agi_buf_free(&any);
+	if (out->err)
+		agi_buf_reset(out); /* no details are better than wrong ones */
 }

@@ -38,9 +38,10 @@ enum agi_grpc_status agi_grpc_status_of_h2(uint32_t error_code);
 bool agi_grpc_is_content_type(struct agi_str value);
 
 /* google.rpc.Status with a google.rpc.ErrorInfo of this domain, for grpc-status-details-bin: a
- * client sees the error's name without taking the text apart. */
+ * client sees the error's name without taking the text apart. With a google.rpc.RetryInfo when
+ * retry_ms is not 0. Empty when out of memory. */
 void agi_grpc_put_details(struct agi_buf *out, enum agi_grpc_status status, struct agi_str message,
-			  struct agi_str reason);
+			  struct agi_str reason, uint32_t retry_ms);
 
 /* --- encodings (grpc_message.c) -------------------------------------------------------------- */
 enum agi_grpc_encoding { AGI_GRPC_IDENTITY, AGI_GRPC_GZIP, AGI_GRPC_DEFLATE, AGI_GRPC_ENCODINGS };

@@ -105,6 +105,30 @@ static void disk_metrics(struct agi_buf *b, struct agi_svc *s, const struct agi_
 	        st->commit_max_us);
 }
 
+static void admission_metrics(struct agi_buf *b, const struct agi_admit *a)
+{
+	struct agi_admit_stats st;
+
+	agi_admit_stats(a, &st);
+	one(b, "agihpc_admission_running", "gauge", "Clients' operations on keys that run.", st.running);
+	one(b, "agihpc_admission_queued", "gauge", "Clients' operations on keys that wait for their turn.",
+	    st.queued);
+	one(b, "agihpc_admission_queued_bytes", "gauge", "Keys and values of those that wait.", st.queued_bytes);
+	one(b, "agihpc_admission_namespaces", "gauge", "Namespaces with operations that run or wait.",
+	    st.namespaces);
+	one(b, "agihpc_admission_admitted_total", "counter", "Operations that were let in.", st.admitted);
+	one(b, "agihpc_admission_waited_total", "counter", "Of them, those that had to wait.", st.waited);
+	head(b, "agihpc_admission_wait_seconds_total", "counter", "How long these waited together.");
+	agi_buf_printf(b, "agihpc_admission_wait_seconds_total %llu.%06llu\n",
+	               (unsigned long long)(st.wait_us / 1000000), (unsigned long long)(st.wait_us % 1000000));
+	head(b, "agihpc_admission_refused_total", "counter", "Operations refused for lack of room, by reason.");
+	agi_buf_printf(b, "agihpc_admission_refused_total{reason=\"full\"} %llu\n"
+	                  "agihpc_admission_refused_total{reason=\"late\"} %llu\n"
+	                  "agihpc_admission_refused_total{reason=\"pushed_out\"} %llu\n",
+	               (unsigned long long)st.refused_full, (unsigned long long)st.refused_late,
+	               (unsigned long long)st.pushed_out);
+}
+
 static void shell_metrics(struct agi_buf *b, struct agi_svc *s)
 {
 	struct agi_store_stats st;
@@ -122,6 +146,7 @@ static void shell_metrics(struct agi_buf *b, struct agi_svc *s)
 	one(b, "agihpc_store_read_only", "gauge", "1 after a disk error: writes are refused.",
 	    st.is_read_only);
 	disk_metrics(b, s, &st);
+	admission_metrics(b, s->admit);
 	one(b, "agihpc_links", "gauge", "Established links to other nodes.", l.links);
 	one(b, "agihpc_link_received_bytes_total", "counter", "Bytes from other nodes, encrypted.", l.bytes_in);
 	one(b, "agihpc_link_sent_bytes_total", "counter", "Bytes to other nodes, encrypted.", l.bytes_out);

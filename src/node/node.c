@@ -664,6 +664,9 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 	enum agi_err e;
 
 	fill_svc(n);
+	e = agi_svc_admission_open(&n->svc, n->base);
+	if (e)
+		return agi_fail(why, e, "out of memory");
 	e = agi_metrics_new(&n->metrics);
 	if (e)
 		return agi_fail(why, e, "out of memory");
@@ -871,6 +874,7 @@ void agi_node_free(struct agi_node *n)
 	agi_health_checks_free(n->checks);
 	agi_links_free(n->links);
 	agi_dht_host_free(n->host);
+	agi_svc_admission_close(&n->svc);
 	agi_forward_free(n->forward); /* what it looked for was forgotten */
 	agi_store_close(n->store);
 	agi_resolver_free(n->resolver);

@@ -11,6 +11,7 @@
 
 #include "config/config.h"
 #include "net/grpc.h"
+#include "node/admit.h"
 #include "node/dht_host.h"
 #include "node/disk.h"
 #include "node/health_check.h"
@@ -33,6 +34,8 @@ struct agi_svc {
 	struct agi_id self;
 	struct agi_addr advertise;
 	uint64_t started_us; /* monotonic */
+	struct agi_admit *admit; /* of agi_svc_admission_open */
+	struct event *admit_go, *admit_tick;
 	bool is_stopping;
 	/* A role that runs on this node: whether it is serving. NOT_FOUND for other names. */
 	enum agi_err (*role_is_serving)(void *ctx, struct agi_str role, bool *out);
@@ -71,12 +74,18 @@ struct agi_svc_health {
 AGI_MUST_USE enum agi_err agi_svc_health_add(struct agi_grpc_server *server,
                                              struct agi_svc_health *h);
 
+/* Bounds what agi_svc_start lets into the core at a time (admit.h); before the services are used, and after the
+ * servers are gone. */
+AGI_MUST_USE enum agi_err agi_svc_admission_open(struct agi_svc *s, struct event_base *base);
+void agi_svc_admission_close(struct agi_svc *s);
+
 /* --- shared by the services ------------------------------------------------------------------------- */
 /* Answers call (reply or fail); res is borrowed. Runs only when res->err is OK, or
  * CONDITION (which only AGI_CALL_CAS ends with). */
 typedef void agi_svc_answer_fn(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
                                const struct agi_result *res);
-/* Starts the operation for a gRPC call and ends that call with fn, or with res->err. req is handed to fn. */
+/* Starts the operation for a gRPC call, when its namespace's turn comes, and ends that call with fn, or with
+ * res->err. req is handed to fn. The strings of operations on keys are the request's own: they may wait. */
 void agi_svc_start(struct agi_svc *s, struct agi_grpc_call *call, const void *req, struct agi_call *op,
                    agi_svc_answer_fn *fn);
 

@@ -2,7 +2,7 @@
  * A disk that fails, and one that loses power, for one process: loaded before its libc (LD_PRELOAD).
  *
  *   FAULTDISK_ROOT    only files below this directory are touched
- *   FAULTDISK_RULES   a file with lines "sync EIO", "write ENOSPC"; looked at before every operation, so that
+ *   FAULTDISK_RULES   a file with lines "sync EIO", "write ENOSPC", "sync 20ms"; looked at before every operation, so that
  *                     faults can be switched while the process runs; none while it does not exist
  *   FAULTDISK_SHADOW  a directory that is kept as a strict disk would be after a power cut: contents as of
  *                     each file's last sync, names as of each directory's last sync. To cut the power, kill the
@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 enum { SMALL = 64 << 10, CHUNK = 64 << 10 };
@@ -54,20 +55,25 @@ static int errno_of(const char *name)
 	return strcmp(name, "EIO") == 0 ? EIO : strcmp(name, "ENOSPC") == 0 ? ENOSPC : strcmp(name, "EROFS") == 0 ? EROFS : 0;
 }
 
-/* The error that the rules have for this operation; 0 = none. */
+/* The error that the rules have for this operation; 0 = none, after the delay they have. */
 static int fault(const char *op)
 {
 	const char *rules = getenv("FAULTDISK_RULES");
 	FILE *f = rules ? fopen(rules, "re") : NULL;
 	char what[16], name[16];
 	int err = 0;
+	long ms = 0;
 
 	if (!f)
 		return 0;
 	while (!err && fscanf(f, "%15s %15s", what, name) == 2)
-		if (strcmp(what, op) == 0)
+		if (strcmp(what, op) == 0) {
 			err = errno_of(name);
+			ms += strtol(name, NULL, 10);
+		}
 	fclose(f);
+	if (ms > 0)
+		nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
 	return err;
 }
 
