@@ -110,6 +110,7 @@ enum ctl_exit ctl_safety_check(struct ctl *c, const struct ctl_input *in); /* cm
 enum ctl_exit ctl_safety_stop(struct ctl *c, const struct ctl_input *in);  /* cmd_stop.c */
 enum ctl_exit ctl_safety_resume(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_safety_status(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_safety_verify(struct ctl *c, const struct ctl_input *in); /* cmd_verify.c */
 enum ctl_exit ctl_keygen(struct ctl *c, const struct ctl_input *in);       /* cmd_local.c */
 enum ctl_exit ctl_token_new(struct ctl *c, const struct ctl_input *in);    /* cmd_token.c */
 enum ctl_exit ctl_version(struct ctl *c, const struct ctl_input *in);
@@ -120,6 +121,7 @@ enum ctl_exit ctl_completion(struct ctl *c, const struct ctl_input *in);   /* co
 extern const struct ctl_opt ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[],
     ctl_opts_put[], ctl_opts_get[], ctl_opts_del[], ctl_opts_incr[], ctl_opts_scan[], ctl_opts_owners[],
     ctl_opts_lookup[], ctl_opts_safety_check[], ctl_opts_safety_stop[],
+    ctl_opts_safety_verify[],
     ctl_opts_keygen[], ctl_opts_token_new[], ctl_opts_config_check[];
 
 #endif

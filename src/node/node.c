@@ -441,6 +441,7 @@ static enum agi_err open_links(struct agi_node *n, struct agi_why *why)
 {
 	static const struct agi_links_handlers handlers = {on_message, on_down, on_other};
 	const struct agi_config *c = n->config;
+	const struct agi_safety_self self = {n->identity.id, n->identity.incarnation, n->identity.seckey};
 	struct agi_links_cfg cfg = {.n_psk = 1};
 	enum agi_err e;
 
@@ -458,7 +459,7 @@ static enum agi_err open_links(struct agi_node *n, struct agi_why *why)
 		cfg.channels = 1 << AGI_CHAN_CONTROL | 1 << AGI_CHAN_BULK;
 		e = agi_links_new(n->base, &cfg, &handlers, n, &n->links);
 		e = e ? agi_fail(why, e, "links: %s", agi_err_text(e))
-		      : agi_safety_host_open(n->safety, &n->identity.id, &cfg, why);
+		      : agi_safety_host_open(n->safety, &self, &cfg, why);
 	}
 	sodium_memzero(&cfg, sizeof cfg);
 	return e;

@@ -20,6 +20,8 @@ struct check {
 	/* votes as they were unpacked; their strings are borrowed until the end */
 	Agi__Safety__V1__CheckPlanResponse *votes[AGI_PANEL_CANDIDATES_MAX];
 	size_t n_votes;
+	struct agi_signed_statement *statements; /* of the votes that count, in the pool */
+	size_t n_statements;
 	struct event *timer;
 };
 
@@ -116,6 +118,40 @@ static void observe(struct check *c, const struct agi_panel_result *res,
 	                             .took_us = safety_mono_us() - c->began_us});
 }
 
+/* The certificate, base64 (RFC 4648 4): metadata are text. Empty when there is no memory for it. */
+static struct agi_str certify(struct check *c, const struct agi_panel_result *res)
+{
+	struct agi_certificate *cert = agi_pool_take(&c->pool, 1, sizeof *cert);
+	struct agi_str text = {"", 0};
+	struct agi_buf b;
+	char *out;
+
+	if (!cert)
+		return text;
+	*cert = (struct agi_certificate){.decision = res->decision,
+	                                 .electorate = (uint8_t)res->electorate,
+	                                 .router = c->plane->self.id,
+	                                 .at_ms = safety_wall_us() / 1000,
+	                                 .n_votes = (uint8_t)c->n_statements};
+	memcpy(cert->plan_hash, c->panel.cfg.plan_hash, sizeof cert->plan_hash);
+	memcpy(cert->nonce, c->panel.cfg.nonce, sizeof cert->nonce);
+	for (size_t i = 0; i < c->panel.n_candidates; i++)
+		if (c->panel.candidates[i].state != AGI_CANDIDATE_SPARE)
+			cert->asked[cert->n_asked++] = c->panel.candidates[i].id;
+	if (c->n_statements)
+		memcpy(cert->votes, c->statements, c->n_statements * sizeof cert->votes[0]);
+	agi_buf_init(&b, 0);
+	agi_certificate_encode(&b, cert);
+	out = agi_pool_take(&c->pool, sodium_base64_encoded_len(b.n, sodium_base64_VARIANT_ORIGINAL), 1);
+	if (out && !b.err) {
+		sodium_bin2base64(out, sodium_base64_encoded_len(b.n, sodium_base64_VARIANT_ORIGINAL), b.p, b.n,
+		                  sodium_base64_VARIANT_ORIGINAL);
+		text = agi_str_of(out);
+	}
+	agi_buf_free(&b);
+	return text;
+}
+
 static void on_done(void *ctx, const struct agi_panel_result *res)
 {
 	struct check *c = ctx;
@@ -133,6 +169,7 @@ static void on_done(void *ctx, const struct agi_panel_result *res)
 	    {AGI_STR("quorum"), agi_pool_printf(pool, "%u/%u", res->agreed, res->electorate)},
 	    {AGI_STR("gateways"), voters(res, pool)},
 	    {AGI_STR("cause"), agi_str_of(cause_of(res, &merged))},
+	    {AGI_STR("certificate"), certify(c, res)},
 	};
 	merged.cause = AGI_CHECK_OK; /* told above */
 	m = agi_check_to_pb(&merged, metadata, sizeof metadata / sizeof *metadata, pool);
@@ -270,18 +307,45 @@ static const struct agi_check_result *read_vote(struct check *c, struct agi_str 
 	return r;
 }
 
+/* What the gateway signed must be what its answer says, about this plan and this check, by the policy of this node; else it
+ * is no vote. (The signature itself is for whoever checks the certificate: the link has proved who speaks.) */
+static bool keep_statement(struct check *c, const struct agi_id *from, struct agi_str bytes,
+                           const struct agi_check_result *r)
+{
+	struct agi_signed_statement s;
+	struct agi_statement said;
+
+	if (!c->statements)
+		c->statements = agi_pool_take(&c->pool, AGI_PANEL_CANDIDATES_MAX, sizeof s);
+	if (!r || !c->statements || c->n_statements == AGI_PANEL_CANDIDATES_MAX ||
+	    agi_signed_statement_decode(&s, bytes) ||
+	    agi_statement_decode(&said, (struct agi_str){(char *)s.bytes, sizeof s.bytes}))
+		return false;
+	if (said.decision != r->decision || !agi_id_eq(&said.gateway, from) ||
+	    memcmp(said.plan_hash, c->panel.cfg.plan_hash, sizeof said.plan_hash) != 0 ||
+	    memcmp(said.nonce, c->panel.cfg.nonce, sizeof said.nonce) != 0 ||
+	    memcmp(said.policy_hash, c->plane->policy_hash, sizeof said.policy_hash) != 0)
+		return false;
+	c->statements[c->n_statements++] = s;
+	return true;
+}
+
 void check_on_vote_reply(struct agi_safety_plane *s, const struct agi_id *from,
                          const struct agi_safety_msg *m)
 {
 	struct check *c = find_check(s, m->rpc_id);
+	const struct agi_check_result *r;
 
 	if (!c)
 		return; /* late: the check is over */
-	if (m->error.n)
+	if (m->error.n) {
 		agi_panel_on_failed(&c->panel, safety_now(), from);
-	else
-		agi_panel_on_vote(&c->panel, safety_now(), from, m->nonce, m->plan_hash,
-		                  read_vote(c, m->response));
+	} else {
+		r = read_vote(c, m->response);
+		if (!keep_statement(c, from, m->statement, r))
+			r = NULL;
+		agi_panel_on_vote(&c->panel, safety_now(), from, m->nonce, m->plan_hash, r);
+	}
 	settle(c);
 }
 

@@ -377,7 +377,7 @@ enum agi_err agi_safety_host_new(const struct agi_safety_host_cfg *cfg, struct a
 	return e;
 }
 
-enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_id *self,
+enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_safety_self *self,
                                   const struct agi_links_cfg *links, struct agi_why *why)
 {
 	static const struct agi_links_handlers handlers = {.on_message = on_message, .on_down = on_down};

@@ -32,7 +32,8 @@ struct event_base *agi_safety_host_base(const struct agi_safety_host *h);
 /* Certificates and tokens for what listens on that base: read and watched apart from the main loop's. */
 struct agi_security *agi_safety_host_security(const struct agi_safety_host *h);
 /* links: keys; its channels are set here. */
-AGI_MUST_USE enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_id *self,
+AGI_MUST_USE enum agi_err agi_safety_host_open(struct agi_safety_host *h,
+                                               const struct agi_safety_self *self,
                                                const struct agi_links_cfg *links, struct agi_why *why);
 /* For servers on the safety loop, before _start. */
 struct agi_safety_plane *agi_safety_host_plane(const struct agi_safety_host *h);

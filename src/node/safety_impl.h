@@ -26,15 +26,17 @@ struct local; /* a message to this node itself, or news of a failed send */
 LIST_HEAD(checks, check);
 LIST_HEAD(votes, vote);
 STAILQ_HEAD(locals, local);
+STAILQ_HEAD(signing, vote);
 
 struct agi_safety_plane {
 	struct event_base *base;
-	struct agi_id self;
+	struct agi_safety_self self;
 	struct agi_safety_hooks hooks;
 	void *ctx;
 
 	struct agi_gateway_policy policy; /* banned tools and the profile are owned here */
 	struct agi_pool policy_pool;
+	uint8_t policy_hash[32];
 	struct agi_erisml erisml;
 	struct agi_grpc_method erisml_methods[EVAL_METHODS];
 	bool serves_gateway, serves_erisml;
@@ -49,6 +51,8 @@ struct agi_safety_plane {
 	struct locals locals;
 	size_t local_bytes;
 	struct event *local_event;
+	struct signing signing;     /* votes made in this turn of the loop: signed together at its end */
+	struct event *sign_event;
 	uint32_t n_checks, n_votes;
 };
 
@@ -78,6 +82,8 @@ void vote_on_eval_reply(struct agi_safety_plane *s, const struct agi_id *from,
                         const struct agi_safety_msg *m);
 void vote_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer);
 void vote_free_all(struct agi_safety_plane *s);
+/* Signs and sends the votes that wait for it. */
+void vote_sign_all(struct agi_safety_plane *s);
 
 /* --- safety_eval.c --- */
 void eval_on_request(struct agi_safety_plane *s, const struct agi_peer *from,

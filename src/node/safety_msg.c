@@ -7,10 +7,10 @@ enum { ENVELOPE_VERSION = 1, WIDTH = 4 /* bytes of a body's length: below 256 Mi
 
 /* Where a message keeps its field; 0 = it has none. */
 static const struct layout {
-	uint8_t nonce, plan_hash, request, response, error, budget_ms;
+	uint8_t nonce, plan_hash, request, response, error, statement, budget_ms;
 } layouts[] = {
     [AGI_BODY_VOTE_REQUEST] = {.nonce = 2, .request = 3, .budget_ms = 4},
-    [AGI_BODY_VOTE_REPLY] = {.nonce = 2, .plan_hash = 3, .response = 4, .error = 5},
+    [AGI_BODY_VOTE_REPLY] = {.nonce = 2, .plan_hash = 3, .response = 4, .error = 5, .statement = 6},
     [AGI_BODY_EVAL_REQUEST] = {.request = 2},
     [AGI_BODY_EVAL_REPLY] = {.response = 2, .error = 3},
     [AGI_BODY_STOP_NOTICE] = {.request = 2},
@@ -36,6 +36,7 @@ void agi_safety_msg_encode(struct agi_buf *b, const struct agi_safety_msg *m)
 	put(b, l->request, m->request);
 	put(b, l->response, m->response);
 	put(b, l->error, m->error);
+	put(b, l->statement, m->statement);
 	if (l->budget_ms)
 		agi_pb_put_u64(b, l->budget_ms, m->budget_ms);
 	agi_pb_end(b, begun, WIDTH);
@@ -51,6 +52,8 @@ static struct agi_str *field_of(struct agi_safety_msg *m, const struct layout *l
 		return &m->request;
 	if (number == l->response)
 		return &m->response;
+	if (number == l->statement)
+		return &m->statement;
 	return number == l->error ? &m->error : NULL;
 }
 

@@ -12,6 +12,7 @@ struct agi_safety_msg {
 	struct agi_str nonce, plan_hash;
 	struct agi_str request, response; /* STOP_NOTICE: request is the record */
 	struct agi_str error;  /* UTF-8 */
+	struct agi_str statement;
 	uint32_t budget_ms;
 };
 

@@ -87,7 +87,7 @@ void safety_fail_later(struct agi_safety_plane *s, const struct agi_id *peer, ui
 
 static void deliver_local(struct agi_safety_plane *s, struct local *l)
 {
-	struct agi_peer self = {.id = s->self};
+	struct agi_peer self = {.id = s->self.id};
 	struct agi_envelope env;
 
 	if (!l->bytes.n)
@@ -120,7 +120,7 @@ enum agi_err safety_send(struct agi_safety_plane *s, const struct agi_peer *to,
 	agi_safety_msg_encode(&b, m);
 	err = b.err;
 	if (!err)
-		err = agi_id_eq(&to->id, &s->self) ? send_to_self(s, &b)
+		err = agi_id_eq(&to->id, &s->self.id) ? send_to_self(s, &b)
 		                                   : s->hooks.send(s->ctx, to, agi_buf_str(&b));
 	agi_buf_free(&b);
 	return err;
@@ -149,7 +149,7 @@ static void tell_service(struct agi_safety_plane *s, struct agi_str service, con
 	for (size_t i = 0; i < n; i++) {
 		struct agi_peer to = {found[i].node, found[i].provider->node_addr};
 
-		if (!agi_id_eq(&to.id, &s->self) && safety_send(s, &to, m))
+		if (!agi_id_eq(&to.id, &s->self.id) && safety_send(s, &to, m))
 			continue; /* it cannot be reached: see above */
 	}
 }
@@ -206,6 +206,13 @@ void agi_safety_plane_on_unreachable(struct agi_safety_plane *s, const struct ag
 {
 	check_on_unreachable(s, peer, 0);
 	vote_on_unreachable(s, peer);
+}
+
+static void on_sign(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	vote_sign_all(arg);
 }
 
 /* --- life ------------------------------------------------------------------------------------------- */
@@ -267,7 +274,7 @@ void agi_safety_plane_set_credentials(struct agi_safety_plane *s, const struct a
 }
 
 enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_config *config,
-                                  const struct agi_id *self, const struct agi_safety_hooks *hooks,
+                                  const struct agi_safety_self *self, const struct agi_safety_hooks *hooks,
                                   void *ctx, struct agi_safety_plane **out, struct agi_why *why)
 {
 	struct agi_safety_plane *s = calloc(1, sizeof *s);
@@ -287,14 +294,17 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 	LIST_INIT(&s->checks);
 	LIST_INIT(&s->votes);
 	STAILQ_INIT(&s->locals);
+	STAILQ_INIT(&s->signing);
 	err = take_policy(s, config);
+	agi_policy_hash(s->policy_hash, &s->policy);
 	if (!err && (s->quorum < 1 || s->quorum > AGI_PANEL_MAX))
 		err = agi_fail(why, AGI_E_INVALID, "safety.quorum: %u, expected 1..%d", s->quorum,
 		               AGI_PANEL_MAX);
 	if (!err)
 		err = open_erisml_channel(s, config, why);
 	s->local_event = err ? NULL : event_new(base, -1, 0, on_local, s);
-	if (!err && !s->local_event)
+	s->sign_event = err ? NULL : event_new(base, -1, 0, on_sign, s);
+	if (!err && (!s->local_event || !s->sign_event))
 		err = AGI_E_NOMEM;
 	if (err)
 		agi_safety_plane_free(s);
@@ -319,6 +329,8 @@ void agi_safety_plane_free(struct agi_safety_plane *s)
 	}
 	if (s->local_event)
 		event_free(s->local_event);
+	if (s->sign_event)
+		event_free(s->sign_event);
 	agi_pool_free(&s->policy_pool);
 	free(s);
 }

@@ -22,6 +22,7 @@
 #include "net/grpc.h"
 #include "node/msg_codec.h"
 #include "safety.pb-c.h"
+#include "roles/safety_gateway/certificate.h"
 #include "roles/safety_gateway/latch.h"
 #include "roles/safety_gateway/panel.h"
 
@@ -56,9 +57,16 @@ struct agi_safety_hooks {
 	void (*stopped)(void *ctx, const struct agi_stop_record *r);
 };
 
+/* Who votes. */
+struct agi_safety_self {
+	struct agi_id id;
+	uint64_t incarnation;
+	const uint8_t *seckey; /* AGI_SECKEY_BYTES; borrowed for the plane's life */
+};
+
 /* config is copied as far as it is needed: roles, thresholds, failsafe, safety, gateway.erisml_address. */
 AGI_MUST_USE enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_config *config,
-                                               const struct agi_id *self,
+                                               const struct agi_safety_self *self,
                                                const struct agi_safety_hooks *hooks, void *ctx,
                                                struct agi_safety_plane **out, struct agi_why *why);
 /* How gateway.erisml_address is asked from now on: tls (borrowed) as it is spoken to when the configuration

@@ -11,6 +11,10 @@
 
 struct vote {
 	LIST_ENTRY(vote) link;
+	STAILQ_ENTRY(vote) signing; /* once it was cast */
+	bool is_cast;
+	struct agi_signed_statement statement;
+	struct agi_str response;
 	struct agi_safety_plane *plane;
 	struct agi_peer from;
 	uint64_t rpc_id;    /* of the request */
@@ -29,7 +33,10 @@ struct vote {
 /* --- ending ------------------------------------------------------------------------------------------- */
 static void vote_free(struct vote *v)
 {
-	LIST_REMOVE(v, link);
+	if (v->is_cast)
+		STAILQ_REMOVE(&v->plane->signing, v, vote, signing);
+	else
+		LIST_REMOVE(v, link);
 	v->plane->n_votes--;
 	if (v->timer)
 		event_free(v->timer);
@@ -71,26 +78,83 @@ static const struct agi_check_result *unless_stopped(struct vote *v, const struc
 	return blocked;
 }
 
-/* Sends the vote and forgets it. */
+static void make_statement(struct vote *v, const struct agi_check_result *r)
+{
+	struct agi_safety_plane *s = v->plane;
+	struct agi_statement said = {.decision = r->decision,
+	                             .risk = r->risk,
+	                             .bond_index = r->has_bond ? r->bond.index : -1.0,
+	                             .stop_epoch = s->latch.known.epoch,
+	                             .gateway = s->self.id,
+	                             .incarnation = s->self.incarnation,
+	                             .at_ms = safety_wall_us() / 1000};
+
+	memcpy(said.plan_hash, v->plan_hash, sizeof said.plan_hash);
+	memcpy(said.nonce, v->nonce, sizeof said.nonce);
+	memcpy(said.policy_hash, s->policy_hash, sizeof said.policy_hash);
+	agi_statement_encode(v->statement.bytes, &said);
+}
+
+static void send_vote(struct vote *v)
+{
+	struct agi_safety_msg m = {.rpc_id = v->rpc_id,
+	                           .nonce = {(char *)v->nonce, sizeof v->nonce},
+	                           .plan_hash = {(char *)v->plan_hash, sizeof v->plan_hash},
+	                           .response = v->response};
+	struct agi_buf b;
+
+	agi_buf_init(&b, 0);
+	agi_signed_statement_encode(&b, &v->statement);
+	m.statement = agi_buf_str(&b);
+	if (!m.response.n || v->pool.err || b.err)
+		m = (struct agi_safety_msg){.rpc_id = v->rpc_id, .error = AGI_STR("out of memory")};
+	send_reply(v->plane, &v->from, &m);
+	agi_buf_free(&b);
+}
+
+void vote_sign_all(struct agi_safety_plane *s)
+{
+	struct agi_signed_statement *batch[AGI_STATEMENT_BATCH];
+	struct vote *v;
+	size_t n = 0;
+
+	STAILQ_FOREACH(v, &s->signing, signing) {
+		if (n == AGI_STATEMENT_BATCH)
+			break;
+		batch[n++] = &v->statement;
+	}
+	if (n)
+		agi_statements_sign(batch, n, s->self.seckey);
+	while (n-- > 0) {
+		v = STAILQ_FIRST(&s->signing);
+		send_vote(v);
+		vote_free(v);
+	}
+	if (!STAILQ_EMPTY(&s->signing))
+		event_active(s->sign_event, EV_TIMEOUT, 0);
+}
+
+/* Casts the vote: it is signed with the others of this turn of the loop, sent and forgotten. */
 static void conclude(struct vote *v, const struct agi_check_result *found)
 {
 	struct agi_check_result blocked;
 	const struct agi_check_result *r = unless_stopped(v, found, &blocked);
 	struct agi_safety_plane *s = v->plane;
-	struct agi_safety_msg m = {.rpc_id = v->rpc_id,
-	                           .nonce = {(char *)v->nonce, sizeof v->nonce},
-	                           .plan_hash = {(char *)v->plan_hash, sizeof v->plan_hash}};
 
-	m.response = serialize(v, r);
-	if (!m.response.n || v->pool.err)
-		m = (struct agi_safety_msg){.rpc_id = v->rpc_id, .error = AGI_STR("out of memory")};
-	send_reply(s, &v->from, &m);
+	make_statement(v, r);
+	v->response = serialize(v, r);
+	v->eval_id = 0; /* nothing is awaited any more */
+	if (v->timer)
+		event_del(v->timer);
+	LIST_REMOVE(v, link);
+	v->is_cast = true;
+	STAILQ_INSERT_TAIL(&s->signing, v, signing);
+	event_active(s->sign_event, EV_TIMEOUT, 0);
 	safety_observe(s, &(struct agi_safety_event){.kind = AGI_SAFETY_VOTED,
 	                                             .decision = r->decision,
 	                                             .check_cause = r->cause,
 	                                             .bond_index = r->has_bond ? r->bond.index : -1.0,
 	                                             .took_us = safety_mono_us() - v->began_us});
-	vote_free(v);
 }
 
 static void conclude_failed(struct vote *v, enum agi_check_cause cause, const char *detail)
@@ -365,5 +429,7 @@ void vote_free_all(struct agi_safety_plane *s)
 	struct vote *v;
 
 	while ((v = LIST_FIRST(&s->votes)))
+		vote_free(v);
+	while ((v = STAILQ_FIRST(&s->signing)))
 		vote_free(v);
 }

@@ -19,6 +19,8 @@
 #define CHECK_PLAN "/agi.safety.v1.PreActionSafetyService/CheckPlan"
 #define CHECK_STEP "/agi.safety.v1.PreActionSafetyService/CheckStep"
 
+static const uint8_t seckey[AGI_SECKEY_BYTES] = {1}; /* nobody checks signatures here */
+
 struct world {
 	struct event_base *base; /* home */
 	struct agi_loop *home, *safety;
@@ -72,7 +74,7 @@ static void open_plane(struct world *w)
 	assert_int_equal(agi_config_set(&config, "safety.quorum", "1", &why), AGI_OK);
 	assert_int_equal(agi_config_set(&config, "safety.banned_tools", "shutdown_everything", &why), AGI_OK);
 	if (agi_config_check(&config, &why) ||
-	    agi_safety_plane_new(agi_loop_base(w->safety), &config, &w->id, &hooks, w, &w->plane, &why))
+	    agi_safety_plane_new(agi_loop_base(w->safety), &config, &(struct agi_safety_self){w->id, 1, seckey}, &hooks, w, &w->plane, &why))
 		fail_msg("%s", why.text);
 	agi_safety_plane_stop_read(w->plane, NULL, UINT64_MAX / 2); /* for good */
 	agi_config_free(&config);

@@ -17,6 +17,8 @@
 #define CHECK_STEP "/agi.safety.v1.PreActionSafetyService/CheckStep"
 #define ERISML     "/agi.erisml.v1.ErisMLService/"
 
+static const uint8_t seckey[AGI_SECKEY_BYTES] = {1}; /* nobody checks signatures here */
+
 struct host {
 	struct agi_id id;
 	struct agi_provider provider;
@@ -81,7 +83,7 @@ static void open_host(struct host *h, struct event_base *base, const char *role,
 	if (erisml)
 		assert_int_equal(agi_config_set(&config, "gateway.erisml_address", erisml, &why), AGI_OK);
 	if (agi_config_check(&config, &why) ||
-	    agi_safety_plane_new(base, &config, &h->id, &hooks, h, &h->plane, &why))
+	    agi_safety_plane_new(base, &config, &(struct agi_safety_self){h->id, 1, seckey}, &hooks, h, &h->plane, &why))
 		fail_msg("%s", why.text);
 	agi_safety_plane_stop_read(h->plane, NULL, UINT64_MAX / 2); /* for good */
 	agi_config_free(&config);
