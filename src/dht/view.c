@@ -172,9 +172,31 @@ enum agi_err agi_views_init(struct agi_dht *d)
 	return d->slots.by_number ? AGI_OK : AGI_E_NOMEM;
 }
 
+/* What no node ever writes of itself; NULL: nothing. */
+static const char *record_fault(const struct agi_dht *d, const struct agi_slot *s)
+{
+	if (agi_slot_is_held(s) && s->phase != AGI_VIEW_LEAVING && !agi_view_has(&s->view, &d->self.id))
+		return "it makes this node a member, but its members are others: was node.key exchanged, or the "
+		       "store taken from another host?";
+	if (s->phase == AGI_VIEW_SEALED && s->accepted.round == 0)
+		return "it is sealed for no proposal";
+	if (agi_ballot_cmp(&s->accepted, &s->promised) > 0)
+		return "it accepted more than it had promised";
+	return NULL;
+}
+
+static enum agi_err refuse_record(struct agi_dht *d, struct agi_slot *s, struct agi_why *why, const char *fault)
+{
+	s->phase = AGI_VIEW_NONE;
+	d->slots.in_phase[AGI_VIEW_NONE]++;
+	return agi_fail(why, AGI_E_CORRUPT, "views: the record of slot %u %s", s->view.slot, fault);
+}
+
 enum agi_err agi_view_load(struct agi_dht *d, struct agi_str key, struct agi_str value,
                            struct agi_why *why)
 {
+	const char *fault;
+	struct agi_why text;
 	struct agi_cur c = agi_cur_of(key);
 	uint32_t number = agi_cur_u32(&c);
 	struct agi_slot *s;
@@ -191,13 +213,14 @@ enum agi_err agi_view_load(struct agi_dht *d, struct agi_str key, struct agi_str
 		return AGI_E_NOMEM;
 	d->slots.in_phase[s->phase]--;
 	if (!record_decode(s, value)) {
-		s->phase = AGI_VIEW_NONE;
-		d->slots.in_phase[AGI_VIEW_NONE]++;
-		return agi_fail(why, AGI_E_CORRUPT,
-		                "views: the record of slot %u does not decode (its format is %u, this "
-		                "version reads %d to %d)",
-		                number, value.n ? (unsigned)(uint8_t)value.p[0] : 0, RECORD_VERSION_OLD,
-		                RECORD_VERSION);
+		agi_fail(&text, AGI_E_CORRUPT, "does not decode (its format is %u, this version reads %d to %d)",
+		         value.n ? (unsigned)(uint8_t)value.p[0] : 0, RECORD_VERSION_OLD, RECORD_VERSION);
+		return refuse_record(d, s, why, text.text);
+	}
+	fault = record_fault(d, s);
+	if (fault) {
+		agi_fail(&text, AGI_E_CORRUPT, "cannot be this node's: %s", fault);
+		return refuse_record(d, s, why, text.text);
 	}
 	d->slots.in_phase[s->phase]++;
 	return AGI_OK;

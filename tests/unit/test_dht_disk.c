@@ -249,9 +249,67 @@ static void a_nearly_full_disk_takes_deletions_and_promises_but_no_data(void **s
 	expect_answer(b, AGI_MSG_WRITE_ACK, AGI_OK);
 }
 
+/* --- records ----------------------------------------------------------------------------------------------- */
+/* Of slot 3, as src/dht/view.c writes it: of one member, with these ballots' rounds. */
+static enum agi_err load_view(const struct bench *b, enum agi_view_phase phase, const struct agi_id *member,
+                              uint64_t promised, uint64_t accepted, struct agi_why *why)
+{
+	static const struct agi_dht_effects fx = {fx_send, fx_store, fx_reply, fx_note};
+	struct agi_dht_cfg cfg = {.self = {.id = b->self.id, .weight_milli = 1000}, .slot_bits = 4};
+	uint8_t seed[AGI_SEED_BYTES] = {7}, pub[AGI_PUBKEY_BYTES];
+	struct agi_dht *d;
+	struct agi_buf r;
+	enum agi_err e;
+
+	agi_keypair_of_seed(seed, pub, cfg.seckey);
+	assert_int_equal(agi_dht_new(&cfg, &fx, NULL, &d), AGI_OK);
+	agi_buf_init(&r, 0);
+	agi_buf_u8(&r, 2);
+	agi_buf_u8(&r, (uint8_t)phase);
+	agi_buf_u64(&r, 5);
+	agi_buf_u8(&r, 1);
+	agi_buf_put(&r, member->b, AGI_ID_BYTES);
+	agi_buf_u8(&r, 0);
+	for (int i = 0; i < 3; i++) {
+		agi_buf_u64(&r, i == 0 ? promised : i == 1 ? accepted : 0);
+		agi_buf_put(&r, b->self.id.b, AGI_ID_BYTES);
+	}
+	if (accepted) {
+		agi_buf_u8(&r, 1);
+		agi_buf_put(&r, member->b, AGI_ID_BYTES);
+	}
+	e = agi_dht_load(d, AGI_CF_VIEWS, (struct agi_str){"\0\0\0\3", 4}, agi_buf_str(&r), why);
+	if (!e)
+		agi_dht_check(d);
+	agi_buf_free(&r);
+	agi_dht_free(d);
+	return e;
+}
+
+static void a_record_that_this_node_cannot_have_written_is_refused(void **state)
+{
+	struct bench *b = *state;
+	struct agi_id other = {{1, 2, 3}};
+	struct agi_why why;
+
+	assert_int_equal(load_view(b, AGI_VIEW_ACTIVE, &b->self.id, 0, 0, &why), AGI_OK);
+	assert_int_equal(load_view(b, AGI_VIEW_SEALED, &b->self.id, 7, 7, &why), AGI_OK);
+	assert_int_equal(load_view(b, AGI_VIEW_LEAVING, &other, 0, 0, &why), AGI_OK);
+	assert_int_equal(load_view(b, AGI_VIEW_FORWARD, &other, 0, 0, &why), AGI_OK);
+	for (enum agi_view_phase p = AGI_VIEW_ACTIVE; p <= AGI_VIEW_SEALED; p++) {
+		assert_int_equal(load_view(b, p, &other, 7, 7, &why), AGI_E_CORRUPT);
+		assert_non_null(strstr(why.text, "slot 3"));
+		assert_non_null(strstr(why.text, "node.key"));
+	}
+	assert_int_equal(load_view(b, AGI_VIEW_SEALED, &b->self.id, 7, 0, &why), AGI_E_CORRUPT);
+	assert_int_equal(load_view(b, AGI_VIEW_ACTIVE, &b->self.id, 6, 7, &why), AGI_E_CORRUPT);
+	assert_non_null(strstr(why.text, "accepted more than it had promised"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(a_record_that_this_node_cannot_have_written_is_refused, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 	        a_promise_that_could_not_be_written_is_written_with_the_first_accept, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
