@@ -360,6 +360,9 @@ void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_co
 		snprintf(text, sizeof text, "HTTP status %d instead of a gRPC answer",
 			 call->http_status);
 		agi_grpc_client_set_result(call, agi_grpc_status_of_http(call->http_status), text);
+	} else if (call->deadline_us && agi_h2_now_us() >= call->deadline_us) {
+		/* the server's clock was a little ahead of our timer */
+		agi_grpc_client_set_result(call, AGI_GRPC_DEADLINE_EXCEEDED, "Deadline Exceeded");
 	} else if (error_code != NGHTTP2_NO_ERROR) {
 		snprintf(text, sizeof text, "stream reset by the server: %s",
 			 nghttp2_http2_strerror(error_code));
