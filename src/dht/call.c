@@ -17,7 +17,7 @@ static void close_call(struct agi_dht *d, struct agi_open_call *c)
 {
 	HASH_DEL(d->calls, c);
 	d->n_calls--;
-	free(c);
+	agi_pool_put(&d->pools.open_call, c);
 }
 
 enum agi_err agi_call_open(struct agi_dht *d, uint64_t call_id, enum agi_call_kind kind, void *op,
@@ -29,13 +29,13 @@ enum agi_err agi_call_open(struct agi_dht *d, uint64_t call_id, enum agi_call_ki
 		agi_call_fail(d, call_id, kind, AGI_E_FULL, "4096 operations are open on this node: retry later");
 		return AGI_E_FULL;
 	}
-	c = calloc(1, sizeof *c);
+	c = agi_pool_get(&d->pools.open_call, sizeof *c);
 	if (c) {
 		*c = (struct agi_open_call){.id = call_id, .kind = kind, .op = op, .cancel = cancel};
 		HASH_ADD(hh, d->calls, id, sizeof c->id, c);
 	}
 	if (!c || !c->hh.tbl) {
-		free(c);
+		agi_pool_put(&d->pools.open_call, c);
 		agi_call_fail(d, call_id, kind, AGI_E_NOMEM, "");
 		return AGI_E_NOMEM;
 	}

@@ -9,6 +9,8 @@
 #include "dht/page.h"
 #include "dht/scan.h"
 
+enum { SCRATCH_KEPT = 64 << 10 }; /* bytes of memory kept between storage requests */
+
 uint64_t agi_after_ms(const struct agi_dht *d, uint64_t ms) { return d->now.mono_us + ms * 1000; }
 
 void agi_note_dropped(struct agi_dht *d, const struct agi_contact *who, enum agi_err err, const char *text)
@@ -103,6 +105,25 @@ static void no_store(void *ctx, uint64_t id, const struct agi_storage_req *r)
 static void no_reply(void *ctx, uint64_t id, const struct agi_result *r) { (void)ctx, (void)id, (void)r; }
 static void no_note(void *ctx, const struct agi_note *n) { (void)ctx, (void)n; }
 
+struct agi_buf *agi_scratch(struct agi_dht *d)
+{
+	if (d->scratch.cap > SCRATCH_KEPT)
+		agi_buf_free(&d->scratch);
+	agi_buf_reset(&d->scratch);
+	return &d->scratch;
+}
+
+static void free_pools(struct agi_dht *d)
+{
+	agi_pool_free(&d->pools.rpc);
+	agi_pool_free(&d->pools.job);
+	agi_pool_free(&d->pools.open_call);
+	agi_pool_free(&d->pools.kvop);
+	agi_pool_free(&d->pools.strong_call);
+	agi_pool_free(&d->pools.strong_op);
+	agi_pool_free(&d->pools.reg_waiting);
+}
+
 void agi_dht_free(struct agi_dht *d)
 {
 	struct agi_open_call *c, *tmp;
@@ -130,6 +151,8 @@ void agi_dht_free(struct agi_dht *d)
 		HASH_DEL(d->calls, c);
 		free(c);
 	}
+	agi_buf_free(&d->scratch);
+	free_pools(d);
 	free(d);
 }
 

@@ -69,7 +69,7 @@ static void destroy(struct agi_kvop *op)
 	TAILQ_REMOVE(&d->kvops, op, entry);
 	d->n_kvops--;
 	free(op->bytes);
-	free(op);
+	agi_pool_put(&d->pools.kvop, op);
 }
 
 static bool is_live(const struct agi_dht *d, const struct agi_item *it)
@@ -417,11 +417,11 @@ static void on_deadline(struct agi_dht *d, void *arg)
 static struct agi_kvop *new_op(struct agi_dht *d, enum op_kind kind, struct agi_str ns, struct agi_str key,
                                struct agi_str value, uint32_t timeout_ms)
 {
-	struct agi_kvop *op = calloc(1, sizeof *op);
+	struct agi_kvop *op = agi_pool_get(&d->pools.kvop, sizeof *op);
 	char *p = malloc(ns.n + key.n + value.n + 1);
 
 	if (!op || !p) {
-		free(op);
+		agi_pool_put(&d->pools.kvop, op);
 		free(p);
 		return NULL;
 	}

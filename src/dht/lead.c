@@ -85,7 +85,7 @@ static void free_op(struct strong_op *op)
 	l->n_ops--;
 	agi_buf_free(&op->best);
 	free(op->bytes);
-	free(op);
+	agi_pool_put(&l->d->pools.strong_op, op);
 }
 
 static void end_op(struct strong_op *op, enum agi_err status, bool has_found, struct agi_str value,
@@ -265,8 +265,9 @@ static void finish_op(struct strong_op *op)
 		end_op(op, AGI_E_CONDITION, op->has_found, op->value, op->has_found ? op->version : 0);
 	else if (op->kind == AGI_STRONG_GET)
 		end_op(op, AGI_OK, op->has_found, op->value, op->version);
-	else
-		end_op(op, AGI_OK, op->kind == AGI_STRONG_DELETE ? op->has_found : true, op->value, op->version);
+	else /* whoever put a value knows it */
+		end_op(op, AGI_OK, op->kind == AGI_STRONG_DELETE ? op->has_found : true,
+		       op->kind == AGI_STRONG_ADD ? op->value : (struct agi_str){"", 0}, op->version);
 }
 
 /* Refused before the acceptor's disk was asked. After a failed write or sync nobody knows what a restart finds. */
@@ -528,11 +529,11 @@ static bool is_repeated(struct agi_lead *l, const struct agi_peer *from, uint64_
 static struct strong_op *new_op(struct agi_lead *l, const struct agi_peer *from, const struct agi_msg *m)
 {
 	const struct agi_item *it = m->items;
-	struct strong_op *op = calloc(1, sizeof *op);
+	struct strong_op *op = agi_pool_get(&l->d->pools.strong_op, sizeof *op);
 	char *p = malloc(it->ns.n + it->key.n + it->value.n + 1);
 
 	if (!op || !p) {
-		free(op);
+		agi_pool_put(&l->d->pools.strong_op, op);
 		free(p);
 		return NULL;
 	}

@@ -51,9 +51,10 @@ struct waiting {
 	struct agi_ballot ballot;
 };
 
-static struct waiting *wait_for(const struct agi_peer *from, const struct agi_msg *m, enum agi_msg_kind kind)
+static struct waiting *wait_for(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m,
+                                enum agi_msg_kind kind)
 {
-	struct waiting *w = calloc(1, sizeof *w);
+	struct waiting *w = agi_pool_get(&d->pools.reg_waiting, sizeof *w);
 
 	if (w)
 		*w = (struct waiting){*from, m->rpc_id, kind, m->slot, m->ballot};
@@ -63,10 +64,10 @@ static struct waiting *wait_for(const struct agi_peer *from, const struct agi_ms
 static void on_stored(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
 {
 	struct waiting *w = arg;
-	struct agi_msg out = {.kind = w->kind, .status = done->err, .ballot = w->ballot};
+	struct agi_msg out = {.kind = w->kind, .status = done->err};
 
 	agi_answer_on(d, AGI_TRAFFIC_CONTROL, &w->to, w->rpc_id, &out);
-	free(w);
+	agi_pool_put(&d->pools.reg_waiting, w);
 }
 
 /* Refuses with EXISTS, and tells the promise, when a higher ballot than the request's was promised. */
@@ -100,10 +101,10 @@ void agi_reg_on_lead(struct agi_dht *d, const struct agi_peer *from, const struc
 	}
 	if (out.status == AGI_OK) {
 		s->strong_promised = m->ballot;
-		w = wait_for(from, m, AGI_MSG_LED);
+		w = wait_for(d, from, m, AGI_MSG_LED);
 		if (w && agi_slot_save(d, s, NULL, 0, on_stored, w))
 			return;
-		free(w);
+		agi_pool_put(&d->pools.reg_waiting, w);
 		out.status = AGI_E_NOMEM;
 	}
 	agi_answer(d, from, m, &out);
@@ -125,28 +126,25 @@ static enum agi_err check_item(struct agi_dht *d, const struct agi_msg *m)
 static uint64_t store(struct agi_dht *d, struct agi_slot *s, const struct agi_msg *m, struct waiting *w)
 {
 	bool is_new_promise = agi_ballot_cmp(&m->ballot, &s->strong_saved) > 0;
-	struct agi_buf key, value;
+	struct agi_buf *b = agi_scratch(d);
+	size_t key_bytes;
 	struct agi_storage_op op = {.verb = AGI_PUT_NEWER, .cf = AGI_CF_STRONG};
 	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = &op, .n_ops = 1};
 	uint64_t job = 0;
 
-	agi_buf_init(&key, 0);
-	agi_buf_init(&value, 0);
-	agi_item_key(&key, m->slot, m->items->ns, m->items->key);
-	encode(&value, m);
-	op.key = agi_buf_str(&key);
-	op.value = agi_buf_str(&value);
-	if (key.err || value.err)
-		goto out;
+	agi_item_key(b, m->slot, m->items->ns, m->items->key);
+	key_bytes = b->n;
+	encode(b, m);
+	if (b->err)
+		return 0;
+	op.key = (struct agi_str){(const char *)b->p, key_bytes};
+	op.value = (struct agi_str){(const char *)b->p + key_bytes, b->n - key_bytes};
 	if (is_new_promise) {
 		s->strong_promised = m->ballot; /* admitted: none higher */
 		job = agi_slot_save(d, s, &op, 1, on_stored, w);
 	} else {
 		job = agi_job_submit(d, &req, on_stored, w);
 	}
-out:
-	agi_buf_free(&key);
-	agi_buf_free(&value);
 	return job;
 }
 
@@ -162,10 +160,10 @@ void agi_reg_on_write(struct agi_dht *d, const struct agi_peer *from, const stru
 	if (out.status == AGI_OK)
 		out.status = agi_store_admit(d, m->items, 1);
 	if (out.status == AGI_OK) {
-		w = wait_for(from, m, AGI_MSG_REG_ACK);
+		w = wait_for(d, from, m, AGI_MSG_REG_ACK);
 		if (w && store(d, s, m, w))
 			return;
-		free(w);
+		agi_pool_put(&d->pools.reg_waiting, w);
 		out.status = AGI_E_NOMEM;
 	}
 	agi_answer(d, from, m, &out);
@@ -198,7 +196,7 @@ static void on_read(struct agi_dht *d, void *arg, const struct agi_storage_done 
 		out.status = done->err;
 	}
 	agi_answer_on(d, AGI_TRAFFIC_CONTROL, &w->to, w->rpc_id, &out);
-	free(w);
+	agi_pool_put(&d->pools.reg_waiting, w);
 }
 
 /* Storage works in order: a read submitted after the promise completes after it. */
@@ -220,24 +218,23 @@ void agi_reg_on_read(struct agi_dht *d, const struct agi_peer *from, const struc
 	struct agi_storage_req req = {
 	    .kind = AGI_STORAGE_GET, .cf = AGI_CF_STRONG, .may_lag = m->ballot.round == 0};
 	struct waiting *w = NULL;
-	struct agi_buf key;
+	struct agi_buf *key;
 
-	agi_buf_init(&key, 0);
 	out.status = m->ballot.round ? admit(d, from, m, &out) : agi_view_admit(d, from, m->slot, m->epoch, &out);
 	if (out.status == AGI_OK && (m->ns.n > AGI_NAMESPACE_MAX || m->key.n > AGI_KEY_MAX))
 		out.status = AGI_E_TOO_LARGE;
 	if (out.status == AGI_OK && !promise_before_read(d, m))
 		out.status = AGI_E_NOMEM;
 	if (out.status == AGI_OK) {
-		agi_item_key(&key, m->slot, m->ns, m->key);
-		req.begin = agi_buf_str(&key);
-		w = key.err ? NULL : wait_for(from, m, AGI_MSG_REG_STATE);
+		key = agi_scratch(d);
+		agi_item_key(key, m->slot, m->ns, m->key);
+		req.begin = agi_buf_str(key);
+		w = key->err ? NULL : wait_for(d, from, m, AGI_MSG_REG_STATE);
 		if (!w || !agi_job_submit(d, &req, on_read, w)) {
-			free(w);
+			agi_pool_put(&d->pools.reg_waiting, w);
 			out.status = AGI_E_NOMEM;
 		}
 	}
-	agi_buf_free(&key);
 	if (out.status != AGI_OK)
 		agi_answer(d, from, m, &out);
 }

@@ -87,36 +87,32 @@ void agi_slot_range(uint32_t slot, uint8_t begin[4], uint8_t end[4])
 uint64_t agi_items_write(struct agi_dht *d, uint32_t slot, const struct agi_item *items, size_t n,
                          agi_job_fn *fn, void *arg)
 {
-	struct agi_storage_op *ops = calloc(n, sizeof *ops);
-	struct agi_buf b;
-	size_t *at = calloc(2 * n + 1, sizeof *at);
+	struct agi_storage_op one, *ops = n == 1 ? &one : calloc(n, sizeof *ops);
 	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = ops, .n_ops = n};
+	struct agi_buf *b = agi_scratch(d);
+	const char *p;
 	uint64_t job = 0;
 
-	agi_buf_init(&b, 0);
-	if (!ops || !at)
-		goto out;
-	for (size_t i = 0; i < n; i++) {
-		agi_item_key(&b, slot, items[i].ns, items[i].key);
-		at[2 * i + 1] = b.n;
-		agi_item_value(&b, &items[i]);
-		at[2 * i + 2] = b.n;
+	for (size_t i = 0; ops && i < n; i++) {
+		size_t at = b->n;
+
+		ops[i] = (struct agi_storage_op){AGI_PUT_NEWER, AGI_CF_ITEMS};
+		agi_item_key(b, slot, items[i].ns, items[i].key);
+		ops[i].key.n = b->n - at;
+		agi_item_value(b, &items[i]);
+		ops[i].value.n = b->n - at - ops[i].key.n;
 		agi_stamp_see(d, items[i].version.hlc);
 	}
-	if (b.err)
-		goto out;
-	for (size_t i = 0; i < n; i++) {
-		const char *p = (const char *)b.p;
-
-		ops[i] = (struct agi_storage_op){AGI_PUT_NEWER, AGI_CF_ITEMS,
-		                                 {p + at[2 * i], at[2 * i + 1] - at[2 * i]},
-		                                 {p + at[2 * i + 1], at[2 * i + 2] - at[2 * i + 1]}};
+	p = (const char *)b->p; /* the bytes stay where they are from here on */
+	for (size_t i = 0; ops && i < n; i++) {
+		ops[i].key.p = p;
+		ops[i].value.p = p + ops[i].key.n;
+		p += ops[i].key.n + ops[i].value.n;
 	}
-	job = agi_job_submit(d, &req, fn, arg);
-out:
-	agi_buf_free(&b);
-	free(ops);
-	free(at);
+	if (ops && !b->err)
+		job = agi_job_submit(d, &req, fn, arg);
+	if (ops != &one)
+		free(ops);
 	return job;
 }
 
@@ -235,22 +231,21 @@ void agi_replica_on_read(struct agi_dht *d, const struct agi_peer *from, const s
 	/* what was acknowledged is seen: that is all a majority needs */
 	struct agi_storage_req req = {.kind = AGI_STORAGE_GET, .cf = AGI_CF_ITEMS, .may_lag = true};
 	struct waiting *w = NULL;
-	struct agi_buf key;
+	struct agi_buf *key;
 
-	agi_buf_init(&key, 0);
 	out.status = agi_view_admit(d, from, m->slot, m->epoch, &out);
 	if (out.status == AGI_OK && (m->ns.n > AGI_NAMESPACE_MAX || m->key.n > AGI_KEY_MAX))
 		out.status = AGI_E_TOO_LARGE;
 	if (out.status == AGI_OK) {
-		agi_item_key(&key, m->slot, m->ns, m->key);
-		req.begin = agi_buf_str(&key);
-		w = key.err ? NULL : wait_for(from, m);
+		key = agi_scratch(d);
+		agi_item_key(key, m->slot, m->ns, m->key);
+		req.begin = agi_buf_str(key);
+		w = key->err ? NULL : wait_for(from, m);
 		if (!w || !agi_job_submit(d, &req, on_read, w)) {
 			free(w);
 			out.status = AGI_E_NOMEM;
 		}
 	}
-	agi_buf_free(&key);
 	if (out.status != AGI_OK)
 		agi_answer(d, from, m, &out);
 }

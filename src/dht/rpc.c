@@ -21,7 +21,7 @@ static void finish(struct agi_dht *d, struct agi_rpc *r, enum agi_err err, const
 	struct agi_peer to = r->to;
 
 	take_out(d, r);
-	free(r);
+	agi_pool_put(&d->pools.rpc, r);
 	fn(d, arg, which, err, from ? from : &to, m);
 }
 
@@ -34,7 +34,7 @@ static void on_timeout(struct agi_dht *d, void *arg)
 
 static struct agi_rpc *new_rpc(struct agi_dht *d, const struct agi_peer *to)
 {
-	struct agi_rpc *r = calloc(1, sizeof *r);
+	struct agi_rpc *r = agi_pool_get(&d->pools.rpc, sizeof *r);
 
 	if (!r)
 		return NULL;
@@ -44,7 +44,7 @@ static struct agi_rpc *new_rpc(struct agi_dht *d, const struct agi_peer *to)
 	r->to = *to;
 	HASH_ADD(hh, d->rpcs.by_id, id, sizeof r->id, r);
 	if (!r->hh.tbl) {
-		free(r);
+		agi_pool_put(&d->pools.rpc, r);
 		return NULL;
 	}
 	d->rpcs.n++;
@@ -97,7 +97,7 @@ void agi_rpc_cancel(struct agi_dht *d, uint64_t id)
 	if (!r)
 		return;
 	take_out(d, r);
-	free(r);
+	agi_pool_put(&d->pools.rpc, r);
 }
 
 bool agi_rpc_answer(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
@@ -142,7 +142,7 @@ void agi_rpcs_free(struct agi_dht *d)
 
 	HASH_ITER(hh, d->rpcs.by_id, r, tmp) {
 		take_out(d, r);
-		free(r);
+		agi_pool_put(&d->pools.rpc, r);
 	}
 }
 
@@ -176,7 +176,7 @@ void agi_answer(struct agi_dht *d, const struct agi_peer *to, const struct agi_m
 
 uint64_t agi_job_submit(struct agi_dht *d, const struct agi_storage_req *req, agi_job_fn *fn, void *arg)
 {
-	struct agi_job *j = calloc(1, sizeof *j);
+	struct agi_job *j = agi_pool_get(&d->pools.job, sizeof *j);
 
 	if (!j)
 		return 0;
@@ -187,7 +187,7 @@ uint64_t agi_job_submit(struct agi_dht *d, const struct agi_storage_req *req, ag
 	HASH_ADD(hh, d->jobs.by_id, id, sizeof j->id, j);
 	if (!j->hh.tbl) {
 		agi_tree_note_free(j->note);
-		free(j);
+		agi_pool_put(&d->pools.job, j);
 		return 0;
 	}
 	d->fx.store(d->ctx, j->id, req);
@@ -247,7 +247,7 @@ void agi_dht_on_stored(struct agi_dht *d, struct agi_now now, uint64_t job_id,
 		return;
 	copy = *j;
 	HASH_DEL(d->jobs.by_id, j);
-	free(j);
+	agi_pool_put(&d->pools.job, j);
 	if (done->err == AGI_OK)
 		note_saved(d, &copy);
 	else if (done->err != AGI_E_NOT_FOUND)
@@ -270,7 +270,7 @@ void agi_dht_jobs_free(struct agi_dht *d)
 
 		HASH_DEL(d->jobs.by_id, j);
 		agi_tree_note_free(j->note);
-		free(j);
+		agi_pool_put(&d->pools.job, j);
 		if (fn)
 			fn(d, arg, &closed);
 	}

@@ -19,6 +19,7 @@
 
 #include "base/buf.h"
 #include "base/map.h"
+#include "base/pool.h"
 #include "base/prng.h"
 #include "dht/dht.h"
 #include "dht/gather.h"
@@ -476,11 +477,17 @@ struct agi_dht {
 	TAILQ_HEAD(, agi_strong_call) strong_calls;
 	TAILQ_HEAD(, agi_lookup) lookups;
 	uint32_t n_kvops;
+	struct agi_buf scratch;   /* agi_scratch's */
+	struct { /* of the objects that every operation needs */
+		struct agi_pool rpc, job, open_call, kvop, strong_call, strong_op, reg_waiting;
+	} pools;
 	bool is_started, is_stopped, is_read_only;
 	bool is_low;            /* the disk is nearly full: only what frees, decides or refuses is written */
 };
 
 uint64_t agi_after_ms(const struct agi_dht *d, uint64_t ms);
+/* An empty buffer for the bytes of one storage request, until it is submitted. */
+struct agi_buf *agi_scratch(struct agi_dht *d);
 /* Whether storage takes these bytes of a client's or a peer's now: OK, READ_ONLY or DISK_FULL. Deletions and a
  * node's own records are let through when the disk is only nearly full. */
 enum agi_err agi_store_admit(const struct agi_dht *d, const struct agi_item *items, size_t n);

@@ -58,7 +58,7 @@ static void destroy(struct agi_strong_call *c)
 	d->n_kvops--;
 	agi_buf_free(&c->best);
 	free(c->bytes);
-	free(c);
+	agi_pool_put(&d->pools.strong_call, c);
 }
 
 static bool is_read(const struct agi_strong_call *c) { return c->op == AGI_STRONG_GET; }
@@ -418,11 +418,11 @@ static enum agi_strong_op op_of(enum agi_call_kind kind)
 
 static struct agi_strong_call *new_call(struct agi_dht *d, const struct agi_call *call)
 {
-	struct agi_strong_call *c = calloc(1, sizeof *c);
+	struct agi_strong_call *c = agi_pool_get(&d->pools.strong_call, sizeof *c);
 	char *p = malloc(call->ns.n + call->key.n + call->value.n + 1);
 
 	if (!c || !p) {
-		free(c);
+		agi_pool_put(&d->pools.strong_call, c);
 		free(p);
 		return NULL;
 	}

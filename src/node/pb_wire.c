@@ -24,24 +24,15 @@ static inline void put_head(struct agi_buf *b, uint32_t field, enum agi_pb_type 
 	agi_buf_put(b, w, n);
 }
 
-void agi_pb_put_u64(struct agi_buf *b, uint32_t field, uint64_t v)
+void agi_pb_put_number(struct agi_buf *b, uint32_t field, uint64_t v)
 {
-	if (v)
-		put_head(b, field, AGI_PB_VARINT, v);
+	put_head(b, field, AGI_PB_VARINT, v);
 }
-
-void agi_pb_put_bool(struct agi_buf *b, uint32_t field, bool v) { agi_pb_put_u64(b, field, v); }
 
 void agi_pb_put_element(struct agi_buf *b, uint32_t field, struct agi_str s)
 {
 	put_head(b, field, AGI_PB_BYTES, s.n);
 	agi_buf_put_str(b, s);
-}
-
-void agi_pb_put_bytes(struct agi_buf *b, uint32_t field, struct agi_str s)
-{
-	if (s.n)
-		agi_pb_put_element(b, field, s);
 }
 
 size_t agi_pb_begin(struct agi_buf *b, uint32_t field, unsigned width)
