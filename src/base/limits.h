@@ -34,7 +34,8 @@ enum {
 	AGI_LINK_FRAME_MAX = 5 << 20,/* bytes of one link message: a 4 MiB gRPC body and its envelope */
 	AGI_PAGE_BYTES = 256 << 10,  /* bytes of items in one transfer page (one item may exceed it) */
 	AGI_PAGE_ITEMS = 512,        /* items in one transfer page */
-	AGI_BATCH_ITEMS = 64,        /* items in one write message */
+	AGI_BATCH_ITEMS = 64,        /* items in one write message, and in one batch of a client */
+	AGI_BATCH_BYTES = 4 << 20,   /* of their keys and values: they must fit one link message */
 	AGI_HASHES_MAX = 16 << 10,   /* bytes of hashes in one message: 512 records of a slot, or its leaves */
 	AGI_BLOB_MAX = 2 << 20,      /* bytes of other lists: every slot of 2^16 with what is asked of it, or a page of records */
 	AGI_PROVIDERS_MSG_MAX = 256, /* provider records in one message */

@@ -2,6 +2,7 @@
  * Client calls: which are open, who works on each, and the two simple ones (lookup, owners). */
 #include <stdlib.h>
 
+#include "dht/batch.h"
 #include "dht/inner.h"
 #include "dht/scan.h"
 
@@ -191,6 +192,9 @@ void agi_call_run(struct agi_dht *d, uint64_t call_id, const struct agi_call *ca
 	case AGI_CALL_CAS:
 	case AGI_CALL_ADD:
 		agi_strong_call(d, call_id, call);
+		break;
+	case AGI_CALL_BATCH:
+		agi_batch_call(d, call_id, call);
 		break;
 	case AGI_CALL_SCAN:
 		agi_scan_call(d, call_id, call);

@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "dht/batch.h"
 #include "dht/inner.h"
 #include "dht/page.h"
 #include "dht/scan.h"
@@ -75,6 +76,7 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	d->jobs.next_id = 1;
 	d->hosts.generation = 1;
 	TAILQ_INIT(&d->kvops);
+	agi_batches_init(d);
 	agi_scans_init(d);
 	TAILQ_INIT(&d->strong_calls);
 	TAILQ_INIT(&d->lookups);
@@ -133,6 +135,7 @@ void agi_dht_free(struct agi_dht *d)
 	/* whatever is torn down below must not reach a shell that may be half gone */
 	d->fx = (struct agi_dht_effects){no_send, no_store, no_reply, no_note};
 	d->is_stopped = true;
+	agi_batches_free(d);
 	agi_scans_free(d);
 	agi_inners_free(d);
 	agi_dht_jobs_free(d);

@@ -92,9 +92,10 @@ enum agi_call_kind {
 	AGI_CALL_DRAIN,      /* is_forced: this node gives its slots to others; durable until UNDRAIN */
 	AGI_CALL_UNDRAIN,    /* takes its share again */
 	AGI_CALL_LEAVE,      /* is_forced: DRAIN, then this identity is retired for good */
-	AGI_CALL_SCAN        /* ns, key (the prefix), level, limit, cursor, is_keys_only, is_count */
+	AGI_CALL_SCAN,       /* ns, key (the prefix), level, limit, cursor, is_keys_only, is_count */
+	AGI_CALL_BATCH       /* ns, level, items: puts and deletes, each by itself */
 };
-enum { AGI_CALL_KINDS = AGI_CALL_SCAN + 1 };
+enum { AGI_CALL_KINDS = AGI_CALL_BATCH + 1 };
 struct agi_call {
 	enum agi_call_kind kind;
 	uint32_t timeout_ms; /* 0 = AGI_CALL_TIMEOUT_MS */
@@ -104,6 +105,10 @@ struct agi_call {
 	uint64_t expected;   /* CAS: version the item must have; 0 = must be absent */
 	bool is_delete;      /* CAS: remove the item instead of writing value */
 	int64_t delta;       /* ADD */
+	/* BATCH: AGI_BATCH_ITEMS at most, keys all different; key, value, is_tombstone, and in expires_ms the time to
+	 * live. Inside the core also PUT, not strong: items of key's slot that are written as one. */
+	const struct agi_item *items;
+	size_t n_items;
 	uint32_t limit;      /* SCAN: items in one page at most; 0 = AGI_SCAN_ITEMS_DEFAULT */
 	struct agi_str cursor; /* SCAN: what the page before ended with; empty = from the beginning */
 	bool is_keys_only;   /* SCAN: items without their values */
@@ -130,6 +135,13 @@ struct agi_hop {
 	uint32_t rtt_us;     /* UINT32_MAX: did not answer */
 	uint32_t round;      /* 1 = asked from our own table */
 };
+/* What became of one item of a batch. */
+struct agi_outcome {
+	enum agi_err err;
+	struct agi_why why;
+	uint64_t version;
+	uint32_t acks, slot;
+};
 struct agi_result {
 	enum agi_call_kind kind;
 	enum agi_err err;
@@ -147,8 +159,9 @@ struct agi_result {
 	const struct agi_instance *instances; /* DISCOVER */
 	size_t n_instances;
 	uint64_t lease;               /* GET of a register: what it is attached to; 0 = nothing */
+	const struct agi_outcome *outcomes; /* BATCH: of each item, in their order */
 	const struct agi_item *items; /* SCAN: in order of slot and key */
-	size_t n_items;
+	size_t n_items;               /* SCAN, BATCH */
 	uint64_t count;               /* SCAN: n_items, or what was counted */
 	bool has_more;                /* SCAN: there may be more, from … */
 	struct agi_str cursor;        /* … here on */

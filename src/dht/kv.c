@@ -9,7 +9,9 @@
  *                    └──▶ replied with the reason
  *
  * A write keeps its version over retries, so that repeating it changes nothing; but when a member holds something newer
- * already, it is given a higher one: a write that is acknowledged is never overruled by one acknowledged before it. */
+ * already, it is given a higher one: a write that is acknowledged is never overruled by one acknowledged before it.
+ *
+ * Several items of one slot may be written as one: with one message to each member and one version. */
 #include <stdlib.h>
 
 #include "dht/state.h"
@@ -30,6 +32,8 @@ struct agi_kvop {
 	enum agi_level level;
 	struct agi_item item;      /* what is written; ns and key of what is read (points into bytes) */
 	char *bytes;
+	struct agi_item *items;    /* all that is written: &item, or a block of its own */
+	size_t n_items;
 	uint32_t slot;
 	uint64_t ttl_ms;
 	struct agi_view view;      /* of this round */
@@ -66,6 +70,8 @@ static void destroy(struct agi_kvop *op)
 	agi_timer_clear(&d->timers, &op->deadline);
 	agi_timer_clear(&d->timers, &op->retry);
 	agi_buf_free(&op->best_bytes);
+	if (op->items != &op->item)
+		free(op->items);
 	TAILQ_REMOVE(&d->kvops, op, entry);
 	d->n_kvops--;
 	free(op->bytes);
@@ -157,8 +163,8 @@ static void repair(struct agi_kvop *op)
 static void leave_hints(struct agi_kvop *op)
 {
 	for (uint32_t i = 0; i < op->g.n; i++)
-		if (op->g.state[i] != AGI_GATHER_YES)
-			agi_hint_add(op->d, &op->view.members[i], &op->item);
+		for (size_t n = 0; n < op->n_items && op->g.state[i] != AGI_GATHER_YES; n++)
+			agi_hint_add(op->d, &op->view.members[i], &op->items[n]);
 }
 
 /* Everybody has answered or is given up: the operation is over. */
@@ -173,13 +179,20 @@ static void settle(struct agi_kvop *op)
 
 /* --- rounds --------------------------------------------------------------------------------------------- */
 
+static void stamp(struct agi_kvop *op, uint64_t above)
+{
+	op->above = above;
+	op->item.version = (struct agi_version){agi_stamp_above(op->d, above), op->d->self.id};
+	for (size_t i = 0; i < op->n_items; i++)
+		op->items[i].version = op->item.version;
+}
+
 static void start_writing(struct agi_kvop *op)
 {
 	struct agi_dht *d = op->d;
 
 	op->is_reading = false;
-	op->above = op->has_best ? op->best.version.hlc : 0;
-	op->item.version = (struct agi_version){agi_stamp_above(d, op->above), d->self.id};
+	stamp(op, op->has_best ? op->best.version.hlc : 0);
 	if (op->ttl_ms)
 		op->item.expires_ms = d->now.wall_ms + op->ttl_ms;
 }
@@ -189,8 +202,7 @@ static void start_writing(struct agi_kvop *op)
 static void stamp_higher(struct agi_kvop *op)
 {
 	cancel_asked(op);
-	op->above = op->overruled_by;
-	op->item.version.hlc = agi_stamp_above(op->d, op->above);
+	stamp(op, op->overruled_by);
 	op->overruled_by = 0;
 	agi_timer_set(&op->d->timers, &op->retry, op->d->now.mono_us);
 }
@@ -365,8 +377,8 @@ static void ask_member(struct agi_kvop *op, uint32_t i)
 		m.key = op->item.key;
 	} else {
 		m.kind = AGI_MSG_WRITE;
-		m.items = &op->item;
-		m.n_items = 1;
+		m.items = op->items;
+		m.n_items = op->n_items;
 		m.is_transfer = op->kind == OP_REWRITE;
 		m.seq = op->above;
 	}
@@ -431,6 +443,8 @@ static struct agi_kvop *new_op(struct agi_dht *d, enum op_kind kind, struct agi_
 	op->item.ns = (struct agi_str){memcpy(p, ns.n ? ns.p : "", ns.n), ns.n};
 	op->item.key = (struct agi_str){memcpy(p + ns.n, key.n ? key.p : "", key.n), key.n};
 	op->item.value = (struct agi_str){memcpy(p + ns.n + key.n, value.n ? value.p : "", value.n), value.n};
+	op->items = &op->item;
+	op->n_items = 1;
 	op->slot = agi_dht_slot_of(d, ns, key);
 	op->level = AGI_LEVEL_QUORUM;
 	agi_buf_init(&op->best_bytes, 0);
@@ -449,6 +463,34 @@ static void cancel_call(struct agi_dht *d, void *arg)
 {
 	(void)d;
 	destroy(arg);
+}
+
+/* In place of the one item: many of its slot. */
+static enum agi_err take_items(struct agi_kvop *op, const struct agi_item *items, size_t n)
+{
+	size_t bytes = n * sizeof *items;
+	char *p;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += items[i].key.n + items[i].value.n;
+	op->items = malloc(bytes);
+	if (!op->items) {
+		op->items = &op->item;
+		return AGI_E_NOMEM;
+	}
+	p = (char *)(op->items + n);
+	op->n_items = n;
+	for (size_t i = 0; i < n; i++) {
+		struct agi_item *it = &op->items[i];
+
+		*it = items[i];
+		it->ns = op->item.ns;
+		it->key.p = memcpy(p, items[i].key.p, items[i].key.n);
+		p += it->key.n;
+		it->value.p = it->value.n ? memcpy(p, items[i].value.p, it->value.n) : "";
+		p += it->value.n;
+	}
+	return AGI_OK;
 }
 
 enum agi_err agi_kv_check_call(const struct agi_dht *d, const struct agi_call *c, struct agi_why *why)
@@ -480,6 +522,10 @@ void agi_kv_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *c)
 		return;
 	}
 	op = new_op(d, kind, c->ns, c->key, kind == OP_PUT ? c->value : (struct agi_str){"", 0}, c->timeout_ms);
+	if (op && c->n_items && take_items(op, c->items, c->n_items) != AGI_OK) {
+		destroy(op);
+		op = NULL;
+	}
 	if (!op) {
 		agi_call_fail(d, call_id, c->kind, AGI_E_NOMEM, "");
 		return;

@@ -468,6 +468,7 @@ struct agi_dht {
 	struct agi_registry registry;
 	struct agi_open_call *calls;
 	struct agi_inners inners;
+	TAILQ_HEAD(, agi_batch) batches;
 	struct {
 		TAILQ_HEAD(, agi_scan) open;
 		uint32_t n;

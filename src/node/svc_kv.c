@@ -241,6 +241,7 @@ enum agi_err agi_svc_kv_add(struct agi_grpc_server *server, struct agi_svc *s)
 	    {"CompareAndSet", agi_svc_compare_and_set},
 	    {"Add", agi_svc_add},
 	    {"Scan", agi_svc_scan},
+	    {"Batch", agi_svc_batch},
 	};
 
 	return agi_grpc_server_add(server, &agihpc__v1__kv_service__descriptor, methods,

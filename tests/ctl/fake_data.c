@@ -127,6 +127,34 @@ static void on_scan(struct agi_grpc_call *call, const ProtobufCMessage *m, void 
 	agi_grpc_reply(call, &res.base);
 }
 
+/* Fails what has the key "bad". */
+static void on_batch(struct agi_grpc_call *call, const ProtobufCMessage *m, void *ctx)
+{
+	const Agihpc__V1__BatchRequest *req = (const Agihpc__V1__BatchRequest *)m;
+	Agihpc__V1__BatchResponse res = AGIHPC__V1__BATCH_RESPONSE__INIT;
+	Agihpc__V1__BatchResult rows[64], *list[64];
+	struct fake_node *node = ctx;
+
+	fprintf(node->log, "Batch ns=%.*s level=%d", FAKE_TEXT(req->namespace_), (int)req->level);
+	for (size_t i = 0; i < req->n_items && i < 64; i++) {
+		const Agihpc__V1__BatchItem *it = req->items[i];
+
+		fprintf(node->log, " %s:%.*s=%.*s/%" PRIu64, it->delete_ ? "del" : "put", FAKE_TEXT(it->key),
+			FAKE_TEXT(it->value), it->ttl_ms);
+		agihpc__v1__batch_result__init(&rows[i]);
+		rows[i].version = FAKE_VERSION;
+		if (fake_is(it->key, "bad")) {
+			rows[i].code = 14;
+			rows[i].message = fake_bin("no\033 quorum");
+		}
+		list[i] = &rows[i];
+	}
+	fprintf(node->log, "\n");
+	res.results = list;
+	res.n_results = req->n_items;
+	agi_grpc_reply(call, &res.base);
+}
+
 static void on_owners(struct agi_grpc_call *call, const ProtobufCMessage *m, void *ctx)
 {
 	const Agihpc__V1__OwnersRequest *req = (const Agihpc__V1__OwnersRequest *)m;
@@ -218,7 +246,7 @@ static const struct agi_grpc_method kv[] = {
     {"Put", on_put},       {"Get", on_get},
     {"Delete", on_delete}, {"Owners", on_owners},
     {"Add", on_add},       {"CompareAndSet", on_compare_and_set},
-    {"Scan", on_scan}};
+    {"Scan", on_scan},     {"Batch", on_batch}};
 static const struct agi_grpc_method registry[] = {{"RegisterService", on_register},
 						  {"DeregisterService", on_deregister},
 						  {"Discover", on_discover},

@@ -351,6 +351,26 @@ class Tests:
         self.run("scan", "--limit", "1", "--count").expect(2, "--count stands alone")
         self.run("scan", "noquorum").expect(4, "scan: UNAVAILABLE")
 
+    def test_batch_sends_lines_together(self):
+        text = b'# comment\n\nput a 1\n  del "b c"\r\nput "q\\"\\\\\\x41" "two\\nlines" \nput e ""'
+        assert self.run("batch", "--ttl", "5s", "--namespace", "n", stdin=text).expect(0).out == "stored 3, deleted 1, failed 0\n"
+        with open(self.a.log_path, encoding="utf-8") as f:
+            assert 'Batch ns=n level=0 put:a=1/5000 del:b c=/0 put:q"\\A=two\nlines/5000 put:e=/5000\n' in f.read()
+        r = self.run("batch", self.path("lines", b"put a 1\nput bad 2\nput a 3\n")).expect(4)
+        assert r.out == "line 2: put bad: UNAVAILABLE: no\\x1b quorum\nstored 2, deleted 0, failed 1\n", r
+        assert self.a.last() == "Batch ns= level=0 put:a=3/0"
+        d = self.run("-o", "json", "batch", stdin=b"del bad\ndel ok\n").expect(4).json()
+        assert d["deleted"] == 1 and d["failed"] == 1 and d["results"][0]["code"] == 14, d
+        assert d["results"][1] == {"line": 2, "operation": "del", "key": "ok", "code": 0, "version": "116916733474897921", "slot": 0}
+        self.run("batch", stdin=b"".join(b"put k%d v\n" % i for i in range(200))).expect(0)
+        assert self.a.last().count("put:") == 200 - 3 * 64
+
+    def test_batch_names_the_line_that_is_wrong(self):
+        for text, says in ((b"put a\n", "1: the value is missing"), (b"\nget a", "2: expected put KEY VALUE or del KEY"), (b"del", "1: the key"),
+                           (b"put a b c", "1: words too many"), (b'put a "b', "1: a quote that does not end"),
+                           (b'put a "\\q"', "1: an escape that is none"), (b'put "a"b', "1: a blank is missing"), (b"put a \0", "zero byte")):
+            self.run("batch", stdin=text).expect(1, says)
+
     def test_a_value_that_cannot_be_written_is_an_error(self):
         with open("/dev/full", "wb") as full:
             done = subprocess.run([CTL, "-n", self.node, "get", "k"], stdout=full, stderr=subprocess.PIPE, timeout=WAIT_S)

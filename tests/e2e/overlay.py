@@ -156,7 +156,7 @@ def rpc_table():
             "Owners": (a.OwnersRequest, a.OwnersResponse),
             "CompareAndSet": (a.CompareAndSetRequest, a.CompareAndSetResponse),
             "Add": (a.AddRequest, a.AddResponse),
-            "Scan": (a.ScanRequest, a.ScanResponse)}),
+            "Scan": (a.ScanRequest, a.ScanResponse), "Batch": (a.BatchRequest, a.BatchResponse)}),
         "registry": ("agihpc.v1.RegistryService", {
             "RegisterService": (a.RegisterRequest, a.RegisterResponse),
             "DeregisterService": (a.DeregisterRequest, a.DeregisterResponse),

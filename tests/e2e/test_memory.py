@@ -140,6 +140,33 @@ def test_scan(tap, net):
         assert min(times) < 0.05 * o.SLOWNESS
 
 
+def test_batch(tap, net):
+    a, b, c = net.nodes
+
+    def batch(node, items, **more):
+        return node.rpc("kv_service").Batch(pb.agihpc.BatchRequest(items=items, **more), timeout=20 * o.SLOWNESS).results
+
+    with tap.case("64 puts in one call, strong or not, each with its own version"):
+        for level in ("quorum", "strong"):
+            items = [pb.agihpc.BatchItem(key=b"b%d" % i, value=b"v%d" % i) for i in range(64)]
+            results = batch(a, items, namespace="batch", level=o.LEVELS[level])
+            assert len(results) == 64 and all(r.code == 0 and r.version for r in results), results
+            assert all(b.get(b"b%d" % i, level, ns="batch").version == results[i].version for i in range(0, 64, 9))
+            results = batch(c, [pb.agihpc.BatchItem(key=b"b1", delete=True)], namespace="batch", level=o.LEVELS[level])
+            assert results[0].code == 0 and a.get(b"b1", level, ns="batch") is None
+    with tap.case("what cannot be meant is refused, and named"):
+        item = pb.agihpc.BatchItem
+        for items, says in (([], "items: 0"), ([item(key=b"k")] * 65, "items: 65"), ([item(key=b"k")] * 2, "the same key"),
+                            ([item(key=b"k"), item()], "items[1].key"), ([item(key=b"k", value=b"v", delete=True)], "delete is set"),
+                            ([item(key=b"k%d" % i, value=bytes(1 << 20)) for i in range(3)] + [item(key=b"x", value=bytes((1 << 20) + 1))], "items[3].value")):
+            e = error_of(lambda items=items: batch(a, items))
+            assert says in e.details() or e.code() == grpc.StatusCode.RESOURCE_EXHAUSTED, e
+    with tap.case("a large file with agihpc-ctl"):
+        lines = b"".join(b'put line/%d "value %d"\n' % (i, i) for i in range(1000)) + b"del line/7\n"
+        assert b.ctl("batch", "--namespace", "batch", stdin=lines).expect(0).out == "stored 1000, deleted 1, failed 0\n"
+        assert c.ctl("scan", "line/", "--count", "--namespace", "batch").expect(0).out == "999\n"
+
+
 def main():
     tap = Tap()
     with o.Overlay(3) as net:
@@ -154,6 +181,7 @@ def main():
         test_sums(tap, net)
         test_levels(tap, net)
         test_scan(tap, net)
+        test_batch(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)
 

@@ -31,7 +31,7 @@ static struct found {
 	size_t value_bytes;
 	uint64_t value; /* its first 8 bytes */
 } found[FOUND_MAX];
-static size_t n_found;
+static size_t n_found, n_ok;
 
 static void take_items(const struct agi_result *res)
 {
@@ -58,7 +58,11 @@ static void on_reply(struct sim_node *n, uint64_t call_id, const struct agi_resu
 	                      .has_more = res->has_more, .count = res->count, .cursor_bytes = res->cursor.n};
 	if (res->cursor.n)
 		memcpy(got.cursor, res->cursor.p, res->cursor.n);
-	take_items(res);
+	if (res->kind == AGI_CALL_SCAN)
+		take_items(res);
+	n_ok = 0;
+	for (size_t i = 0; res->kind == AGI_CALL_BATCH && res->outcomes && i < res->n_items; i++)
+		n_ok += res->outcomes[i].err == AGI_OK && res->outcomes[i].version > 0;
 	if (bytes)
 		memcpy(got.value, res->value.p, bytes);
 	memcpy(got.why, res->why.text, strlen(res->why.text) < 199 ? strlen(res->why.text) : 199);
@@ -484,6 +488,78 @@ static void a_scan_misses_nothing_while_slots_move(void **state)
 	end(w);
 }
 
+/* --- batch -------------------------------------------------------------------------------------------- */
+static void a_batch_writes_every_item_or_says_which_it_did_not(void **state)
+{
+	struct sim_world *w = cluster(4, 3);
+	char keys[AGI_BATCH_ITEMS][40];
+	struct agi_item items[AGI_BATCH_ITEMS] = {{.expires_ms = 0}};
+	struct agi_call c = {.kind = AGI_CALL_BATCH, .ns = AGI_STR("n"), .items = items, .n_items = AGI_BATCH_ITEMS};
+	struct agi_call scan = {.ns = AGI_STR("n")};
+
+	(void)state;
+	for (int strong = 0; strong < 2; strong++) {
+		c.level = scan.level = strong ? AGI_LEVEL_STRONG : AGI_LEVEL_QUORUM;
+		for (unsigned i = 0; i < AGI_BATCH_ITEMS; i++) {
+			number_key(keys[i], i);
+			items[i] = (struct agi_item){.key = agi_str_of(keys[i]), .value = agi_str_of(keys[i])};
+		}
+		ask(w, 1, &c);
+		assert_int_equal(got.err, AGI_OK);
+		assert_int_equal(n_ok, AGI_BATCH_ITEMS);
+		scan_all(w, scan);
+		assert_int_equal(n_found, AGI_BATCH_ITEMS);
+		for (unsigned i = 0; i < AGI_BATCH_ITEMS; i += 2)
+			items[i] = (struct agi_item){.key = agi_str_of(keys[i]), .is_tombstone = true};
+		ask(w, 2, &c);
+		assert_int_equal(n_ok, AGI_BATCH_ITEMS);
+		scan_all(w, scan);
+		assert_int_equal(n_found, AGI_BATCH_ITEMS / 2);
+	}
+	items[3].key = items[7].key;
+	assert_int_equal(ask(w, 0, &c)->err, AGI_E_INVALID);
+	assert_non_null(strstr(got.why, "items[3] and items[7] have the same key"));
+	c.n_items = AGI_BATCH_ITEMS + 1;
+	assert_int_equal(ask(w, 0, &c)->err, AGI_E_INVALID);
+	end(w);
+}
+
+static void items_of_a_batch_fail_by_themselves_and_are_delivered_later(void **state)
+{
+	struct sim_world *w = cluster(4, 3);
+	char keys[AGI_BATCH_ITEMS][40];
+	struct agi_item items[AGI_BATCH_ITEMS] = {{.expires_ms = 0}};
+	struct agi_call c = {.kind = AGI_CALL_BATCH, .ns = AGI_STR("n"), .items = items, .n_items = AGI_BATCH_ITEMS,
+	                     .level = AGI_LEVEL_ALL, .timeout_ms = 3000};
+	struct agi_call scan = {.ns = AGI_STR("n"), .level = AGI_LEVEL_ONE};
+
+	(void)state;
+	for (unsigned i = 0; i < AGI_BATCH_ITEMS; i++) {
+		number_key(keys[i], i);
+		items[i] = (struct agi_item){.key = agi_str_of(keys[i]), .value = AGI_STR("v"), .expires_ms = 60000};
+	}
+	sim_crash_node(w, 3);
+	run_ms(w, 4000);
+	ask(w, 1, &c);
+	assert_int_equal(got.err, AGI_OK);
+	assert_true(n_ok > 0 && n_ok < AGI_BATCH_ITEMS); /* slots with and without the dead node */
+	sim_start_node(w, 3);
+	run_ms(w, 12000); /* hints */
+	sim_crash_node(w, 0);
+	sim_crash_node(w, 2);
+	run_ms(w, 4000);
+	got.cursor_bytes = n_found = 0;
+	do
+		assert_int_equal(scan_page(w, 3, scan)->err, AGI_OK);
+	while (got.has_more);
+	assert_int_equal(n_found, AGI_BATCH_ITEMS);
+	run_ms(w, 60000);
+	got.cursor_bytes = n_found = 0;
+	assert_int_equal(scan_page(w, 3, scan)->err, AGI_OK);
+	assert_int_equal(n_found, 0);
+	end(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -498,6 +574,8 @@ int main(void)
 	    cmocka_unit_test(a_page_token_is_good_for_its_own_scan_only),
 	    cmocka_unit_test(a_scan_goes_on_when_a_member_dies_and_fails_without_a_majority),
 	    cmocka_unit_test(a_scan_misses_nothing_while_slots_move),
+	    cmocka_unit_test(a_batch_writes_every_item_or_says_which_it_did_not),
+	    cmocka_unit_test(items_of_a_batch_fail_by_themselves_and_are_delivered_later),
 	};
 
 	if (agi_crypto_init() != AGI_OK)
