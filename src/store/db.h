@@ -40,6 +40,9 @@ AGI_MUST_USE enum agi_err agi_db_scan(struct agi_db *db, enum agi_cf cf, struct 
 AGI_MUST_USE enum agi_err agi_db_scan_heads(struct agi_db *db, const struct agi_storage_req *req,
                                             agi_db_take_fn *take, void *arg, struct agi_why *why);
 
+/* As agi_store_copy; any thread. */
+AGI_MUST_USE enum agi_err agi_db_copy(struct agi_db *db, const char *dir, struct agi_why *why);
+
 /* Adds to the batch; PUT_NEWER is written as PUT, DELETE_IF as DELETE (the caller has judged them). */
 void agi_db_batch_add(struct agi_db *db, rocksdb_writebatch_t *batch, const struct agi_storage_op *op);
 /* Writes and syncs. On error nothing of the batch is visible to reads; after a crash it may be. */

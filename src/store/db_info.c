@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * What RocksDB tells of itself. */
+ * What RocksDB tells of itself, and copies of it. */
 #include "store/db_impl.h"
 
 #include <fcntl.h>
@@ -132,4 +132,26 @@ void agi_db_blame(struct agi_db *db, struct agi_why *why)
 			break;
 		}
 	rocksdb_livefiles_destroy(files);
+}
+
+/* --- copies ------------------------------------------------------------------------------------ */
+enum agi_err agi_db_copy(struct agi_db *db, const char *dir, struct agi_why *why)
+{
+	rocksdb_checkpoint_t *c;
+	enum agi_err e = AGI_OK;
+	char *err = NULL;
+
+	if (access(dir, F_OK) == 0)
+		return agi_fail(why, AGI_E_EXISTS, "%s is there already", dir);
+	c = rocksdb_checkpoint_object_create(db->db, &err);
+	if (!err)
+		rocksdb_checkpoint_create(c, dir, 0, &err); /* 0: memory is flushed first, so that the log is short */
+	if (err) {
+		e = agi_fail(why, strncmp(err, "Corruption", 10) == 0 ? AGI_E_CORRUPT : AGI_E_IO,
+		             "cannot copy %s to %s: %s", db->path, dir, err);
+		rocksdb_free(err);
+	}
+	if (c)
+		rocksdb_checkpoint_object_destroy(c);
+	return e;
 }

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/limits.h"
+#include "store/archive.h"
 #include "store/group.h"
 #include "store/mend.h"
 #include "store/scrub.h"
@@ -471,4 +472,9 @@ const char *agi_store_trouble_name(enum agi_store_trouble t)
 enum agi_err agi_store_set_aside(const char *path, const char *to, struct agi_why *why)
 {
 	return agi_mend_set_aside(path, to, why);
+}
+
+enum agi_err agi_store_copy(struct agi_store *s, const char *dir, struct agi_why *why)
+{
+	return agi_db_copy(s->db, dir, why);
 }
