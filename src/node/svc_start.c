@@ -10,7 +10,7 @@ enum {
 };
 
 /* One gRPC call that waits for its turn, then for the core. The operation's strings are the request's, which
- * lives until the call ends. */
+ * lives until the call ends; its items are copied. */
 struct waiting {
 	struct agi_svc *s;
 	struct agi_grpc_call *call;
@@ -19,6 +19,7 @@ struct waiting {
 	struct agi_call op;
 	uint64_t id; /* the core's; 0 = not there yet */
 	struct agi_admit_entry entry;
+	struct agi_item items[]; /* op's, copied */
 };
 
 static struct waiting *waiting_of(struct agi_admit_entry *e)
@@ -113,13 +114,31 @@ static void push_out(struct agi_admit_entry *e)
 /* What it may hold in the core: what it brings, or a page of what it reads. */
 static uint64_t bytes_of(const struct agi_call *op)
 {
-	return op->key.n + op->value.n + (op->kind == AGI_CALL_SCAN ? AGI_PAGE_BYTES : 0);
+	uint64_t bytes = op->key.n + op->value.n + (op->kind == AGI_CALL_SCAN ? AGI_PAGE_BYTES : 0);
+
+	for (size_t i = 0; i < op->n_items; i++)
+		bytes += op->items[i].key.n + op->items[i].value.n;
+	return bytes;
+}
+
+static struct waiting *new_waiting(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
+                                   const struct agi_call *op, agi_svc_answer_fn *fn)
+{
+	struct waiting *w = calloc(1, sizeof *w + op->n_items * sizeof w->items[0]);
+
+	if (!w)
+		return NULL;
+	*w = (struct waiting){.s = s, .call = call, .req = req, .fn = fn, .op = *op};
+	if (op->n_items)
+		memcpy(w->items, op->items, op->n_items * sizeof w->items[0]);
+	w->op.items = w->items;
+	return w;
 }
 
 void agi_svc_start(struct agi_svc *s, struct agi_grpc_call *call, const void *req, struct agi_call *op,
                    agi_svc_answer_fn *fn)
 {
-	struct waiting *w = calloc(1, sizeof *w);
+	struct waiting *w = new_waiting(s, call, req, op, fn);
 	struct agi_admit_entry *pushed;
 	uint32_t retry_ms;
 
@@ -127,7 +146,6 @@ void agi_svc_start(struct agi_svc *s, struct agi_grpc_call *call, const void *re
 		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
 		return;
 	}
-	*w = (struct waiting){.s = s, .call = call, .req = req, .fn = fn, .op = *op};
 	if (!op->ns.n) { /* of the registry, of operators: few, and their strings may not last */
 		start(w);
 		return;
