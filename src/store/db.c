@@ -208,14 +208,6 @@ static rocksdb_options_t *make_options(const struct agi_store_cfg *cfg, struct a
 	return with_options(o, "stats_persist_period_sec=0", cfg->path, why);
 }
 
-/* Keys of items and registers begin with their slot: the place of the slot's last write is kept, and the next one
- * of the slot is looked for from there. It saves a third of an insertion's comparisons. */
-static rocksdb_options_t *make_slotted_options(const rocksdb_options_t *all, const char *path, struct agi_why *why)
-{
-	return with_options(rocksdb_options_create_copy((rocksdb_options_t *)all),
-	                    "memtable_insert_with_hint_prefix_extractor=fixed:4", path, why);
-}
-
 static enum agi_err open_rocksdb(struct agi_db *db, struct agi_why *why)
 {
 	const char *names[AGI_DB_CFS];
@@ -224,7 +216,7 @@ static enum agi_err open_rocksdb(struct agi_db *db, struct agi_why *why)
 
 	for (int i = 0; i < AGI_DB_CFS; i++) {
 		names[i] = i < AGI_CF_COUNT ? agi_cf_name((enum agi_cf)i) : "default";
-		options[i] = i == AGI_CF_ITEMS || i == AGI_CF_STRONG ? db->slotted_options : db->options;
+		options[i] = db->options;
 	}
 	db->db = rocksdb_open_column_families(db->options, db->path, AGI_DB_CFS, names, options, db->cf, &err);
 	if (err) {
@@ -282,9 +274,7 @@ enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct agi_db **out, s
 	db->synced.fd = -1;
 	notice->text[0] = '\0';
 	db->options = make_options(cfg, why);
-	if (db->options)
-		db->slotted_options = make_slotted_options(db->options, db->path, why);
-	e = db->slotted_options ? open_mended(db, notice, why) : AGI_E_INTERNAL;
+	e = db->options ? open_mended(db, notice, why) : AGI_E_INTERNAL;
 	if (e) {
 		agi_db_close(db);
 		return e;
@@ -316,8 +306,6 @@ void agi_db_close(struct agi_db *db)
 		rocksdb_readoptions_destroy(db->get_options);
 	if (db->peek_options)
 		rocksdb_readoptions_destroy(db->peek_options);
-	if (db->slotted_options)
-		rocksdb_options_destroy(db->slotted_options);
 	if (db->options)
 		rocksdb_options_destroy(db->options);
 	agi_synced_close(&db->synced);

@@ -13,7 +13,7 @@ enum { AGI_DB_CFS = AGI_CF_COUNT + 1 /* RocksDB insists on "default", here the l
 
 struct agi_db {
 	rocksdb_t *db;
-	rocksdb_options_t *options, *slotted_options; /* the second of families whose keys begin with a slot */
+	rocksdb_options_t *options;
 	rocksdb_readoptions_t *get_options, *peek_options;
 	rocksdb_writeoptions_t *write_options;
 	rocksdb_column_family_handle_t *cf[AGI_DB_CFS];
