@@ -5,6 +5,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +29,7 @@ struct agi_store {
 	struct agi_db *db;
 	struct agi_group group; /* the thread's; the caller's while nothing is queued */
 	uint64_t care_at_us;    /* as group */
+	size_t n_last;          /* as group: requests of the last round */
 	pthread_t thread;
 	struct agi_scrub *scrub;
 	int fd;
@@ -185,6 +187,17 @@ static void wait_for_work(struct agi_store *s)
 	}
 }
 
+/* Several requests came together the last time: whoever is about to make more may run first, so that one sync serves
+ * all of them. Where nobody waits for a processor this returns at once, and one request alone never waits. */
+static void let_others_join(struct agi_store *s)
+{
+	if (s->n_last <= 1)
+		return;
+	pthread_mutex_unlock(&s->lock);
+	sched_yield();
+	pthread_mutex_lock(&s->lock);
+}
+
 /* False when there is no work and will be none. */
 static bool take_queue(struct agi_store *s, struct agi_jobs *out)
 {
@@ -199,6 +212,7 @@ static bool take_queue(struct agi_store *s, struct agi_jobs *out)
 	s->is_busy = false;
 	pthread_cond_signal(&s->idle);
 	wait_for_work(s);
+	let_others_join(s);
 	agi_jobs_join(out, &s->queue);
 	s->is_busy = true;
 	s->commit_since_us = now_us();
@@ -216,7 +230,9 @@ static void *run_thread(void *arg)
 	(void)prctl(PR_SET_NAME, "store");
 	agi_jobs_init(&jobs);
 	while (take_queue(s, &jobs)) {
+		s->n_last = 0;
 		while ((j = agi_jobs_take_first(&jobs)) != NULL) {
+			s->n_last++;
 			agi_group_run_take(&s->group, &j);
 			deliver(s);
 		}
