@@ -54,8 +54,10 @@ enum {
 	AGI_STORE_QUEUE_BYTES = 64 << 20,
 	AGI_HINTS_MAX = 100000,      /* hinted writes kept for unreachable replicas, per node */
 	AGI_LINK_QUEUE_BYTES = 32 << 20, /* unsent bytes per link */
-	AGI_RECONFIG_SLOTS = 32,     /* slots one node changes at once */
 	AGI_REPAIR_BYTES = 16 << 20, /* a second, read and sent to keep replicas alike: 10 GiB in 11 minutes */
+	AGI_RECONFIG_SLOTS = 32,     /* slots one node works on at once, of each kind of work */
+	AGI_COPIES_PER_PAIR = 8,     /* slots one node copies from one other at once */
+	AGI_COMPARE_ITEMS = 1024,    /* keys and versions in one page that is compared */
 	AGI_PROVIDERS_MAX = 16384,   /* provider records one node keeps for others */
 	AGI_LOCAL_SERVICES_MAX = 1024,
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What a member does for others during a view change: promises and accepts as a Paxos acceptor (proposer:
- * propose.c), acknowledges what was decided, and gives its items to those who join (join.c). Promises, accepts
+ * propose.c) and acknowledges what was decided. Promises, accepts
  * and the leaving of an epoch are durable before they are answered. */
 #include <stdlib.h>
 
@@ -124,6 +124,8 @@ void agi_view_on_accept(struct agi_dht *d, const struct agi_peer *from, const st
 	s->promised = s->accepted = m->ballot;
 	s->proposal = m->view;
 	if (s->phase == AGI_VIEW_ACTIVE) {
+		if (s->reconf && agi_reconf_kind(s) != AGI_WORK_PROPOSE)
+			agi_reconf_abort(d, s); /* what it looked at is over; this node may have to finish the instance */
 		agi_slot_set_phase(d, s, AGI_VIEW_SEALED);
 		/* if the proposer dies, finish its instance */
 		s->retry_us = agi_after_ms(d, FINISH_MS + agi_prng_below(&d->prng, FINISH_MS));
@@ -150,100 +152,5 @@ void agi_view_on_decided(struct agi_dht *d, const struct agi_peer *from, const s
 	if (s->installing)
 		save_then_answer(d, s, from, m->rpc_id, &out);
 	else
-		agi_answer(d, from, m, &out);
-}
-
-/* --- transfer -------------------------------------------------------------------------------------- */
-
-struct pull {
-	struct agi_peer to;
-	uint64_t rpc_id;
-	uint32_t slot;
-	bool is_strong;
-	struct agi_ballot promised; /* registers: the highest ballot this member has promised */
-};
-
-static void on_page(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
-{
-	struct pull *p = arg;
-	struct agi_item *items = done->n ? calloc(done->n, sizeof *items) : NULL;
-	struct agi_msg out = {.kind = AGI_MSG_SLOT_ITEMS, .slot = p->slot, .status = done->err};
-
-	if (done->n && !items)
-		out.status = AGI_E_NOMEM;
-	out.is_strong = p->is_strong;
-	out.ballot = p->promised;
-	for (size_t i = 0; out.status == AGI_OK && i < done->n; i++) {
-		if (p->is_strong) /* as stored: order and flags travel with the value */
-			items[i] = (struct agi_item){.key = done->kv[i].key, .value = done->kv[i].value};
-		else
-			out.status = agi_item_decode(&items[i], done->kv[i].key, done->kv[i].value);
-	}
-	if (out.status == AGI_OK) {
-		out.items = items;
-		out.n_items = done->n;
-		out.has_more = done->has_more;
-		if (done->n)
-			out.cursor = done->kv[done->n - 1].key;
-	}
-	agi_answer_on(d, AGI_TRAFFIC_BULK, &p->to, p->rpc_id, &out);
-	free(items);
-	free(p);
-}
-
-/* A source must have left the old epoch behind (then nothing of it can complete any more) and still hold
- * the slot's data. */
-static enum agi_err admit_pull(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m,
-                               struct agi_msg *out)
-{
-	struct agi_slot *s = agi_slot_find(d, m->slot);
-
-	if (m->slot >= d->slots.n)
-		return AGI_E_INVALID;
-	if (!s || s->view.epoch < m->epoch) {
-		agi_view_fetch_from(d, from, m->slot);
-		return AGI_E_SEALED;
-	}
-	if (s->view.epoch > m->epoch) {
-		agi_view_tell(s, out);
-		return AGI_E_STALE_EPOCH;
-	}
-	return agi_slot_is_held(s) ? AGI_OK : AGI_E_NOT_MEMBER;
-}
-
-void agi_view_on_pull(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
-{
-	uint8_t begin[4], end[4];
-	struct agi_msg out = {.kind = AGI_MSG_SLOT_ITEMS, .slot = m->slot};
-	struct agi_storage_req req = {.kind = AGI_STORAGE_SCAN,
-	                              .cf = m->is_strong ? AGI_CF_STRONG : AGI_CF_ITEMS,
-	                              .max_items = AGI_PAGE_ITEMS, .max_bytes = AGI_PAGE_BYTES};
-	struct agi_buf after;
-	struct pull *p = NULL;
-
-	out.status = admit_pull(d, from, m, &out);
-	agi_buf_init(&after, 0);
-	agi_slot_range(m->slot, begin, end);
-	req.begin = (struct agi_str){(const char *)begin, 4};
-	req.end = (struct agi_str){(const char *)end, 4};
-	if (m->cursor.n && !agi_str_has_prefix(m->cursor, req.begin))
-		out.status = AGI_E_INVALID;
-	if (m->cursor.n) { /* the key after the cursor */
-		agi_buf_put_str(&after, m->cursor);
-		agi_buf_u8(&after, 0);
-		req.begin = agi_buf_str(&after);
-	}
-	if (out.status == AGI_OK && (after.err || !(p = calloc(1, sizeof *p))))
-		out.status = AGI_E_NOMEM;
-	if (p) {
-		*p = (struct pull){*from, m->rpc_id, m->slot, m->is_strong,
-		                   agi_slot_find(d, m->slot)->strong_promised};
-		if (!agi_job_submit(d, &req, on_page, p)) {
-			free(p);
-			out.status = AGI_E_NOMEM;
-		}
-	}
-	agi_buf_free(&after);
-	if (out.status != AGI_OK)
 		agi_answer(d, from, m, &out);
 }

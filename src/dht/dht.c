@@ -47,6 +47,7 @@ static void fill_defaults(struct agi_dht_cfg *c)
 	use_default(&c->ping_interval_ms, AGI_PING_INTERVAL_MS);
 	use_default(&c->max_skew_ms, AGI_MAX_SKEW_MS);
 	use_default(&c->repair_bytes, AGI_REPAIR_BYTES);
+	use_default(&c->rebalance_slots, AGI_RECONFIG_SLOTS);
 	use_default(&c->self.weight_milli, 1000);
 }
 
@@ -75,6 +76,7 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	d->rpcs.next_id = agi_prng_u64(&d->prng) | 1;
 	d->jobs.next_id = 1;
 	d->hosts.generation = 1;
+	d->move.in.per_s = d->move.out.per_s = d->cfg.rebalance_bytes_per_s;
 	TAILQ_INIT(&d->kvops);
 	agi_batches_init(d);
 	agi_scans_init(d);
@@ -261,7 +263,13 @@ static void serve(struct agi_dht *d, const struct agi_peer *from, const struct a
 		agi_view_on_decided(d, from, m);
 		break;
 	case AGI_MSG_SLOT_PULL:
-		agi_view_on_pull(d, from, m);
+		agi_transfer_on_pull(d, from, m);
+		break;
+	case AGI_MSG_SLOT_COMPARE:
+		agi_transfer_on_compare(d, from, m);
+		break;
+	case AGI_MSG_SLOT_COPY:
+		agi_copy_on_ask(d, from, m);
 		break;
 	case AGI_MSG_PROVIDER_PUT:
 		agi_registry_on_put(d, from, m);
@@ -331,6 +339,17 @@ void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct a
 		agi_member_set_bootstrap(d, addrs, n, is_first_listed);
 }
 
+void agi_dht_set_rebalance(struct agi_dht *d, struct agi_now now, uint64_t bytes_per_s, uint32_t slots)
+{
+	agi_clock_enter(d, now);
+	d->cfg.rebalance_bytes_per_s = bytes_per_s;
+	if (slots)
+		d->cfg.rebalance_slots = slots;
+	agi_bucket_set(&d->move.in, bytes_per_s, now.mono_us);
+	agi_bucket_set(&d->move.out, bytes_per_s, now.mono_us);
+	agi_reconf_wake(d, d->now.mono_us);
+}
+
 void agi_dht_tick(struct agi_dht *d, struct agi_now now)
 {
 	struct agi_timer *t;
@@ -356,6 +375,34 @@ static void copy_phase(char to[64], const char *text)
 
 void agi_dht_set_low(struct agi_dht *d, bool is_low) { d->is_low = is_low; }
 
+static uint32_t n_works(const struct agi_dht *d)
+{
+	uint32_t n = 0;
+
+	for (int k = 0; k < AGI_WORKS; k++)
+		n += d->slots.n_works[k];
+	return n;
+}
+
+void agi_dht_moves(const struct agi_dht *d, struct agi_dht_moves *out)
+{
+	const uint32_t *n = d->slots.n_works;
+
+	*out = (struct agi_dht_moves){.stats = d->move.stats,
+	                              .wanted = d->slots.n_wanted,
+	                              .preparing = n[AGI_WORK_PREPARE],
+	                              .proposing = n[AGI_WORK_PROPOSE],
+	                              .joining = n[AGI_WORK_JOIN],
+	                              .leaving = n[AGI_WORK_LEAVE],
+	                              .copying = n[AGI_WORK_COPY],
+	                              .copies = d->slots.n_copies,
+	                              .is_settled = d->member.is_joined && !d->slots.scan.is_set && !n_works(d),
+	                              .bytes_per_s_limit = d->cfg.rebalance_bytes_per_s,
+	                              .slots_limit = d->cfg.rebalance_slots,
+	                              .bytes_in_per_s = agi_rate_per_s(&d->move.rate_in, d->now.mono_us),
+	                              .slots_per_s = agi_rate_per_s(&d->move.rate_slots, d->now.mono_us)};
+}
+
 void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out)
 {
 	*out = (struct agi_dht_status){.self = d->self.id,
@@ -373,7 +420,7 @@ void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out)
 	                               .hints = d->hints.n,
 	                               .calls = d->n_calls,
 	                               .rpcs = d->rpcs.n,
-	                               .reconfigs = d->slots.n_reconfs,
+	                               .reconfigs = n_works(d),
 	                               .providers = d->registry.records.n,
 	                               .is_read_only = d->is_read_only,
 	                               .clock_off_ms = (int64_t)(d->host_now.wall_ms - d->now.wall_ms),
@@ -448,7 +495,7 @@ uint32_t agi_dht_slot_of(const struct agi_dht *d, struct agi_str ns, struct agi_
 
 void agi_dht_check(const struct agi_dht *d)
 {
-	uint32_t in_phase[AGI_VIEW_FORWARD + 1] = {0}, reconfs = 0;
+	uint32_t in_phase[AGI_VIEW_FORWARD + 1] = {0}, works[AGI_WORKS] = {0}, copies = 0, wanted = 0;
 
 	agi_hosts_check(d);
 	for (uint32_t i = 0; i < d->slots.n; i++) {
@@ -457,7 +504,10 @@ void agi_dht_check(const struct agi_dht *d)
 		if (!s)
 			continue;
 		in_phase[s->phase]++;
-		reconfs += s->reconf != NULL;
+		if (s->reconf)
+			works[agi_reconf_kind(s)]++;
+		copies += s->is_copy;
+		wanted += s->is_wanted;
 		assert(s->view.slot == i);
 		if (agi_slot_is_held(s) && s->phase != AGI_VIEW_LEAVING)
 			assert(agi_view_has(&s->view, &d->self.id));
@@ -467,6 +517,8 @@ void agi_dht_check(const struct agi_dht *d)
 	}
 	for (int p = 0; p <= AGI_VIEW_FORWARD; p++)
 		assert(in_phase[p] == d->slots.in_phase[p]);
-	assert(reconfs == d->slots.n_reconfs && reconfs <= AGI_RECONFIG_SLOTS);
+	for (int k = 0; k < AGI_WORKS; k++)
+		assert(works[k] == d->slots.n_works[k]);
+	assert(copies == d->slots.n_copies && wanted == d->slots.n_wanted);
 	assert(d->rpcs.n == HASH_COUNT(d->rpcs.by_id) && d->n_calls == HASH_COUNT(d->calls));
 }

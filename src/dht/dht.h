@@ -32,6 +32,8 @@ struct agi_dht_cfg {
 	uint32_t slot_bits, replicas, virtual_nodes;
 	uint32_t down_after_ms, stable_ms, genesis_wait_ms, ping_interval_ms, max_skew_ms;
 	uint32_t repair_bytes;          /* a second: read and sent in the background */
+	uint32_t rebalance_slots;       /* copied at once, and led through it at once */
+	uint64_t rebalance_bytes_per_s; /* in each direction; 0 = as fast as it goes */
 };
 
 /* --- effects ---------------------------------------------------------------------------------- */
@@ -217,6 +219,9 @@ void agi_dht_set_low(struct agi_dht *d, bool is_low);
 /* The storage takes no writes any more (as after a completion that says so). */
 void agi_dht_set_read_only(struct agi_dht *d, struct agi_now now);
 
+/* How fast slots may move (struct agi_dht_cfg); holds for what already moves. */
+void agi_dht_set_rebalance(struct agi_dht *d, struct agi_now now, uint64_t bytes_per_s, uint32_t slots);
+
 /* Names were resolved anew: other addresses to join by. Replaces the list given to agi_dht_new. */
 void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct agi_addr *addrs, size_t n,
                            bool is_first_listed);
@@ -241,6 +246,28 @@ struct agi_dht_status {
 	bool is_left;                 /* has gone: this data is of a retired identity and must not start again */
 };
 void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out);
+
+/* Slots on the move, as this node sees and does it. Counts are since its start. */
+struct agi_move_stats {
+	uint64_t bytes_in, bytes_out, records_in;  /* records of slots, keys and values */
+	uint64_t throttled;        /* pages that had to wait for their share of the bandwidth */
+	uint64_t slots_led;        /* changes this node led to their decision */
+	uint64_t slots_in, slots_out;              /* became a member with all records; gave a slot away */
+	uint64_t copies_failed, copies_dropped;
+	uint64_t bytes_sealed;     /* of bytes_in: after the seal, when nobody could copy any more */
+	uint64_t sealed, sealed_us, sealed_max_us; /* times a slot did not serve here during a change */
+};
+struct agi_dht_moves {
+	struct agi_move_stats stats;
+	uint32_t wanted;           /* slots led by this node that should have another view, those in work included */
+	uint32_t preparing, proposing, joining, leaving, copying; /* in work here */
+	uint32_t copies;           /* held as copies for views to come */
+	bool is_settled;           /* every slot here is as it should be, for all this node knows */
+	uint64_t bytes_per_s_limit;
+	uint32_t slots_limit;
+	double bytes_in_per_s, slots_per_s; /* over the last ten seconds */
+};
+void agi_dht_moves(const struct agi_dht *d, struct agi_dht_moves *out);
 
 struct agi_member {
 	struct agi_contact contact;

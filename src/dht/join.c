@@ -1,19 +1,61 @@
 /* SPDX-License-Identifier: Apache-2.0
- * A new member becomes active: whom it may learn from, and the transfer. */
+ * A new member becomes active: whom it may learn from, and in which order.
+ *
+ * Its sources are a majority of the members before, each of which has left the old epoch, or one active member of
+ * the new view. A newcomer that has copied the slot beforehand is first made equal to one source (copy.c says why),
+ * then the others are merged. Sources that hold nothing but such a copy count for the majority, as they did not
+ * miss anything they had acknowledged, and are not pulled from. */
 #include "dht/reconf.h"
 
-#include <stdlib.h>
+static void pull_next_source(struct agi_reconf *r);
 
-static void pull_page(struct agi_reconf *r);
-
-static void activate(struct agi_reconf *r)
+static void serve(struct agi_reconf *r)
 {
 	struct agi_dht *d = r->d;
 	struct agi_slot *s = r->s;
 
 	agi_reconf_finish(r, false);
+	d->move.stats.slots_in += !s->unserved_us; /* the others were members before */
 	agi_slot_set_phase(d, s, AGI_VIEW_ACTIVE);
-	(void)agi_slot_save(d, s, NULL, 0, NULL, NULL);
+}
+
+static void on_active(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct agi_reconf *r = arg;
+
+	r->job = 0;
+	if (done->err != AGI_OK) {
+		agi_reconf_finish(r, true);
+		return;
+	}
+	agi_slot_set_copy(d, r->s, false);
+	serve(r);
+}
+
+/* That the records are this member's own now must be on the disk before the first write is taken: after a restart
+ * they would be made equal to somebody else's again. */
+static void activate(struct agi_reconf *r)
+{
+	struct agi_slot active = *r->s;
+
+	active.phase = AGI_VIEW_ACTIVE;
+	active.is_copy = false;
+	r->job = agi_slot_save(r->d, &active, NULL, 0, on_active, r);
+	if (!r->job)
+		agi_reconf_finish(r, true);
+}
+
+static void on_pulled(struct agi_dht *d, void *arg, enum agi_err err)
+{
+	struct agi_reconf *r = arg;
+
+	(void)d;
+	if (err != AGI_OK) {
+		agi_reconf_finish(r, true);
+		return;
+	}
+	r->pulling++;
+	pull_next_source(r);
 }
 
 static void pull_next_source(struct agi_reconf *r)
@@ -23,101 +65,14 @@ static void pull_next_source(struct agi_reconf *r)
 		activate(r);
 		return;
 	}
-	agi_buf_reset(&r->cursor);
-	r->is_strong_pulled = false;
-	pull_page(r);
-}
-
-static void on_merged(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
-{
-	struct agi_reconf *r = arg;
-
-	(void)d;
-	r->job = 0;
-	if (done->err != AGI_OK) {
-		agi_reconf_finish(r, true);
-	} else if (r->has_more) {
-		pull_page(r);
-	} else if (!r->is_strong_pulled) {
-		r->is_strong_pulled = true;
-		agi_buf_reset(&r->cursor);
-		pull_page(r);
-	} else {
-		r->pulling++;
-		pull_next_source(r);
-	}
-}
-
-/* Registers as the source stores them; PUT_NEWER keeps the highest accepted ballot of each. */
-static uint64_t write_registers(struct agi_dht *d, uint32_t slot, const struct agi_item *items, size_t n,
-                                agi_job_fn *fn, void *arg)
-{
-	struct agi_storage_op *ops = calloc(n, sizeof *ops);
-	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = ops, .n_ops = n};
-	uint8_t begin[4], end[4];
-	struct agi_reg reg;
-	uint64_t job = 0;
-
-	agi_slot_range(slot, begin, end);
-	for (size_t i = 0; ops && i < n; i++) {
-		if (!agi_str_has_prefix(items[i].key, (struct agi_str){(const char *)begin, 4}) ||
-		    agi_reg_decode(&reg, items[i].value) != AGI_OK)
-			goto out;
-		ops[i] = (struct agi_storage_op){AGI_PUT_NEWER, AGI_CF_STRONG, items[i].key, items[i].value};
-	}
-	if (ops)
-		job = agi_job_submit(d, &req, fn, arg);
-out:
-	free(ops);
-	return job;
-}
-
-static void on_items(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
-                     const struct agi_peer *from, const struct agi_msg *m)
-{
-	struct agi_reconf *r = arg;
-	struct agi_storage_done empty = {.err = AGI_OK};
-
-	(void)which, (void)from;
-	r->pull_rpc = 0;
-	if (err != AGI_OK || m->kind != AGI_MSG_SLOT_ITEMS || m->status != AGI_OK) {
-		agi_reconf_finish(r, true);
-		return;
-	}
-	if (m->is_strong != r->is_strong_pulled) {
-		agi_reconf_finish(r, true);
-		return;
-	}
-	/* our next leader's rounds, and so versions, go on from the highest any source has promised */
-	if (m->is_strong && m->ballot.round > r->s->strong_promised.round)
-		r->s->strong_promised = m->ballot;
-	r->has_more = m->has_more && m->n_items > 0;
-	agi_buf_reset(&r->cursor);
-	agi_buf_put_str(&r->cursor, m->cursor);
-	if (m->n_items == 0) {
-		on_merged(d, r, &empty);
-		return;
-	}
-	r->job = m->is_strong ? write_registers(d, r->s->view.slot, m->items, m->n_items, on_merged, r)
-	                      : agi_items_write(d, r->s->view.slot, m->items, m->n_items, on_merged, r);
-	if (!r->job)
-		agi_reconf_finish(r, true);
-}
-
-static void pull_page(struct agi_reconf *r)
-{
-	struct agi_msg m = {.kind = AGI_MSG_SLOT_PULL, .slot = r->s->view.slot, .epoch = r->s->view.epoch};
-	struct agi_peer to = agi_hosts_peer(r->d, &r->peer[r->to_pull[r->pulling]]);
-
 	if (r->d->is_low) { /* what is pulled has no room: later */
 		agi_reconf_finish(r, true);
 		return;
 	}
-	m.cursor = agi_buf_str(&r->cursor);
-	m.is_strong = r->is_strong_pulled;
-	r->pull_rpc = agi_rpc_ask(r->d, &to, AGI_TRAFFIC_BULK, &m, 5 * AGI_RPC_TIMEOUT_MS, on_items, r, 0);
-	if (!r->pull_rpc)
-		agi_reconf_finish(r, true);
+	r->pull = (struct agi_pull){.d = r->d, .s = r->s, .epoch = r->s->view.epoch,
+	                            .from = r->peer[r->to_pull[r->pulling]],
+	                            .is_mirror = r->s->is_copy && r->pulling == 0, .fn = on_pulled, .arg = r};
+	agi_pull_start(&r->pull);
 }
 
 /* With what is known now, whom to pull from? False when it does not suffice yet. */
@@ -137,12 +92,14 @@ static bool choose_sources(struct agi_reconf *r)
 		is_old_member |= agi_id_eq(&r->s->prev[i], &r->d->self.id);
 	have = is_old_member;
 	for (uint8_t i = 0; i < r->n_old && have < need; i++) {
-		if (r->is_ready[i]) {
+		if (!r->is_ready[i])
+			continue;
+		have++;
+		if (!r->is_copy[i])
 			r->to_pull[r->n_pull++] = i;
-			have++;
-		}
 	}
-	return r->s->n_prev > 0 && have >= need;
+	/* a copy alone proves nothing; of a majority at least one has sealed the epoch with records of its own */
+	return r->s->n_prev > 0 && have >= need && (r->n_pull > 0 || !r->s->is_copy);
 }
 
 static void on_source(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
@@ -162,6 +119,7 @@ static void on_source(struct agi_dht *d, void *arg, uint32_t which, enum agi_err
 		                     m->phase != AGI_VIEW_NONE;
 		r->is_active[which] = m->view.epoch == epoch && m->phase == AGI_VIEW_ACTIVE &&
 		                      agi_view_has(&m->view, &from->id);
+		r->is_copy[which] = m->is_copy;
 	}
 	if (r->is_pulling)
 		return;
@@ -183,7 +141,7 @@ static void add_peer(struct agi_reconf *r, const struct agi_id *id)
 
 void agi_reconf_join(struct agi_dht *d, struct agi_slot *s)
 {
-	struct agi_reconf *r = agi_reconf_begin(d, s);
+	struct agi_reconf *r = agi_reconf_begin(d, s, AGI_WORK_JOIN);
 
 	if (!r)
 		return;

@@ -41,6 +41,8 @@ bool agi_msg_is_answer(enum agi_msg_kind k)
 	case AGI_MSG_SCANNED:
 	case AGI_MSG_WATCHED:
 	case AGI_MSG_NOTED:
+	case AGI_MSG_SLOT_INDEX:
+	case AGI_MSG_SLOT_COPIED:
 		return true;
 	default:
 		return false;

@@ -25,8 +25,8 @@
 	X(VIEW_ACCEPT, 13)    /* slot, epoch (old), ballot, view (proposed next)                  */ \
 	X(VIEW_ACCEPTED, 14)  /* status, ballot                                                   */ \
 	X(VIEW_DECIDED, 15)   /* view (new), sources (sealed majority of the old one); VIEW_INFO  */ \
-	X(SLOT_PULL, 16)      /* slot, epoch, cursor; answer SLOT_ITEMS                           */ \
-	X(SLOT_ITEMS, 17)     /* status, items, cursor, has_more                                  */ \
+	X(SLOT_PULL, 16)      /* slot, epoch, is_strong, [cursor, end)  , blob: keys (none = all)  */ \
+	X(SLOT_ITEMS, 17)     /* status, blob: records as stored, cursor (the next), has_more     */ \
 	X(PROVIDER_PUT, 18)   /* providers; answer PROVIDER_ACK                                   */ \
 	X(PROVIDER_ACK, 19)   /* status                                                           */ \
 	X(PROVIDER_GET, 20)   /* service; answer PROVIDERS                                        */ \
@@ -57,7 +57,11 @@
 	X(WATCH, 43)          /* is_strong, blob: a watch and the slots it is to look at (feed.h) */ \
 	X(WATCHED, 44)        /* status, blob: slots it does not look at (any more)               */ \
 	X(CHANGED, 45)        /* blob: keys of a watch that changed; answer NOTED                 */ \
-	X(NOTED, 46)          /* status                                                           */
+	X(NOTED, 46)          /* status                                                           */ \
+	X(SLOT_COMPARE, 47)   /* slot, epoch, is_strong, [cursor, end), target: hash of my index */ \
+	X(SLOT_INDEX, 48)     /* status, has_item: the same; else blob, cursor (the next), has_more */ \
+	X(SLOT_COPY, 49)      /* view: become a member soon, copy its slot now; answer SLOT_COPIED */ \
+	X(SLOT_COPIED, 50)    /* status; has_item: done; seq: bytes so far                        */
 
 enum agi_msg_kind {
 #define AGI_MSG_ENUM(name, number) AGI_MSG_##name = number,
@@ -110,7 +114,10 @@ struct agi_msg {
 	uint64_t floor;                  /* SWEEP, SWEPT, SLOT_ITEMS: stamp up to which tombstones were collected */
 	bool is_final;                   /* SWEEP */
 	bool has_more, has_item;
-	bool is_strong;                  /* SLOT_PULL, SLOT_ITEMS: registers, as stored, not eventual items */
+	bool is_copy;                    /* VIEW_INFO, SLOT_ITEMS, SLOT_INDEX: what I hold is only copied, not my own */
+	bool is_background;              /* SLOT_PULL, SLOT_COMPARE: may be told to wait */
+	uint32_t wait_ms;                /* with status FULL: ask again after so long */
+	bool is_strong;                  /* SLOT_…: registers, not eventual items */
 	uint64_t seq;                    /* REG_WRITE: the leader's count of its writes */
 	enum agi_strong_op op;
 	uint64_t expected;

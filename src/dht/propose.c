@@ -37,6 +37,8 @@ static void on_quorum(struct agi_reconf *r)
 		struct agi_dht *d = r->d;
 
 		agi_reconf_finish(r, false);
+		d->move.stats.slots_led++;
+		agi_rate_add(&d->move.rate_slots, 1, d->now.mono_us);
 		announce(d, &old, &next);
 		return;
 	}
@@ -100,7 +102,7 @@ static void announce(struct agi_dht *d, const struct agi_view *old, const struct
 
 void agi_reconf_propose(struct agi_dht *d, struct agi_slot *s, const struct agi_view *wanted)
 {
-	struct agi_reconf *r = agi_reconf_begin(d, s);
+	struct agi_reconf *r = agi_reconf_begin(d, s, AGI_WORK_PROPOSE);
 	struct agi_msg m = {.kind = AGI_MSG_VIEW_PREPARE};
 
 	if (!r)

@@ -2,13 +2,15 @@
  * Changing who holds a slot. Level-triggered: a scan looks at every slot's durable phase and starts the
  * work that phase calls for, so whatever a crash interrupted is taken up again.
  *
- *   ACTIVE,  first live member, ideal replicas differ from the view  → propose
+ *   ACTIVE,  first live member, another view is wanted (plan.c)      → prepare, then propose
  *   ACTIVE,  otherwise, after every change of the hosts known        → verify: is the view still the newest, and
  *                                                                      do the members before it know?
  *   SEALED   (a proposer may have died)                              → propose: finish the same instance
  *   JOINING                                                          → join: merge the old members' data
  *   LEAVING                                                          → leave: hand over, then release
+ *   FORWARD, with a copy that nobody asks for any more               → drop it
  *
+ * prepare  the newcomers copy the slot; no state of the protocol changes.
  * propose  single-decree Paxos (Lamport 2001) among the members of epoch e on the members of e+1.
  * join     a new member serves once it holds everything epoch e could have acknowledged at a majority:
  *          it has merged a majority of e's members, each of which has left e, or one ACTIVE member of
@@ -24,6 +26,20 @@ enum {
 	RETRY_MS = 300     /* pause of one slot after a failed attempt, plus as much at random */
 };
 
+enum agi_work agi_reconf_kind(const struct agi_slot *s) { return s->reconf->kind; }
+
+/* Sealed slots do not serve: their work goes first, and more of it at once. */
+bool agi_reconf_has_room(const struct agi_dht *d, enum agi_work kind)
+{
+	uint32_t max = AGI_RECONFIG_SLOTS;
+
+	if (kind == AGI_WORK_PREPARE || kind == AGI_WORK_COPY)
+		max = d->cfg.rebalance_slots;
+	else if (kind == AGI_WORK_JOIN || kind == AGI_WORK_PROPOSE)
+		max = 8 * AGI_RECONFIG_SLOTS;
+	return d->slots.n_works[kind] < max;
+}
+
 void agi_reconf_finish(struct agi_reconf *r, bool is_failed)
 {
 	struct agi_dht *d = r->d;
@@ -33,13 +49,22 @@ void agi_reconf_finish(struct agi_reconf *r, bool is_failed)
 		agi_rpc_cancel(d, r->g.rpc[i]);
 	for (uint32_t i = 0; i < r->n_peers; i++)
 		agi_rpc_cancel(d, r->rpc[i]);
-	agi_rpc_cancel(d, r->pull_rpc);
+	for (uint8_t i = 0; i < r->n_newcomers; i++) {
+		agi_rpc_cancel(d, r->newcomer[i].rpc);
+		agi_timer_clear(&d->timers, &r->newcomer[i].again);
+	}
 	if (r->job)
 		agi_job_forget(d, r->job);
+	if (r->kind == AGI_WORK_COPY)
+		agi_copy_ended(r);
+	agi_pull_cancel(&r->pull);
 	agi_buf_free(&r->cursor);
-	free(r);
+	agi_buf_free(&r->end);
+	agi_buf_free(&r->own);
+	agi_buf_free(&r->lack);
 	s->reconf = NULL;
-	d->slots.n_reconfs--;
+	d->slots.n_works[r->kind]--;
+	free(r);
 	if (is_failed)
 		s->retry_us = agi_after_ms(d, RETRY_MS + agi_prng_below(&d->prng, RETRY_MS));
 	agi_reconf_wake(d, is_failed ? s->retry_us : d->now.mono_us);
@@ -52,17 +77,21 @@ void agi_reconf_abort(struct agi_dht *d, struct agi_slot *s)
 		agi_reconf_finish(s->reconf, false);
 }
 
-struct agi_reconf *agi_reconf_begin(struct agi_dht *d, struct agi_slot *s)
+struct agi_reconf *agi_reconf_begin(struct agi_dht *d, struct agi_slot *s, enum agi_work kind)
 {
 	struct agi_reconf *r = calloc(1, sizeof *r);
 
 	if (!r)
 		return NULL;
+	r->kind = kind;
 	r->d = d;
 	r->s = s;
 	agi_buf_init(&r->cursor, 0);
+	agi_buf_init(&r->end, 0);
+	agi_buf_init(&r->own, 0);
+	agi_buf_init(&r->lack, 0);
 	s->reconf = r;
-	d->slots.n_reconfs++;
+	d->slots.n_works[kind]++;
 	return r;
 }
 
@@ -137,7 +166,7 @@ static void tell_former(struct agi_dht *d, struct agi_slot *s)
  * have forgotten that it is a member: all members tell each other what they know. */
 static void verify(struct agi_dht *d, struct agi_slot *s)
 {
-	struct agi_reconf *r = agi_reconf_begin(d, s);
+	struct agi_reconf *r = agi_reconf_begin(d, s, AGI_WORK_VERIFY);
 
 	if (!r)
 		return;
@@ -177,65 +206,99 @@ static bool is_stable(const struct agi_dht *d)
 	return d->now.mono_us - d->hosts.changed_us >= (uint64_t)d->cfg.stable_ms * 1000;
 }
 
-static void look_at(struct agi_dht *d, struct agi_slot *s)
+/* Which view is wanted depends on the hosts known and on the view: looked up once for each of these. */
+static bool is_wanted(struct agi_dht *d, struct agi_slot *s)
 {
 	struct agi_view next;
 
+	if (s->planned != d->hosts.generation) {
+		s->planned = d->hosts.generation;
+		agi_slot_set_wanted(d, s, is_leader(d, &s->view) && agi_plan_next(d, s, &next));
+	}
+	return s->is_wanted;
+}
+
+static void look_at_active(struct agi_dht *d, struct agi_slot *s)
+{
+	struct agi_view next;
+
+	if (!is_stable(d))
+		return;
+	if (is_wanted(d, s)) {
+		if (agi_reconf_has_room(d, AGI_WORK_PREPARE) && agi_plan_next(d, s, &next))
+			agi_reconf_prepare(d, s, &next);
+	} else if (agi_reconf_has_room(d, AGI_WORK_VERIFY)) {
+		verify(d, s);
+	}
+}
+
+static void look_at(struct agi_dht *d, struct agi_slot *s)
+{
 	switch (s->phase) {
 	case AGI_VIEW_ACTIVE:
-		if (!is_stable(d))
-			break;
-		if (is_leader(d, &s->view) && agi_plan_next(d, s, &next))
-			agi_reconf_propose(d, s, &next);
-		else
-			verify(d, s);
+		look_at_active(d, s);
 		break;
 	case AGI_VIEW_SEALED:
-		agi_reconf_propose(d, s, &s->proposal);
+		if (agi_reconf_has_room(d, AGI_WORK_PROPOSE))
+			agi_reconf_propose(d, s, &s->proposal);
 		break;
 	case AGI_VIEW_JOINING:
-		agi_reconf_join(d, s);
+		if (agi_reconf_has_room(d, AGI_WORK_JOIN))
+			agi_reconf_join(d, s);
 		break;
 	case AGI_VIEW_LEAVING:
-		agi_reconf_leave(d, s);
+		if (agi_reconf_has_room(d, AGI_WORK_LEAVE))
+			agi_reconf_leave(d, s);
 		break;
 	default:
+		if (s->is_copy)
+			agi_copy_look_at(d, s);
 		break;
 	}
 }
 
 static bool is_settled(const struct agi_dht *d, const struct agi_slot *s)
 {
-	return s->phase == AGI_VIEW_NONE || s->phase == AGI_VIEW_FORWARD ||
-	       (s->phase == AGI_VIEW_ACTIVE && s->settled == d->hosts.generation);
+	if (s->phase == AGI_VIEW_NONE || s->phase == AGI_VIEW_FORWARD)
+		return !s->is_copy;
+	return s->phase == AGI_VIEW_ACTIVE && s->settled == d->hosts.generation;
+}
+
+/* When must this unsettled slot be looked at again? */
+static uint64_t due_us(const struct agi_dht *d, const struct agi_slot *s)
+{
+	uint64_t soon_us = agi_after_ms(d, SCAN_STEP_MS);
+
+	return s->retry_us > soon_us ? s->retry_us : soon_us;
 }
 
 /* Looks at every slot, a part at a time; passes go on until one finds all of them settled. */
 static void scan(struct agi_dht *d, void *arg)
 {
+	struct agi_slots *all = &d->slots;
+
 	(void)arg;
 	if (!d->member.is_joined || d->is_stopped || d->is_read_only)
 		return;
-	for (uint32_t looked = 0; looked < SCAN_SLOTS && d->slots.scan_next < d->slots.n; looked++) {
-		struct agi_slot *s = d->slots.by_number[d->slots.scan_next];
+	if (all->scan_next == 0)
+		all->scan_due_us = AGI_NEVER;
+	for (uint32_t looked = 0; looked < SCAN_SLOTS && all->scan_next < all->n; looked++) {
+		struct agi_slot *s = all->by_number[all->scan_next++];
 
-		if (d->slots.n_reconfs >= AGI_RECONFIG_SLOTS)
-			return; /* a finished one wakes us; scan_next stays */
-		d->slots.scan_next++;
 		if (!s || is_settled(d, s))
 			continue;
-		d->slots.scan_again = true;
 		if (!s->reconf && d->now.mono_us >= s->retry_us)
 			look_at(d, s);
+		if (due_us(d, s) < all->scan_due_us)
+			all->scan_due_us = due_us(d, s);
 	}
-	if (d->slots.scan_next < d->slots.n) {
+	if (all->scan_next < all->n) {
 		agi_reconf_wake(d, agi_after_ms(d, 1));
 		return;
 	}
-	d->slots.scan_next = 0;
-	if (d->slots.scan_again)
-		agi_reconf_wake(d, agi_after_ms(d, SCAN_STEP_MS));
-	d->slots.scan_again = false;
+	all->scan_next = 0;
+	if (all->scan_due_us != AGI_NEVER)
+		agi_reconf_wake(d, all->scan_due_us);
 }
 
 void agi_reconf_wake(struct agi_dht *d, uint64_t due_us)

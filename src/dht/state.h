@@ -7,7 +7,9 @@
  *   lookup.c     iterative lookup                               view.c      slot views: records, learning
  *   acceptor.c   a member's part in a view change
  *   view_fetch.c who holds a slot?                              reconf.c    what each slot's phase calls for
- *   propose.c join.c leave.c  the work of a view change        tree.c      Merkle trees of the slots held
+ *   prepare.c propose.c join.c leave.c  the work of a view change
+ *   copy.c       a slot is copied beforehand                    transfer.c pull.c  records of a slot, both sides
+ *   tree.c       Merkle trees of the slots held
  *   kv.c         put/get/delete coordinator                    inner.c     calls of the core to itself
  *   page.c       many records of many slots, at a member        scan.c      scans by prefix
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
@@ -21,6 +23,7 @@
 #include "base/map.h"
 #include "base/pool.h"
 #include "base/prng.h"
+#include "dht/bucket.h"
 #include "dht/dht.h"
 #include "dht/gather.h"
 #include "dht/hlc.h"
@@ -105,6 +108,7 @@ struct agi_host {
 	uint64_t since_us;       /* of state */
 	uint64_t asked_us;       /* when the probe in flight was sent */
 	uint64_t probe_rpc;      /* 0 = none in flight */
+	uint32_t copies;         /* slots being copied from it */
 	uint64_t refuses_until_us; /* it said that its disk takes no writes: others are asked first */
 	struct agi_timer probe;
 	int64_t clock_base_ms;   /* its wall clock minus our monotonic one … */
@@ -224,17 +228,36 @@ struct agi_slot {
 	struct agi_lead *lead;                /* our own leadership of the slot's registers, or NULL */
 	uint32_t installing;                  /* newer views on their way to the disk */
 	struct agi_tree tree;
+	bool is_copy;                         /* durable: what is stored of it was only copied (copy.c) */
+	uint32_t copy_tries;
+	uint64_t copy_until_us;               /* is_copy, no member: dropped then; 0 = not asked since the start */
+	uint64_t copied_us;                   /* when it was last brought up to date; 0 = never */
+	uint64_t copy_progress;               /* changes while records are on their way */
+	uint64_t planned;                     /* hosts.generation for which is_wanted holds; 0 = look */
+	bool is_wanted;                       /* this node leads the slot and wants another view of it */
+	uint64_t unserved_us;                 /* an active member that was sealed then; 0 = it serves */
 };
 struct agi_vfetch;
+/* What a node may be doing for a slot; one thing at a time. */
+enum agi_work {
+	AGI_WORK_VERIFY,  /* reconf.c: is the view still the newest? */
+	AGI_WORK_PREPARE, /* prepare.c */
+	AGI_WORK_PROPOSE, /* propose.c */
+	AGI_WORK_JOIN,    /* join.c */
+	AGI_WORK_LEAVE,   /* leave.c */
+	AGI_WORK_COPY,    /* copy.c */
+	AGI_WORK_DROP,    /* copy.c */
+	AGI_WORKS
+};
 struct agi_slots {
 	struct agi_slot **by_number; /* 2^slot_bits, NULL = nothing known */
 	uint32_t n;
 	uint32_t in_phase[AGI_VIEW_FORWARD + 1];
 	struct agi_vfetch *fetches;  /* by slot */
-	uint32_t n_reconfs;
+	uint32_t n_works[AGI_WORKS], n_wanted, n_copies;
 	struct agi_timer scan;
 	uint32_t scan_next;
-	bool scan_again;             /* this pass met a slot that is not settled */
+	uint64_t scan_due_us;        /* this pass: when the first unsettled slot wants to be looked at again */
 };
 enum agi_err agi_views_init(struct agi_dht *d);
 void agi_views_free(struct agi_dht *d);
@@ -245,6 +268,8 @@ void agi_views_genesis(struct agi_dht *d, const struct agi_storage_op *extra, ag
 struct agi_slot *agi_slot_find(const struct agi_dht *d, uint32_t slot);
 bool agi_slot_is_held(const struct agi_slot *s); /* data is here: active, joining, sealed, leaving */
 void agi_slot_set_phase(struct agi_dht *d, struct agi_slot *s, enum agi_view_phase p);
+void agi_slot_set_copy(struct agi_dht *d, struct agi_slot *s, bool is_copy);
+void agi_slot_set_wanted(struct agi_dht *d, struct agi_slot *s, bool is_wanted);
 /* Writes the record; up to two extra operations go into the same atomic write. */
 uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct agi_storage_op *extra,
                        size_t n_extra, agi_job_fn *fn, void *arg);
@@ -285,8 +310,17 @@ void agi_view_on_get(struct agi_dht *d, const struct agi_peer *from, const struc
 void agi_view_on_prepare(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_view_on_accept(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_view_on_decided(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
-void agi_view_on_pull(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_transfer_on_pull(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_transfer_on_compare(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 int agi_ballot_cmp(const struct agi_ballot *a, const struct agi_ballot *b);
+
+/* --- how much moves (dht.c) ------------------------------------------------------------------------------------ */
+struct agi_move {
+	struct agi_bucket in, out;      /* background transfers, each direction */
+	struct agi_rate rate_in, rate_slots;
+	struct agi_move_stats stats;
+};
+void agi_copy_on_ask(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 
 /* --- who should hold a slot (plan.c) ------------------------------------------------------------------------ */
 /* The view this slot should have next; false when it should stay, or cannot change now. */
@@ -297,6 +331,8 @@ void agi_reconf_init(struct agi_dht *d);
 /* Something changed: look at every slot soon. */
 void agi_reconf_wake(struct agi_dht *d, uint64_t due_us);
 void agi_reconf_abort(struct agi_dht *d, struct agi_slot *s);
+/* s->reconf is there. */
+enum agi_work agi_reconf_kind(const struct agi_slot *s);
 
 /* --- items (replica.c) --------------------------------------------------------------------------------------- */
 void agi_item_key(struct agi_buf *b, uint32_t slot, struct agi_str ns, struct agi_str key);
@@ -464,6 +500,7 @@ struct agi_dht {
 	struct agi_drain drain;
 	struct agi_slots slots;
 	struct agi_trees trees;
+	struct agi_move move;
 	struct agi_hints hints;
 	struct agi_registry registry;
 	struct agi_open_call *calls;

@@ -17,8 +17,10 @@
 #include "dht/state.h"
 
 enum {
-	RECORD_VERSION = 2,
-	RECORD_VERSION_OLD = 1 /* without the promise to a leader of registers: there were none yet */
+	RECORD_VERSION = 3,
+	RECORD_VERSION_STRONG = 2, /* since then with the promise to a leader of registers */
+	RECORD_VERSION_OLD = 1,
+	FLAG_COPY = 1              /* since version 3 there are flags */
 };
 
 int agi_ballot_cmp(const struct agi_ballot *a, const struct agi_ballot *b)
@@ -54,15 +56,52 @@ static struct agi_slot *get_slot(struct agi_dht *d, uint32_t slot)
 	return s;
 }
 
+/* It serves again. */
+static void count_pause(struct agi_dht *d, struct agi_slot *s)
+{
+	struct agi_move_stats *st = &d->move.stats;
+	uint64_t us = d->now.mono_us - s->unserved_us;
+
+	if (!s->unserved_us)
+		return;
+	s->unserved_us = 0;
+	st->sealed++;
+	st->sealed_us += us;
+	if (us > st->sealed_max_us)
+		st->sealed_max_us = us;
+}
+
 void agi_slot_set_phase(struct agi_dht *d, struct agi_slot *s, enum agi_view_phase p)
 {
 	struct agi_note n = {.kind = AGI_NOTE_VIEW_CHANGED, .slot = s->view.slot, .epoch = s->view.epoch,
 	                     .phase = p};
 
+	if (s->phase == AGI_VIEW_ACTIVE && (p == AGI_VIEW_SEALED || p == AGI_VIEW_JOINING))
+		s->unserved_us = d->now.mono_us;
+	else if (p == AGI_VIEW_ACTIVE)
+		count_pause(d, s);
+	else if (p == AGI_VIEW_LEAVING || p == AGI_VIEW_FORWARD)
+		s->unserved_us = 0;
 	d->slots.in_phase[s->phase]--;
 	d->slots.in_phase[p]++;
 	s->phase = p;
 	d->fx.note(d->ctx, &n);
+}
+
+void agi_slot_set_copy(struct agi_dht *d, struct agi_slot *s, bool is_copy)
+{
+	d->slots.n_copies += is_copy;
+	d->slots.n_copies -= s->is_copy;
+	s->is_copy = is_copy;
+	if (!is_copy)
+		s->copied_us = s->copy_until_us = 0;
+}
+
+void agi_slot_set_wanted(struct agi_dht *d, struct agi_slot *s, bool is_wanted)
+{
+	d->slots.n_wanted += is_wanted;
+	d->slots.n_wanted -= s->is_wanted;
+	s->is_wanted = is_wanted;
 }
 
 /* --- the record ----------------------------------------------------------------------------------- */
@@ -106,6 +145,7 @@ static void record_encode(struct agi_buf *b, const struct agi_slot *s)
 	put_ballot(b, &s->promised);
 	put_ballot(b, &s->accepted);
 	put_ballot(b, &s->strong_promised);
+	agi_buf_u8(b, s->is_copy ? FLAG_COPY : 0);
 	if (s->accepted.round)
 		put_ids(b, s->proposal.members, s->proposal.n_members);
 }
@@ -123,8 +163,10 @@ static bool record_decode(struct agi_slot *s, struct agi_str value)
 		return false;
 	get_ballot(&c, &s->promised);
 	get_ballot(&c, &s->accepted);
-	if (version >= RECORD_VERSION)
+	if (version >= RECORD_VERSION_STRONG)
 		get_ballot(&c, &s->strong_promised);
+	if (version >= RECORD_VERSION)
+		s->is_copy = agi_cur_u8(&c) & FLAG_COPY;
 	s->strong_saved = s->strong_promised;
 	if (s->accepted.round && !get_ids(&c, s->proposal.members, &s->proposal.n_members))
 		return false;
@@ -182,12 +224,15 @@ static const char *record_fault(const struct agi_dht *d, const struct agi_slot *
 		return "it is sealed for no proposal";
 	if (agi_ballot_cmp(&s->accepted, &s->promised) > 0)
 		return "it accepted more than it had promised";
+	if (s->is_copy && (s->phase == AGI_VIEW_ACTIVE || s->phase == AGI_VIEW_SEALED))
+		return "it serves what was only copied";
 	return NULL;
 }
 
 static enum agi_err refuse_record(struct agi_dht *d, struct agi_slot *s, struct agi_why *why, const char *fault)
 {
 	s->phase = AGI_VIEW_NONE;
+	s->is_copy = false;
 	d->slots.in_phase[AGI_VIEW_NONE]++;
 	return agi_fail(why, AGI_E_CORRUPT, "views: the record of slot %u %s", s->view.slot, fault);
 }
@@ -223,6 +268,7 @@ enum agi_err agi_view_load(struct agi_dht *d, struct agi_str key, struct agi_str
 		return refuse_record(d, s, why, text.text);
 	}
 	d->slots.in_phase[s->phase]++;
+	d->slots.n_copies += s->is_copy;
 	return AGI_OK;
 }
 
@@ -319,7 +365,8 @@ static void install(struct agi_dht *d, struct agi_slot *s, const struct agi_view
 	s->promised = s->accepted = (struct agi_ballot){0};
 	s->round = 0;
 	s->retry_us = 0;
-	s->settled = 0;
+	s->settled = s->planned = 0;
+	agi_slot_set_wanted(d, s, false);
 	agi_slot_set_phase(d, s, is_member ? AGI_VIEW_JOINING
 	                                   : was_held ? AGI_VIEW_LEAVING : AGI_VIEW_FORWARD);
 	if (is_member || was_held) {
@@ -353,6 +400,7 @@ void agi_view_tell(const struct agi_slot *s, struct agi_msg *answer)
 {
 	answer->view = s->view;
 	answer->phase = s->phase;
+	answer->is_copy = s->is_copy;
 	answer->n_sources = s->n_prev;
 	memcpy(answer->sources, s->prev, sizeof answer->sources);
 }

@@ -66,7 +66,10 @@ enum {
 	D_MASK,
 	D_FLOOR,
 	D_IS_FINAL,
-	D_BLOB
+	D_BLOB,
+	D_IS_COPY,
+	D_IS_BACKGROUND,
+	D_WAIT_MS
 };
 
 /* --- encode ---------------------------------------------------------------------------------------- */
@@ -214,6 +217,9 @@ void agi_msg_encode(struct agi_buf *b, const struct agi_msg *m)
 	agi_pb_put_u64(b, D_FLOOR, m->floor);
 	agi_pb_put_bool(b, D_IS_FINAL, m->is_final);
 	agi_pb_put_bytes(b, D_BLOB, m->blob);
+	agi_pb_put_bool(b, D_IS_COPY, m->is_copy);
+	agi_pb_put_bool(b, D_IS_BACKGROUND, m->is_background);
+	agi_pb_put_u64(b, D_WAIT_MS, m->wait_ms);
 	agi_pb_end(b, at, W_BODY);
 }
 
@@ -619,6 +625,12 @@ static enum agi_err scalar_field(struct agi_msg *m, const struct agi_pb_field *f
 		return get_bool(&m->has_item, f, "has_item", why);
 	case D_IS_TRANSFER:
 		return get_bool(&m->is_transfer, f, "is_transfer", why);
+	case D_IS_COPY:
+		return get_bool(&m->is_copy, f, "is_copy", why);
+	case D_IS_BACKGROUND:
+		return get_bool(&m->is_background, f, "is_background", why);
+	case D_WAIT_MS:
+		return get_u32(&m->wait_ms, f, 60000, "wait_ms", why);
 	default:
 		return strong_field(m, f, why);
 	}

@@ -71,9 +71,10 @@ static void apply(struct sim_disk *d, const struct agi_storage_op *op, struct ag
 	struct sim_table *t = &d->cf[op->cf];
 	size_t i = lower_bound(t, op->key);
 	bool is_there = i < t->n && agi_str_eq(t->e[i].key, op->key);
-	int c = is_there ? memcmp(t->e[i].value.p, op->value.p, AGI_VERSION_BYTES) : 0;
 
-	if (op->verb == AGI_PUT_NEWER || op->verb == AGI_DELETE_IF) {
+	if (op->verb == AGI_PUT_NEWER || op->verb == AGI_DELETE_IF) { /* only these have a version on both sides */
+		int c = is_there ? memcmp(t->e[i].value.p, op->value.p, AGI_VERSION_BYTES) : 0;
+
 		was->was_there = is_there;
 		if (is_there)
 			memcpy(was->version, t->e[i].value.p, was->n = AGI_VERSION_BYTES);

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "base/buf.h"
 #include "dht/slot.h"
 #include "world.h"
 
@@ -93,8 +94,10 @@ static bool is_running(struct sim_world *w, uint32_t i) { return w->node[i].dht 
 static bool is_quiet(struct sim_world *w, uint32_t i)
 {
 	struct agi_dht_status st = status(w, i);
+	struct agi_dht_moves m;
 
-	return st.is_ready && !st.reconfigs && !st.slots_joining && !st.slots_sealed && !st.slots_leaving;
+	agi_dht_moves(w->node[i].dht, &m);
+	return m.is_settled && st.is_ready && !st.reconfigs && !st.slots_joining && !st.slots_sealed && !st.slots_leaving;
 }
 
 /* Active members of a slot among the running nodes, when they agree on its view; else 0. */
@@ -135,11 +138,30 @@ static bool is_spread(struct sim_world *w, uint32_t replicas)
 	return true;
 }
 
+static void tell(struct sim_world *w)
+{
+	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+		struct agi_dht_status st;
+		struct agi_dht_moves m;
+
+		if (!is_running(w, i))
+			continue;
+		st = status(w, i);
+		agi_dht_moves(w->node[i].dht, &m);
+		printf("# node %u: active %u joining %u sealed %u leaving %u copies %u; wanted %u preparing %u proposing %u "
+		       "joining %u leaving %u copying %u, reconfigs %u\n",
+		       i, st.slots_active, st.slots_joining, st.slots_sealed, st.slots_leaving, m.copies, m.wanted,
+		       m.preparing, m.proposing, m.joining, m.leaving, m.copying, st.reconfigs);
+	}
+}
+
 static void settle(struct sim_world *w, uint32_t replicas)
 {
 	for (int s = 0; s < 300 && !is_spread(w, replicas); s++)
 		run_ms(w, 500);
 	assert_string_equal(w->failure, "");
+	if (!is_spread(w, replicas))
+		tell(w);
 	assert_true(is_spread(w, replicas));
 }
 
@@ -484,6 +506,447 @@ static void a_change_of_zones_spreads_the_replicas_over_them(void **state)
 	end(w);
 }
 
+/* --- pre-copy -------------------------------------------------------------------------------------------- */
+
+static struct agi_dht_moves moves(struct sim_world *w, uint32_t node)
+{
+	struct agi_dht_moves m;
+
+	agi_dht_moves(w->node[node].dht, &m);
+	return m;
+}
+
+/* Larger items, straight into the disks of a slot's members: how much there is, not how it came, matters here. */
+static void fill_disks(struct sim_world *w, uint32_t items, uint32_t value_bytes)
+{
+	char *value = calloc(1, value_bytes);
+
+	assert_non_null(value);
+	for (uint32_t i = 0; i < items; i++) {
+		char key[16];
+		struct agi_call c = {.kind = AGI_CALL_PUT, .value = {value, value_bytes}, .level = AGI_LEVEL_ALL,
+		                     .timeout_ms = 4000};
+
+		snprintf(key, sizeof key, "big-%u", i);
+		memcpy(value, key, strlen(key));
+		c.key = agi_str_of(key);
+		ask(w, 0, &c);
+		assert_int_equal(got.err, AGI_OK);
+	}
+	free(value);
+}
+
+static size_t records_on(const struct sim_world *w, uint32_t node)
+{
+	return w->node[node].disk.cf[AGI_CF_ITEMS].n + w->node[node].disk.cf[AGI_CF_STRONG].n;
+}
+
+static void a_newcomer_has_nearly_everything_before_the_slot_is_sealed(void **state)
+{
+	struct sim_world *w = cluster_of(4, 3, 3, 20);
+	struct agi_dht_moves m;
+	uint64_t pauses = 0, us = 0, max_us = 0;
+
+	(void)state;
+	fill_disks(w, 800, 2000);
+	sim_start_node(w, 3);
+	run_ms(w, 4000);
+	settle(w, 3);
+	m = moves(w, 3);
+	assert_true(m.stats.slots_in > 0);
+	assert_true(m.stats.bytes_in > 100000);
+	assert_int_equal(m.stats.bytes_sealed, 0); /* nobody wrote meanwhile */
+	for (uint32_t i = 0; i < 3; i++) {
+		m = moves(w, i);
+		pauses += m.stats.sealed;
+		us += m.stats.sealed_us;
+		if (m.stats.sealed_max_us > max_us)
+			max_us = m.stats.sealed_max_us;
+	}
+	printf("# a slot of 200 KB paused for %.1f ms on average, %.1f ms at most\n",
+	       (double)us / (double)pauses / 1000, (double)max_us / 1000);
+	assert_true(max_us < 50000);
+	end(w);
+}
+
+static void the_limit_of_bytes_per_second_holds_and_what_is_written_meanwhile_is_there(void **state)
+{
+	struct sim_world *w = cluster_of(4, 3, 3, 21);
+	uint64_t began, took;
+	struct agi_dht_moves m;
+
+	(void)state;
+	fill_disks(w, 400, 2000); /* 800 KB, of which the newcomer takes three quarters */
+	sim_start_node(w, 3);
+	agi_dht_set_rebalance(w->node[3].dht, sim_now(&w->node[3]), 50000, 4);
+	began = w->now_us;
+	run_ms(w, 4000);
+	fill(w, 1, "while it moves");
+	assert_true(moves(w, 3).copying > 0); /* still at it */
+	settle(w, 3);
+	took = w->now_us - began;
+	m = moves(w, 3);
+	assert_true(m.stats.throttled > 0);
+	assert_true(took / 1000000 >= m.stats.bytes_in / 50000 * 8 / 10);
+	assert_true(took / 1000000 <= m.stats.bytes_in / 50000 * 2 + 10);
+	assert_true(m.stats.bytes_sealed < m.stats.bytes_in / 4);
+	check_filled(w, 3, "while it moves");
+	end(w);
+}
+
+static void a_copy_for_a_view_that_never_comes_is_dropped(void **state)
+{
+	struct sim_world *w = cluster_of(4, 3, 3, 22);
+
+	(void)state;
+	fill_disks(w, 400, 2000);
+	sim_start_node(w, 3);
+	agi_dht_set_rebalance(w->node[3].dht, sim_now(&w->node[3]), 20000, 4);
+	for (int i = 0; i < 100 && (moves(w, 3).copies == 0 || records_on(w, 3) == 0); i++)
+		run_ms(w, 200);
+	assert_true(records_on(w, 3) > 0);
+	assert_int_equal(status(w, 3).slots_active, 0);
+	restart(w, 3); /* the mark is durable */
+	assert_true(moves(w, 3).copies > 0);
+	run_ms(w, 100);
+	assert_int_equal(order(w, 3, AGI_CALL_DRAIN, false), AGI_OK);
+	run_ms(w, 100000);
+	assert_int_equal(moves(w, 3).copies, 0);
+	assert_int_equal(records_on(w, 3), 0);
+	settle(w, 3);
+	end(w);
+}
+
+/* Behind the core's back, as if its tombstone had been collected long ago. */
+static void erase_everywhere(struct sim_world *w, const char *key, uint32_t but)
+{
+	struct agi_buf b;
+	struct agi_storage_op op = {.verb = AGI_DELETE, .cf = AGI_CF_ITEMS};
+	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = &op, .n_ops = 1};
+
+	agi_buf_init(&b, 0);
+	agi_buf_u32(&b, agi_dht_slot_of(w->node[0].dht, (struct agi_str){"", 0}, agi_str_of(key)));
+	agi_buf_u8(&b, 0);
+	agi_buf_put_str(&b, agi_str_of(key));
+	op.key = agi_buf_str(&b);
+	for (uint32_t i = 0; i < w->cfg.nodes; i++)
+		if (i != but)
+			sim_disk_submit(&w->node[i].disk, UINT64_C(1) << 60, &req);
+	op.cf = AGI_CF_STRONG;
+	for (uint32_t i = 0; i < w->cfg.nodes; i++)
+		if (i != but)
+			sim_disk_submit(&w->node[i].disk, UINT64_C(1) << 60, &req);
+	agi_buf_free(&b);
+}
+
+static void what_was_collected_after_it_was_copied_does_not_come_back(void **state)
+{
+	struct sim_world *w = cluster_of(4, 3, 2, 23);
+
+	(void)state;
+	fill(w, 0, "dead soon");
+	fill_disks(w, 300, 4000);
+	sim_start_node(w, 3);
+	agi_dht_set_rebalance(w->node[3].dht, sim_now(&w->node[3]), 100000, 4);
+	for (int i = 0; i < 200 && records_on(w, 3) < 100; i++)
+		run_ms(w, 50);
+	assert_true(records_on(w, 3) >= 100);
+	assert_int_equal(status(w, 3).slots_active, 0);
+	for (uint32_t i = 0; i < KEYS; i++) {
+		char key[16];
+
+		name_of(key, i);
+		erase_everywhere(w, key, 3);
+	}
+	run_ms(w, 2000);
+	settle(w, 3);
+	assert_true(status(w, 3).slots_active > 0);
+	for (uint32_t i = 0; i < KEYS; i++) {
+		char key[16];
+
+		name_of(key, i);
+		assert_string_equal(get(w, 3, key, AGI_LEVEL_ALL), "NOT_FOUND");
+		assert_string_equal(get(w, 3, key, AGI_LEVEL_STRONG), "NOT_FOUND");
+	}
+	end(w);
+}
+
+static bool is_sealed_anywhere(struct sim_world *w)
+{
+	for (uint32_t i = 0; i < w->cfg.nodes; i++)
+		if (is_running(w, i) && status(w, i).slots_sealed)
+			return true;
+	return false;
+}
+
+static void what_was_collected_just_before_the_seal_does_not_come_back_either(void **state)
+{
+	struct sim_world *w = cluster_of(4, 3, 1, 26);
+
+	(void)state;
+	fill(w, 0, "dead soon");
+	sim_start_node(w, 3);
+	for (int i = 0; i < 400000 && !is_sealed_anywhere(w); i++)
+		sim_run_until(w, w->now_us + 20);
+	assert_true(is_sealed_anywhere(w));
+	assert_true(records_on(w, 3) > 0); /* copied already */
+	for (uint32_t i = 0; i < KEYS; i++) {
+		char key[16];
+
+		name_of(key, i);
+		erase_everywhere(w, key, 3);
+	}
+	run_ms(w, 3000);
+	settle(w, 3);
+	assert_true(status(w, 3).slots_active > 0);
+	assert_int_equal(records_on(w, 3), 0);
+	end(w);
+}
+
+/* One write, acknowledged by one member alone; who took it from the client is gone for ever. */
+static void a_member_that_leaves_hands_over_what_it_alone_held(void **state)
+{
+	struct sim_world *w = cluster_of(6, 6, 3, 27);
+	uint32_t slot = agi_dht_slot_of(w->node[0].dht, (struct agi_str){"", 0}, AGI_STR("only"));
+	uint32_t keeper = 9, client = 9;
+	struct agi_view v;
+
+	(void)state;
+	assert_int_equal(holders(w, slot, &v), 3);
+	for (uint32_t i = 0; i < 6; i++) {
+		if (agi_view_has(&v, &w->node[i].id))
+			keeper = i;
+		else
+			client = i;
+	}
+	for (uint32_t i = 0; i < 6; i++)
+		w->is_cut[client][i] = w->is_cut[i][client] = i != keeper;
+	assert_int_equal(put(w, client, "only", "here", AGI_LEVEL_ONE), AGI_OK);
+	sim_crash_node(w, client);
+	assert_int_equal(order(w, keeper, AGI_CALL_LEAVE, false), AGI_OK);
+	for (int s = 0; s < 120 && is_running(w, keeper); s++)
+		run_ms(w, 500);
+	assert_false(is_running(w, keeper));
+	sim_crash_node(w, keeper);
+	assert_string_equal(get(w, keeper == 0 || client == 0 ? keeper == 1 || client == 1 ? 2 : 1 : 0, "only",
+	                        AGI_LEVEL_ALL),
+	                    "here");
+	end(w);
+}
+
+static void a_source_or_a_leader_that_dies_does_not_stop_a_copy(void **state)
+{
+	struct sim_world *w = cluster_of(5, 4, 3, 24);
+
+	(void)state;
+	fill_disks(w, 400, 2000);
+	fill(w, 0, "v");
+	sim_start_node(w, 4);
+	agi_dht_set_rebalance(w->node[4].dht, sim_now(&w->node[4]), 100000, 4);
+	run_ms(w, 3000);
+	for (uint32_t i = 0; i < 4; i++) {
+		sim_crash_node(w, i);
+		run_ms(w, 1500);
+		sim_start_node(w, i);
+		run_ms(w, 1500);
+	}
+	settle(w, 3);
+	assert_true(status(w, 4).slots_active > 0);
+	check_filled(w, 4, "v");
+	end(w);
+}
+
+static void one_of_two_newcomers_dead_leaves_the_slot_available(void **state)
+{
+	struct sim_world *w = cluster_of(5, 3, 4, 25);
+
+	(void)state;
+	fill(w, 0, "v");
+	sim_start_node(w, 3);
+	sim_start_node(w, 4);
+	for (int i = 0; i < 400 && status(w, 4).slots_joining + status(w, 4).slots_active == 0; i++)
+		run_ms(w, 10);
+	sim_crash_node(w, 3); /* both, in the middle of everything, for ever */
+	sim_crash_node(w, 4);
+	run_ms(w, 4000);
+	for (uint32_t i = 0; i < KEYS; i++) {
+		char key[16];
+
+		name_of(key, i);
+		assert_string_equal(get(w, 0, key, AGI_LEVEL_QUORUM), "v");
+		assert_string_equal(get(w, 0, key, AGI_LEVEL_STRONG), "v");
+	}
+	end(w);
+}
+
+/* --- a crash at every storage operation of a change ---------------------------------------------------------- */
+
+enum { CRASH_KEYS = 24, NEVER = 1 << 30 };
+
+/* Storage was asked for something, or finished something. */
+static bool has_disk_moved(const struct sim_node *n, size_t *pending, const struct sim_pending **first)
+{
+	bool has = n->disk.n_pending != *pending || n->disk.first != *first;
+
+	*pending = n->disk.n_pending;
+	*first = n->disk.first;
+	return has;
+}
+
+struct change {
+	uint32_t nodes, running; /* at first */
+	void (*begin)(struct sim_world *w);
+	uint32_t replicas;
+};
+
+static void join_fourth(struct sim_world *w) { sim_start_node(w, 3); }
+static void drain_first(struct sim_world *w)
+{
+	assert_true(slots_of(w, 0) > 0);
+	assert_int_equal(order(w, 0, AGI_CALL_DRAIN, false), AGI_OK);
+}
+static void leave_first(struct sim_world *w)
+{
+	assert_true(slots_of(w, 0) > 0);
+	assert_int_equal(order(w, 0, AGI_CALL_LEAVE, false), AGI_OK);
+}
+
+static void write_all(struct sim_world *w, uint32_t node, const char *value, bool acked[CRASH_KEYS])
+{
+	char key[16];
+
+	for (uint32_t i = 0; i < CRASH_KEYS; i++) {
+		struct agi_call c = {.kind = AGI_CALL_PUT, .value = agi_str_of(value), .timeout_ms = 300,
+		                     .level = i % 3 == 0 ? AGI_LEVEL_ONE : i % 3 == 1 ? AGI_LEVEL_QUORUM
+		                                                                      : AGI_LEVEL_STRONG};
+
+		name_of(key, i);
+		c.key = agi_str_of(key);
+		ask(w, node, &c);
+		acked[i] |= got.err == AGI_OK;
+	}
+}
+
+/* Does the change, crashes `party` when its disk moves for the at-th time, brings it back after pause_ms. Returns how
+ * often the disk moved. */
+static uint32_t crash_once(const struct change *ch, uint32_t party, uint32_t at, uint64_t pause_ms)
+{
+	struct sim_world *w = cluster_of(ch->nodes, ch->running, 1, 30);
+	bool acked[CRASH_KEYS] = {false};
+	const struct sim_pending *first = NULL;
+	size_t pending = 0;
+	uint32_t moved = 0, client;
+	char key[16];
+
+	write_all(w, 0, "v", acked);
+	ch->begin(w);
+	for (int i = 0; i < 80000 && moved < at; i++) {
+		sim_run_until(w, w->now_us + 50);
+		moved += is_running(w, party) && has_disk_moved(&w->node[party], &pending, &first);
+		if (at == NEVER && i % 20 == 0 && i > 60000 && is_spread(w, ch->replicas))
+			break;
+	}
+	client = party == 2 ? 3 : 2; /* neither the one that crashes nor one that goes */
+	if (at != NEVER) {
+		sim_crash_node(w, party);
+		for (uint32_t i = 0; i < CRASH_KEYS; i++)
+			acked[i] = false;
+		write_all(w, is_running(w, client) ? client : 0, "w", acked);
+		run_ms(w, pause_ms);
+		sim_start_node(w, party);
+		run_ms(w, 3000);
+	}
+	settle(w, ch->replicas);
+	for (uint32_t i = 0; i < CRASH_KEYS; i++) {
+		name_of(key, i);
+		get(w, 2, key, i % 3 == 2 ? AGI_LEVEL_STRONG : AGI_LEVEL_ALL);
+		if (got.err != AGI_OK || (acked[i] && strcmp(got.value, at == NEVER ? "v" : "w") != 0)) {
+			tell(w);
+			fail_msg("party %u crashed at its storage step %u, back after %u ms: %s reads %s", party, at,
+			         (unsigned)pause_ms, key, got.err ? agi_err_name(got.err) : got.value);
+		}
+	}
+	assert_string_equal(w->failure, "");
+	sim_tear_down(w);
+	free(w);
+	return moved;
+}
+
+static void crash_everywhere(const struct change *ch)
+{
+	const char *stride_text = getenv("CRASH_STRIDE");
+	uint32_t stride = stride_text ? (uint32_t)strtoul(stride_text, NULL, 10) : 1, runs = 0;
+
+	for (uint32_t party = 0; party < ch->nodes; party++) {
+		uint32_t steps = crash_once(ch, party, NEVER, 0);
+
+		for (uint32_t at = 1 + party % stride; at < steps; at += stride) {
+			(void)crash_once(ch, party, at, at % 2 ? 50 : 6000);
+			runs++;
+		}
+	}
+	printf("# %u crashes\n", runs);
+	assert_true(runs > 10);
+}
+
+static void a_join_survives_a_crash_at_any_storage_step_of_any_party(void **state)
+{
+	static const struct change join = {4, 3, join_fourth, 3};
+
+	(void)state;
+	crash_everywhere(&join);
+}
+
+static void a_drain_survives_a_crash_at_any_storage_step_of_any_party(void **state)
+{
+	static const struct change drain = {4, 4, drain_first, 3};
+
+	(void)state;
+	crash_everywhere(&drain);
+}
+
+static void a_leave_survives_a_crash_at_any_storage_step_of_any_party(void **state)
+{
+	static const struct change leave = {4, 4, leave_first, 3};
+
+	(void)state;
+	crash_everywhere(&leave);
+}
+
+static void joins_drains_and_leaves_at_once_with_crashes_lose_nothing(void **state)
+{
+	(void)state;
+	for (uint64_t seed = 100; seed < 106; seed++) {
+		struct sim_world *w = cluster_of(8, 5, 4, seed);
+		struct agi_prng r;
+
+		agi_prng_seed(&r, seed);
+		fill(w, 0, "v");
+		for (uint32_t i = 5; i < 8; i++)
+			sim_start_node(w, i);
+		run_ms(w, 500 + agi_prng_below(&r, 3000));
+		assert_int_equal(order(w, 1, AGI_CALL_DRAIN, false), AGI_OK);
+		run_ms(w, agi_prng_below(&r, 1000));
+		assert_int_equal(order(w, 2, AGI_CALL_LEAVE, false), AGI_OK);
+		for (int i = 0; i < 12; i++) {
+			uint32_t victim = (uint32_t)agi_prng_below(&r, 8);
+
+			run_ms(w, agi_prng_below(&r, 1200));
+			sim_crash_node(w, victim);
+			run_ms(w, agi_prng_below(&r, 600));
+			sim_start_node(w, victim);
+		}
+		run_ms(w, 3000);
+		settle(w, 3);
+		assert_int_equal(slots_of(w, 1), 0);
+		for (int s = 0; s < 60 && is_running(w, 2); s++)
+			run_ms(w, 500);
+		assert_false(is_running(w, 2));
+		check_filled(w, 7, "v");
+		end(w);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -499,6 +962,18 @@ int main(void)
 	    cmocka_unit_test(a_wiped_disk_comes_back_as_a_new_host_and_the_old_one_is_replaced),
 	    cmocka_unit_test(a_change_of_weight_moves_slots),
 	    cmocka_unit_test(a_change_of_zones_spreads_the_replicas_over_them),
+	    cmocka_unit_test(a_newcomer_has_nearly_everything_before_the_slot_is_sealed),
+	    cmocka_unit_test(the_limit_of_bytes_per_second_holds_and_what_is_written_meanwhile_is_there),
+	    cmocka_unit_test(a_copy_for_a_view_that_never_comes_is_dropped),
+	    cmocka_unit_test(what_was_collected_after_it_was_copied_does_not_come_back),
+	    cmocka_unit_test(what_was_collected_just_before_the_seal_does_not_come_back_either),
+	    cmocka_unit_test(a_member_that_leaves_hands_over_what_it_alone_held),
+	    cmocka_unit_test(a_source_or_a_leader_that_dies_does_not_stop_a_copy),
+	    cmocka_unit_test(one_of_two_newcomers_dead_leaves_the_slot_available),
+	    cmocka_unit_test(a_join_survives_a_crash_at_any_storage_step_of_any_party),
+	    cmocka_unit_test(a_drain_survives_a_crash_at_any_storage_step_of_any_party),
+	    cmocka_unit_test(a_leave_survives_a_crash_at_any_storage_step_of_any_party),
+	    cmocka_unit_test(joins_drains_and_leaves_at_once_with_crashes_lose_nothing),
 	};
 
 	if (agi_crypto_init() != AGI_OK)

@@ -14,12 +14,14 @@ enum { SECOND = 1000000, SETTLE_SECONDS = 240, ATTEMPTS = 5, ATTEMPT_MS = 4500, 
 static bool is_node_settled(const struct sim_world *w, uint32_t i)
 {
 	struct agi_dht_status st;
+	struct agi_dht_moves m;
 
 	if (!w->node[i].dht)
 		return false;
 	agi_dht_status(w->node[i].dht, &st);
+	agi_dht_moves(w->node[i].dht, &m);
 	return st.is_ready && st.members_up == w->cfg.nodes - 1 && !st.reconfigs && !st.hints &&
-	       !st.slots_joining && !st.slots_sealed && !st.slots_leaving;
+	       !st.slots_joining && !st.slots_sealed && !st.slots_leaving && !m.copies && m.is_settled;
 }
 
 /* Every member of every slot's newest view is active, and the view is as ideal as the hosts allow. */

@@ -148,6 +148,8 @@ static struct agi_msg message(enum agi_msg_kind kind)
 	                    .mask = number(UINT64_MAX),
 	                    .floor = number(UINT64_MAX),
 	                    .is_final = coin(),
+	                    .is_copy = coin(), .is_background = coin(),
+	                    .wait_ms = (uint32_t)number(60000),
 	                    .has_more = coin(),
 	                    .has_item = coin(),
 	                    .is_transfer = coin(),
@@ -276,6 +278,7 @@ static void same(const struct agi_msg *a, const struct agi_msg *b)
 	same_str(a->end, b->end);
 	same_str(a->hashes, b->hashes);
 	same_str(a->blob, b->blob);
+	assert_true(a->is_copy == b->is_copy && a->is_background == b->is_background && a->wait_ms == b->wait_ms);
 	assert_true(a->mask == b->mask && a->floor == b->floor && a->is_final == b->is_final);
 	assert_int_equal(a->has_more, b->has_more);
 	assert_int_equal(a->has_item, b->has_item);
