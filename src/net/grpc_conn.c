@@ -69,7 +69,7 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 {
 	struct agi_grpc_conn *c = arg;
 
-	c->h2.error_code = agi_h2_guard_begin(&c->guard, session, hd, c->h2.last_in_us);
+	c->h2.error_code = agi_h2_guard_begin(&c->guard, session, hd);
 	return c->h2.error_code ? NGHTTP2_ERR_CALLBACK_FAILURE : 0;
 }
 
@@ -231,7 +231,15 @@ static void on_closed(void *ctx, const struct agi_why *why)
 
 static void after_read(void *ctx) { agi_grpc_server_pump(((struct agi_grpc_conn *)ctx)->server); }
 
-static const struct agi_h2_ops ops = {.after_read = after_read, .on_closed = on_closed};
+static uint32_t on_bytes(void *ctx, const uint8_t *p, size_t n)
+{
+	struct agi_grpc_conn *c = ctx;
+
+	return agi_h2_guard_read(&c->guard, p, n, c->h2.last_in_us);
+}
+
+static const struct agi_h2_ops ops = {
+    .on_bytes = on_bytes, .after_read = after_read, .on_closed = on_closed};
 
 /* Takes t. */
 static enum agi_err start_session(struct agi_grpc_conn *c, struct agi_transport *t)
@@ -354,7 +362,7 @@ void agi_grpc_conn_sweep(struct agi_grpc_conn *c, uint64_t now_us)
 		agi_grpc_conn_free(c);
 		return;
 	}
-	if (agi_h2_guard_is_stuck(&c->guard, c->h2.in_bytes, c->h2.is_paused, now_us))
+	if (agi_h2_guard_is_stuck(&c->guard, c->h2.is_paused, now_us))
 		end_connection(c, NGHTTP2_ENHANCE_YOUR_CALM);
 	allow_pings(c, AGI_GRPC_PINGS_PER_S);
 	sweep_calls(c, now_us);

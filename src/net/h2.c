@@ -245,6 +245,7 @@ static void say_why(struct agi_h2 *h, ssize_t r)
 static const char *read_once(struct agi_h2 *h, size_t max, bool *is_all)
 {
 	ssize_t n = agi_transport_read(h->transport, h->loop->in, max), r;
+	uint32_t error_code = NGHTTP2_NO_ERROR;
 
 	*is_all = n < (ssize_t)max;
 	if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
@@ -252,7 +253,12 @@ static const char *read_once(struct agi_h2 *h, size_t max, bool *is_all)
 	if (n <= 0)
 		return read_error(h, n);
 	h->last_in_us = agi_h2_now_us();
-	h->in_bytes += (size_t)n;
+	if (h->ops->on_bytes)
+		error_code = h->ops->on_bytes(h->ctx, h->loop->in, (size_t)n);
+	if (error_code) {
+		(void)nghttp2_session_terminate_session(h->session, error_code);
+		return nghttp2_http2_strerror(error_code);
+	}
 	r = nghttp2_session_mem_recv(h->session, h->loop->in, (size_t)n);
 	if (r >= 0)
 		return NULL;

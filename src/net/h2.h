@@ -44,6 +44,9 @@ AGI_MUST_USE enum agi_err agi_h2_loop_init(struct agi_h2_loop *l, struct event_b
 void agi_h2_loop_free(struct agi_h2_loop *l);
 
 struct agi_h2_ops {
+	/* Bytes that came, before nghttp2 is given them: NGHTTP2_NO_ERROR, or the error code with which the
+	 * connection ends. May be NULL. */
+	uint32_t (*on_bytes)(void *ctx, const uint8_t *p, size_t n);
 	void (*after_read)(
 	    void *ctx); /* everything that was read has gone through the nghttp2 callbacks */
 	void (*on_closed)(void *ctx,
@@ -63,7 +66,6 @@ struct agi_h2 {
 	bool is_dirty, is_reading, is_paused;
 	bool is_full;        /* the owner's: do not read while the peer does not */
 	bool is_held;        /* the owner's: do not close although nghttp2 has nothing more to do */
-	uint64_t in_bytes;   /* that came so far */
 	uint32_t error_code; /* the owner's: what GOAWAY says when one of its nghttp2 callbacks fails */
 	uint64_t last_in_us; /* monotonic, the last byte that came */
 	uint64_t last_out_us; /* the last byte the kernel took */

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { PREFACE_BYTES = 24, FRAME_HEAD_BYTES = 9 };
+enum { PREFACE_BYTES = 24 };
 
 /* What well-behaved clients need, with room: SETTINGS when an estimate of bandwidth changes; a
  * WINDOW_UPDATE or a few for each DATA; resets by deadlines of a thousand calls at once. The others
@@ -19,7 +19,7 @@ enum { WINDOWS_PER_DATA = 8 }; /* WINDOW_UPDATEs that one DATA frame of ours may
 
 void agi_h2_guard_init(struct agi_h2_guard *g, uint64_t now_us)
 {
-	*g = (struct agi_h2_guard){.end_at = PREFACE_BYTES};
+	*g = (struct agi_h2_guard){.left_bytes = PREFACE_BYTES};
 	for (int i = 0; i < AGI_H2_COST_COUNT; i++) {
 		g->left[i] = budgets[i].burst;
 		g->filled_us[i] = now_us;
@@ -72,12 +72,11 @@ static uint32_t check_stream_id(struct agi_h2_guard *g, nghttp2_session *session
 	return NGHTTP2_NO_ERROR;
 }
 
-static uint32_t begin_block(struct agi_h2_guard *g, nghttp2_session *session,
-			    const nghttp2_frame_hd *hd)
+static uint32_t begin_block(struct agi_h2_guard *g, const nghttp2_frame_hd *hd)
 {
 	g->continuations = 0;
 	g->is_in_block = !(hd->flags & NGHTTP2_FLAG_END_HEADERS);
-	return check_stream_id(g, session, hd->stream_id);
+	return NGHTTP2_NO_ERROR;
 }
 
 static uint32_t go_on(struct agi_h2_guard *g, const nghttp2_frame_hd *hd)
@@ -96,13 +95,11 @@ static uint32_t begin_data(struct agi_h2_guard *g, const nghttp2_frame_hd *hd, u
 	return NGHTTP2_NO_ERROR;
 }
 
-uint32_t agi_h2_guard_begin(struct agi_h2_guard *g, nghttp2_session *session,
-			    const nghttp2_frame_hd *hd, uint64_t now_us)
+static uint32_t judge(struct agi_h2_guard *g, const nghttp2_frame_hd *hd, uint64_t now_us)
 {
-	g->end_at += FRAME_HEAD_BYTES + hd->length;
 	switch (hd->type) {
 	case NGHTTP2_HEADERS:
-		return begin_block(g, session, hd);
+		return begin_block(g, hd);
 	case NGHTTP2_CONTINUATION:
 		return go_on(g, hd);
 	case NGHTTP2_DATA:
@@ -113,13 +110,55 @@ uint32_t agi_h2_guard_begin(struct agi_h2_guard *g, nghttp2_session *session,
 		return hd->flags & NGHTTP2_FLAG_ACK ? NGHTTP2_NO_ERROR
 						    : charge(g, AGI_H2_COST_SETTINGS, now_us);
 	case NGHTTP2_PING:
-	case NGHTTP2_GOAWAY:
 		return NGHTTP2_NO_ERROR;
 	case NGHTTP2_WINDOW_UPDATE:
 		return charge(g, AGI_H2_COST_WINDOW, now_us);
 	default:
 		return charge(g, AGI_H2_COST_IDLE, now_us);
 	}
+}
+
+/* A frame's head is whole (RFC 9113 4.1). */
+static uint32_t begin_frame(struct agi_h2_guard *g, uint64_t now_us)
+{
+	const uint8_t *h = g->head;
+	const nghttp2_frame_hd hd = {.length = (size_t)h[0] << 16 | (size_t)h[1] << 8 | h[2],
+				     .type = h[3],
+				     .flags = h[4]};
+
+	g->head_bytes = 0;
+	g->left_bytes = (uint32_t)hd.length;
+	g->frames++;
+	return judge(g, &hd, now_us);
+}
+
+uint32_t agi_h2_guard_read(struct agi_h2_guard *g, const uint8_t *p, size_t n, uint64_t now_us)
+{
+	uint32_t error_code = NGHTTP2_NO_ERROR;
+
+	while (n > 0 && error_code == NGHTTP2_NO_ERROR) {
+		size_t k = g->left_bytes ? g->left_bytes : sizeof g->head - g->head_bytes;
+
+		k = k < n ? k : n;
+		if (g->left_bytes) {
+			g->left_bytes -= (uint32_t)k;
+		} else {
+			memcpy(g->head + g->head_bytes, p, k);
+			g->head_bytes += (uint8_t)k;
+			if (g->head_bytes == sizeof g->head)
+				error_code = begin_frame(g, now_us);
+		}
+		p += k;
+		n -= k;
+	}
+	return error_code;
+}
+
+uint32_t agi_h2_guard_begin(struct agi_h2_guard *g, nghttp2_session *session,
+			    const nghttp2_frame_hd *hd)
+{
+	return hd->type == NGHTTP2_HEADERS ? check_stream_id(g, session, hd->stream_id)
+					   : NGHTTP2_NO_ERROR;
 }
 
 /* 6.9.2: a change of SETTINGS_INITIAL_WINDOW_SIZE that lifts a stream's window too high is an error
@@ -149,13 +188,12 @@ uint32_t agi_h2_guard_sent(struct agi_h2_guard *g, const nghttp2_frame *frame, u
 	return NGHTTP2_NO_ERROR;
 }
 
-bool agi_h2_guard_is_stuck(struct agi_h2_guard *g, uint64_t in_bytes, bool is_paused,
-			   uint64_t now_us)
+bool agi_h2_guard_is_stuck(struct agi_h2_guard *g, bool is_paused, uint64_t now_us)
 {
-	bool is_whole = in_bytes == g->end_at && !g->is_in_block;
-	bool has_moved = g->end_at != g->seen_at && !g->is_in_block;
+	bool is_whole = g->left_bytes == 0 && g->head_bytes == 0 && !g->is_in_block;
+	bool has_moved = g->frames != g->frames_seen && !g->is_in_block;
 
-	g->seen_at = g->end_at;
+	g->frames_seen = g->frames;
 	if (is_whole || has_moved || is_paused || g->stuck_since_us == 0) {
 		g->stuck_since_us = is_whole ? 0 : now_us;
 		return false;

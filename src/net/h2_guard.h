@@ -18,7 +18,7 @@ enum agi_h2_cost {
 	AGI_H2_COST_WINDOW, /* WINDOW_UPDATE */
 	AGI_H2_COST_RESET,  /* RST_STREAM from the peer */
 	AGI_H2_COST_FAULT,  /* RST_STREAM that it made us send */
-	AGI_H2_COST_IDLE,   /* PRIORITY, empty or padded DATA, frames of unknown types */
+	AGI_H2_COST_IDLE,   /* PRIORITY, GOAWAY, empty or padded DATA, frames of unknown types */
 	AGI_H2_COST_COUNT
 };
 
@@ -37,23 +37,26 @@ struct agi_h2_guard {
 	uint32_t n_resets;
 	uint32_t continuations; /* of the header block that is arriving */
 	bool is_in_block;       /* HEADERS without END_HEADERS came */
-	uint64_t end_at;        /* the bytes of the connection up to the end of the last frame that
-				 * has begun */
-	uint64_t seen_at, stuck_since_us; /* of the last agi_h2_guard_is_stuck */
+	uint32_t left_bytes;    /* of the preface or a frame's payload, still to come */
+	uint8_t head[9];        /* of the frame that begins */
+	uint8_t head_bytes;     /* that are here */
+	uint64_t frames;        /* that have begun */
+	uint64_t frames_seen, stuck_since_us; /* of the last agi_h2_guard_is_stuck */
 };
 
 /* now_us: the clock of every call after it (monotonic). */
 void agi_h2_guard_init(struct agi_h2_guard *g, uint64_t now_us);
-/* A frame of the peer begins: from nghttp2's on_begin_frame callback of a server session, for every
- * frame. NGHTTP2_NO_ERROR, or the error code with which the connection must end. */
+/* Bytes of the peer, all of them, before nghttp2 is given them: it does not tell of frames that it
+ * ignores (of unknown types, late ones of closed streams), and those cost too. NGHTTP2_NO_ERROR,
+ * or the error code with which the connection must end. */
+uint32_t agi_h2_guard_read(struct agi_h2_guard *g, const uint8_t *p, size_t n, uint64_t now_us);
+/* A frame begins: from nghttp2's on_begin_frame callback of a server session. Result as above. */
 uint32_t agi_h2_guard_begin(struct agi_h2_guard *g, nghttp2_session *session,
-			    const nghttp2_frame_hd *hd, uint64_t now_us);
+			    const nghttp2_frame_hd *hd);
 /* We have sent a frame: from nghttp2's on_frame_send callback. Result as above. */
 uint32_t agi_h2_guard_sent(struct agi_h2_guard *g, const nghttp2_frame *frame, uint64_t now_us);
-/* Called about once a second with the number of bytes that have come so far: true when a frame or
- * header block has been arriving for longer than AGI_H2_STUCK_MS. is_paused: we do not read, so it
- * cannot go on. */
-bool agi_h2_guard_is_stuck(struct agi_h2_guard *g, uint64_t in_bytes, bool is_paused,
-			   uint64_t now_us);
+/* Called about once a second: true when the preface, a frame or a header block has been arriving for
+ * longer than AGI_H2_STUCK_MS. is_paused: we do not read, so it cannot go on. */
+bool agi_h2_guard_is_stuck(struct agi_h2_guard *g, bool is_paused, uint64_t now_us);
 
 #endif

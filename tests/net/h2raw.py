@@ -2,6 +2,7 @@
 """HTTP/2 by hand (RFC 9113, RFC 7541): a peer that sends whatever a test wants, right or wrong."""
 
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -13,8 +14,6 @@ ERRORS = ("NO_ERROR PROTOCOL_ERROR INTERNAL_ERROR FLOW_CONTROL_ERROR SETTINGS_TI
           "REFUSED_STREAM CANCEL COMPRESSION_ERROR CONNECT_ERROR ENHANCE_YOUR_CALM INADEQUATE_SECURITY "
           "HTTP_1_1_REQUIRED").split()
 PATH = b"/agihpc.v1.KvService/Put"
-REQUEST = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", PATH), (b":authority", b"test"),
-           (b"te", b"trailers"), (b"content-type", b"application/grpc")]
 
 
 def frame(kind, flags, stream, payload=b"", length=None):
@@ -49,12 +48,6 @@ def block(fields):
     return b"".join(literal(n, v) for n, v in fields)
 
 
-def request_block(extra=(), without=(), **instead):
-    """Header block of a good call; pseudo-headers replaced by keyword (path=...), others left out or added."""
-    fields = [(n, instead.get(n.decode().strip(":"), v)) for n, v in REQUEST if n not in without]
-    return block(fields + list(extra))
-
-
 def message(payload=b""):
     return b"\0" + struct.pack(">I", len(payload)) + payload
 
@@ -63,12 +56,41 @@ def settings(*pairs):
     return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", k, v) for k, v in pairs))
 
 
-def headers(stream, fields=None, flags=END_HEADERS):
-    return frame(HEADERS, flags, stream, request_block() if fields is None else fields)
+class Wire:
+    """What a connection to a server is made of, and a call to it that is answered at once: path, request, answer.
+    tls: an ssl.SSLContext."""
 
+    def __init__(self, path=PATH, request=b"\x1a\x01x", answer=b"\x08\x01\x10\x01", tls=None):
+        self.path, self.request, self.answer, self.tls = path, request, answer, tls
+        self.fields = [(b":method", b"POST"), (b":scheme", b"https" if tls else b"http"), (b":path", path),
+                       (b":authority", b"test"), (b"te", b"trailers"), (b"content-type", b"application/grpc")]
 
-def call(stream, payload=b""):
-    return headers(stream) + frame(DATA, END_STREAM, stream, message(payload))
+    def request_block(self, extra=(), without=(), **instead):
+        """Header block of a good call; pseudo-headers replaced by keyword (path=...), others left out or added."""
+        fields = [(n, instead.get(n.decode().strip(":"), v)) for n, v in self.fields if n not in without]
+        return block(fields + list(extra))
+
+    def headers(self, stream, fields=None, flags=END_HEADERS):
+        return frame(HEADERS, flags, stream, self.request_block() if fields is None else fields)
+
+    def call(self, stream, path=None, request=None):
+        return (self.headers(stream, self.request_block(path=path or self.path)) +
+                frame(DATA, END_STREAM, stream, message(self.request if request is None else request)))
+
+    def open_call(self):
+        return self.headers(1)  # the request has begun, its message is missing
+
+    def bare(self, fields):
+        """A whole header block of one's own."""
+        return self.headers(1, fields, END_HEADERS | END_STREAM)
+
+    def extra(self, name, value):
+        return self.bare(self.request_block([(name, value)]))
+
+    def connect(self, address, timeout):
+        sock = socket.create_connection(address, timeout=timeout)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return self.tls.wrap_socket(sock, server_hostname=address[0]) if self.tls else sock
 
 
 # --- a connection ---------------------------------------------------------------------------------------------
@@ -91,10 +113,8 @@ class Frame:
 class Conn:
     """A client connection. send() never fails: what the server does shows in what is read."""
 
-    def __init__(self, address, greeting=True, timeout=10):
-        self.sock = socket.create_connection(address, timeout=timeout)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.timeout = timeout
+    def __init__(self, wire, address, greeting=True, timeout=10):
+        self.wire, self.sock, self.timeout = wire, wire.connect(address, timeout), timeout
         self.buffer = b""
         self.frames = []
         self.is_over = False
@@ -107,7 +127,7 @@ class Conn:
         try:
             self.sock.sendall(data)
             return True
-        except (ConnectionError, socket.timeout):
+        except (ConnectionError, ssl.SSLError, socket.timeout):
             self.is_cut = True
             return False
 
@@ -120,7 +140,7 @@ class Conn:
             got = self.sock.recv(1 << 16)
         except socket.timeout:
             return False
-        except ConnectionError:
+        except (ConnectionError, ssl.SSLError):
             got = b""
         finally:
             self.sock.settimeout(self.timeout)
@@ -157,10 +177,13 @@ class Conn:
         self.read_until(lambda f: False, timeout)
         return self.is_over
 
-    def unary(self, stream, payload=b""):
+    def unary(self, stream):
         """A good call; the answer's message bytes. Raises when it does not come."""
-        self.send(call(stream, payload))
+        self.send(self.wire.call(stream))
         return self.answer(stream)
+
+    def is_good(self, stream):
+        return self.unary(stream) == self.wire.answer
 
     def answer(self, stream):
         got = b""
@@ -186,9 +209,9 @@ class Conn:
 class Neighbour(threading.Thread):
     """A well-behaved client that calls all the time: what it sees is what others suffer."""
 
-    def __init__(self, address, pause=0.002):
+    def __init__(self, wire, address, pause=0.002):
         super().__init__(daemon=True)
-        self.conn, self.pause = Conn(address), pause
+        self.conn, self.pause = Conn(wire, address), pause
         self.lock = threading.Lock()
         self.count, self.worst, self.failure, self.stopping = 0, 0.0, None, False
 
@@ -197,8 +220,7 @@ class Neighbour(threading.Thread):
         try:
             while not self.stopping:
                 began = time.monotonic()
-                answer = self.conn.unary(stream, b"\x1a\x03abc")  # value = "abc"
-                assert answer == b"\x08\x03\x10\x01", answer      # version = 3, acks = 1
+                assert self.conn.is_good(stream)
                 self.conn.frames.clear()
                 with self.lock:
                     self.count += 1
