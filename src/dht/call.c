@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "dht/batch.h"
+#include "dht/care.h"
 #include "dht/inner.h"
 #include "dht/scan.h"
 
@@ -198,6 +199,15 @@ void agi_call_run(struct agi_dht *d, uint64_t call_id, const struct agi_call *ca
 		break;
 	case AGI_CALL_SCAN:
 		agi_scan_call(d, call_id, call);
+		break;
+	case AGI_CALL_OPERATE:
+		agi_operate_call(d, call_id, call);
+		break;
+	case AGI_CALL_RESTORE:
+		agi_restore_call(d, call_id, call);
+		break;
+	case AGI_CALL_DIGEST:
+		agi_digest_call(d, call_id, call);
 		break;
 	case AGI_CALL_REGISTER:
 	case AGI_CALL_DEREGISTER:

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "dht/batch.h"
+#include "dht/care.h"
 #include "dht/inner.h"
 #include "dht/page.h"
 #include "dht/scan.h"
@@ -288,6 +289,12 @@ static void serve(struct agi_dht *d, const struct agi_peer *from, const struct a
 		break;
 	case AGI_MSG_STRONG_DO:
 		agi_lead_on_do(d, from, m);
+		break;
+	case AGI_MSG_OPERATE:
+		agi_operate_on(d, from, m);
+		break;
+	case AGI_MSG_DIGEST:
+		agi_digest_on(d, from, m);
 		break;
 	case AGI_MSG_SCAN:
 		agi_page_on_scan(d, from, m);

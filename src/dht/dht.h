@@ -13,6 +13,7 @@
 #ifndef AGI_DHT_DHT_H
 #define AGI_DHT_DHT_H
 
+#include "base/buf.h"
 #include "base/clock.h"
 #include "base/storage.h"
 #include "dht/msg.h"
@@ -31,6 +32,9 @@ struct agi_dht_cfg {
 	/* 0 = the default in limits.h */
 	uint32_t slot_bits, replicas, virtual_nodes;
 	uint32_t down_after_ms, stable_ms, genesis_wait_ms, ping_interval_ms, max_skew_ms;
+	/* An operator's task for this node, told by another one; called with the effects' ctx. Answers at once, and
+	 * must not call the core. NULL: this node has no operators. */
+	enum agi_err (*operate)(void *ctx, struct agi_str task, struct agi_buf *answer);
 	uint32_t repair_bytes;          /* a second: read and sent in the background */
 	uint32_t rebalance_slots;       /* copied at once, and led through it at once */
 	uint64_t rebalance_bytes_per_s; /* in each direction; 0 = as fast as it goes */
@@ -95,9 +99,12 @@ enum agi_call_kind {
 	AGI_CALL_UNDRAIN,    /* takes its share again */
 	AGI_CALL_LEAVE,      /* is_forced: DRAIN, then this identity is retired for good */
 	AGI_CALL_SCAN,       /* ns, key (the prefix), level, limit, cursor, is_keys_only, is_count */
-	AGI_CALL_BATCH       /* ns, level, items: puts and deletes, each by itself */
+	AGI_CALL_BATCH,      /* ns, level, items: puts and deletes, each by itself */
+	AGI_CALL_OPERATE,    /* target, value: an operator's task for that node's shell; answer in value */
+	AGI_CALL_RESTORE,    /* items: one, written as it is, its version included */
+	AGI_CALL_DIGEST      /* slot: what its members hold, compared */
 };
-enum { AGI_CALL_KINDS = AGI_CALL_BATCH + 1 };
+enum { AGI_CALL_KINDS = AGI_CALL_DIGEST + 1 };
 struct agi_call {
 	enum agi_call_kind kind;
 	uint32_t timeout_ms; /* 0 = AGI_CALL_TIMEOUT_MS */
@@ -106,6 +113,8 @@ struct agi_call {
 	uint64_t ttl_ms;     /* 0 = never expires */
 	uint64_t expected;   /* CAS: version the item must have; 0 = must be absent */
 	bool is_delete;      /* CAS: remove the item instead of writing value */
+	uint64_t floor;      /* CAS: the version that is given to it is higher than this */
+	uint32_t slot;       /* DIGEST */
 	int64_t delta;       /* ADD */
 	/* BATCH: AGI_BATCH_ITEMS at most, keys all different; key, value, is_tombstone, and in expires_ms the time to
 	 * live. Inside the core also PUT, not strong: items of key's slot that are written as one. */
@@ -144,6 +153,16 @@ struct agi_outcome {
 	uint64_t version;
 	uint32_t acks, slot;
 };
+/* What a member holds of a slot: items that live, then registers. */
+struct agi_holding_part {
+	uint64_t records, bytes;
+	uint8_t hash[32];
+};
+struct agi_holding {
+	struct agi_id node;
+	enum agi_err err; /* OK, or why it could not be told */
+	struct agi_holding_part part[2];
+};
 struct agi_result {
 	enum agi_call_kind kind;
 	enum agi_err err;
@@ -167,6 +186,8 @@ struct agi_result {
 	uint64_t count;               /* SCAN: n_items, or what was counted */
 	bool has_more;                /* SCAN: there may be more, from … */
 	struct agi_str cursor;        /* … here on */
+	const struct agi_holding *digests; /* DIGEST: of each member of view */
+	size_t n_digests;
 };
 
 /* --- life and events -------------------------------------------------------------------------- */
@@ -281,6 +302,14 @@ bool agi_dht_member(const struct agi_dht *d, size_t i, struct agi_member *out);
 bool agi_dht_slot(const struct agi_dht *d, uint32_t slot, struct agi_view *view,
                   enum agi_view_phase *phase);
 uint32_t agi_dht_slot_of(const struct agi_dht *d, struct agi_str ns, struct agi_str key);
+/* A stored VIEWS record, read without a core (of a copy of the store, say). CORRUPT. */
+AGI_MUST_USE enum agi_err agi_dht_read_view(struct agi_str key, struct agi_str value, struct agi_view *view,
+                                            enum agi_view_phase *phase);
+/* A stored ITEMS record; borrowed. CORRUPT. */
+AGI_MUST_USE enum agi_err agi_dht_read_item(struct agi_str key, struct agi_str value, struct agi_item *out);
+/* A stored STRONG record: value, lease, is_tombstone, and the version a client sees in version.hlc; the record's
+ * first AGI_VERSION_BYTES order it among others of its key. Borrowed. CORRUPT. */
+AGI_MUST_USE enum agi_err agi_dht_read_register(struct agi_str key, struct agi_str value, struct agi_item *out);
 /* The Merkle trees of what this node holds of a slot (NULL: nothing); false while they are not known. */
 struct agi_merkle;
 bool agi_dht_trees(const struct agi_dht *d, uint32_t slot, const struct agi_merkle **items,

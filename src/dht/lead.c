@@ -18,7 +18,13 @@
 
 #include "dht/state.h"
 
-enum { SEEN_MAX = 128, OPS_MAX = 512, ROUND_STEP = AGI_REPLICAS_MAX + 1, NUMBER_MAX = 24 };
+enum {
+	SEEN_MAX = 128,
+	OPS_MAX = 512,
+	ROUND_STEP = AGI_REPLICAS_MAX + 1,
+	NUMBER_MAX = 24,
+	FLOOR_ROUND_MAX = 1 << 30 /* of four times as many rounds that a version has room for */
+};
 enum lead_state { LEAD_NONE, LEAD_ASKING, LEAD_LEADING };
 enum op_step { OP_WAITING, OP_READING, OP_WRITING };
 
@@ -569,6 +575,19 @@ static enum agi_err check(struct agi_dht *d, const struct agi_msg *m)
 	return agi_dht_slot_of(d, it->ns, it->key) == m->slot ? AGI_OK : AGI_E_INVALID;
 }
 
+/* Versions are made of rounds: what is written from now on has a higher one than this. */
+static void raise_round(struct agi_lead *l, uint64_t version)
+{
+	uint64_t round = version >> 32;
+
+	if (round > FLOOR_ROUND_MAX)
+		return; /* it would leave no rounds; a restored item is then as any new one */
+	if (round > l->s->round)
+		l->s->round = round;
+	if (l->state == LEAD_LEADING && l->ballot.round <= round)
+		step_down(l);
+}
+
 void agi_lead_on_do(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
 {
 	struct agi_msg out = {.kind = AGI_MSG_STRONG_DONE, .slot = m->slot};
@@ -584,6 +603,8 @@ void agi_lead_on_do(struct agi_dht *d, const struct agi_peer *from, const struct
 		out.status = agi_store_admit(d, m->items, 1);
 	if (out.status == AGI_OK) {
 		l = lead_of(d, s);
+		if (l && m->floor)
+			raise_round(l, m->floor);
 		if (!l)
 			out.status = AGI_E_NOMEM;
 		else if (l->n_ops >= OPS_MAX)

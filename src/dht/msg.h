@@ -39,7 +39,7 @@
 	X(REG_ACK, 27)        /* status, ballot (highest promised)                                */ \
 	X(REG_READ, 28)       /* slot, epoch, ns, key; ballot when a leader asks; answer REG_STATE */ \
 	X(REG_STATE, 29)      /* status; when has_item, one item whose value is the stored record */ \
-	X(STRONG_DO, 30)      /* slot, epoch, op, expected, one item; answer STRONG_DONE          */ \
+	X(STRONG_DO, 30)      /* slot, epoch, op, expected, floor, one item; answer STRONG_DONE   */ \
 	X(STRONG_DONE, 31)    /* status, has_item (found), one item (value, version)              */ \
 	X(LEFT, 32)           /* one-way: this node has handed over everything and never returns  */ \
 	X(COMPARE, 33)        /* hashes: slots, epochs, roots (repair.h); answer COMPARED         */ \
@@ -61,7 +61,11 @@
 	X(SLOT_COMPARE, 47)   /* slot, epoch, is_strong, [cursor, end), target: hash of my index */ \
 	X(SLOT_INDEX, 48)     /* status, has_item: the same; else blob, cursor (the next), has_more */ \
 	X(SLOT_COPY, 49)      /* view: become a member soon, copy its slot now; answer SLOT_COPIED */ \
-	X(SLOT_COPIED, 50)    /* status; has_item: done; seq: bytes so far                        */
+	X(SLOT_COPIED, 50)    /* status; has_item: done; seq: bytes so far                        */ \
+	X(OPERATE, 51)        /* blob: an operator's task for the node's shell; answer OPERATED   */ \
+	X(OPERATED, 52)       /* status, blob                                                     */ \
+	X(DIGEST, 53)         /* slot, epoch, floor: when items expire; answer DIGESTED           */ \
+	X(DIGESTED, 54)       /* status, blob: what is held of the slot (digest.c)                */
 
 enum agi_msg_kind {
 #define AGI_MSG_ENUM(name, number) AGI_MSG_##name = number,
@@ -111,7 +115,8 @@ struct agi_msg {
 	struct agi_str hashes;           /* lists of hashes, packed */
 	struct agi_str blob;             /* other lists, packed by the module that sends them */
 	uint64_t mask;                   /* DIFF_PULL: bit i: leaf i of the tree is meant */
-	uint64_t floor;                  /* SWEEP, SWEPT, SLOT_ITEMS: stamp up to which tombstones were collected */
+	uint64_t floor;                  /* SWEEP, SWEPT, SLOT_ITEMS: stamp up to which tombstones were collected; STRONG_DO:
+	                                    the version that is given is higher than this; DIGEST: Unix time in ms */
 	bool is_final;                   /* SWEEP */
 	bool has_more, has_item;
 	bool is_copy;                    /* VIEW_INFO, SLOT_ITEMS, SLOT_INDEX: what I hold is only copied, not my own */

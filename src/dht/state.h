@@ -519,6 +519,7 @@ struct agi_dht {
 	struct { /* of the objects that every operation needs */
 		struct agi_pool rpc, job, open_call, kvop, strong_call, strong_op, reg_waiting;
 	} pools;
+	uint32_t n_digests;     /* slots being read for others to compare */
 	bool is_started, is_stopped, is_read_only;
 	bool is_low;            /* the disk is nearly full: only what frees, decides or refuses is written */
 };

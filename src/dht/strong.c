@@ -24,7 +24,7 @@ struct agi_strong_call {
 	enum agi_strong_op op;
 	struct agi_str ns, key, value; /* in bytes */
 	char *bytes;
-	uint64_t expected;
+	uint64_t expected, floor;
 	int64_t delta;
 	bool is_delete;
 	uint32_t slot, attempts;
@@ -200,7 +200,7 @@ static void ask_leader(struct agi_strong_call *c)
 	struct agi_slot *s = agi_slot_find(d, c->slot);
 	struct agi_item item = {.ns = c->ns, .key = c->key, .value = c->value, .is_tombstone = c->is_delete};
 	struct agi_msg m = {.kind = AGI_MSG_STRONG_DO, .slot = c->slot, .epoch = s->view.epoch, .op = c->op,
-	                    .expected = c->expected, .delta = c->delta, .items = &item, .n_items = 1};
+	                    .expected = c->expected, .floor = c->floor, .delta = c->delta, .items = &item, .n_items = 1};
 	int leader = choose_leader(c, &s->view);
 	uint64_t left_ms = c->deadline_us > d->now.mono_us ? (c->deadline_us - d->now.mono_us) / 1000 : 0;
 	struct agi_peer to;
@@ -436,6 +436,7 @@ static struct agi_strong_call *new_call(struct agi_dht *d, const struct agi_call
 	p += call->key.n;
 	c->value = (struct agi_str){memcpy(p, call->value.n ? call->value.p : "", call->value.n), call->value.n};
 	c->expected = call->expected;
+	c->floor = call->floor;
 	c->delta = call->delta;
 	c->is_delete = call->is_delete;
 	c->slot = agi_dht_slot_of(d, call->ns, call->key);

@@ -237,6 +237,19 @@ static enum agi_err refuse_record(struct agi_dht *d, struct agi_slot *s, struct 
 	return agi_fail(why, AGI_E_CORRUPT, "views: the record of slot %u %s", s->view.slot, fault);
 }
 
+enum agi_err agi_dht_read_view(struct agi_str key, struct agi_str value, struct agi_view *view,
+                               enum agi_view_phase *phase)
+{
+	struct agi_cur c = agi_cur_of(key);
+	struct agi_slot s = {.view.slot = agi_cur_u32(&c)};
+
+	if (c.bad || c.n || !record_decode(&s, value))
+		return AGI_E_CORRUPT;
+	*view = s.view;
+	*phase = s.phase;
+	return AGI_OK;
+}
+
 enum agi_err agi_view_load(struct agi_dht *d, struct agi_str key, struct agi_str value,
                            struct agi_why *why)
 {
