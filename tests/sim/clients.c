@@ -162,6 +162,8 @@ static void take_acknowledged(struct sim_world *w, const struct sim_call *c, con
 	struct sim_write x = {res->version, c->value, c->kind == AGI_CALL_DELETE, c->expires_ms};
 
 	w->stats.acked++;
+	if (c->level != AGI_LEVEL_ONE && agi_version_cmp(&x.version, &c->floor.version) <= 0)
+		sim_fail(w, "key %u: a write that was acknowledged is overruled by one acknowledged before it", c->key);
 	if (!x.is_delete)
 		sim_names_learn(w, "key", c->key, &x.version, x.value);
 	raise(&w->key[c->key].any, &x);
@@ -222,6 +224,7 @@ void sim_client_final_write(struct sim_world *w, uint32_t key, uint32_t node, in
 	struct sim_call *c = new_call(key);
 
 	c->value = new_value(w, key);
+	c->floor = w->key[key].safe;
 	c->outcome = outcome;
 	start_call(w, &w->node[node], c, &call);
 }

@@ -3,7 +3,7 @@
  * agrees with it.
  *
  * Eventual items: a read at quorum or all that began after a write was acknowledged at quorum or all returns
- * that write or a newer one; a version names one value. Strong registers: every operation goes into a
+ * that write or a newer one, and a later write has a newer version; a version names one value. Strong registers: every operation goes into a
  * history (history.h) that is checked at the end; a version names one value there too. */
 #ifndef SIM_CLIENTS_H
 #define SIM_CLIENTS_H
@@ -21,7 +21,7 @@ struct sim_call {
 	bool is_strong;
 	int op;                  /* strong: index in its register's history */
 	uint64_t expires_ms;     /* put with a time to live: when it ends, by its coordinator's clock; 0 = never */
-	struct sim_write floor;  /* get: nothing older may be returned */
+	struct sim_write floor;  /* nothing older may be read, nothing newer may have been written before */
 	int *outcome;            /* of a check after healing: set to 1 when it was answered well */
 };
 
