@@ -44,7 +44,10 @@ static void save_then_answer(struct agi_dht *d, const struct agi_slot *s, const 
 		memcpy(p->contacts, answer->contacts, answer->n_contacts * sizeof *answer->contacts);
 		p->answer.contacts = p->contacts;
 	}
-	if (!agi_slot_save(d, s, NULL, 0, answer_when_stored, p)) {
+	if (agi_slot_save(d, s, NULL, 0, AGI_MUTANT(SEAL_UNSTORED) ? NULL : answer_when_stored, p)) {
+		if (AGI_MUTANT(SEAL_UNSTORED))
+			answer_when_stored(d, p, &(struct agi_storage_done){.err = AGI_OK});
+	} else {
 		free(p);
 		agi_answer_on(d, AGI_TRAFFIC_CONTROL, from, rpc_id, &failed);
 	}
@@ -113,7 +116,7 @@ void agi_view_on_accept(struct agi_dht *d, const struct agi_peer *from, const st
 	                             m->view.epoch != m->epoch + 1))
 		out.status = AGI_E_INVALID;
 	s = agi_slot_find(d, m->slot);
-	if (out.status == AGI_OK && agi_ballot_cmp(&m->ballot, &s->promised) < 0) {
+	if (out.status == AGI_OK && agi_ballot_cmp(&m->ballot, &s->promised) < 0 && !AGI_MUTANT(VIEW_BELOW_PROMISE)) {
 		out.status = AGI_E_EXISTS;
 		out.ballot = s->promised;
 	}

@@ -290,7 +290,7 @@ static void take_read(struct agi_kvop *op, uint32_t which, const struct agi_msg 
 	if (!m->has_item || m->n_items != 1)
 		return;
 	op->seen[which] = it->version;
-	if (op->has_best && agi_version_cmp(&it->version, &op->best.version) <= 0)
+	if (op->has_best && (agi_version_cmp(&it->version, &op->best.version) <= 0) == !AGI_MUTANT(READ_OLDEST))
 		return;
 	agi_buf_reset(&op->best_bytes);
 	agi_buf_put_str(&op->best_bytes, it->value);
@@ -318,7 +318,7 @@ static enum agi_gather_state judge(struct agi_kvop *op, uint32_t which, enum agi
 	case AGI_OK:
 		if (op->is_reading)
 			take_read(op, which, m);
-		else if (m->seq && op->kind != OP_REWRITE && !op->has_replied)
+		else if (m->seq && !AGI_MUTANT(OVERRULED) && op->kind != OP_REWRITE && !op->has_replied)
 			return overruled(op, m->seq);
 		return AGI_GATHER_YES;
 	case AGI_E_STALE_EPOCH:

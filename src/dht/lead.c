@@ -19,7 +19,6 @@
 #include "dht/state.h"
 
 enum {
-	SEEN_MAX = 128,
 	OPS_MAX = 512,
 	ROUND_STEP = AGI_REPLICAS_MAX + 1,
 	NUMBER_MAX = 24,
@@ -62,11 +61,6 @@ struct agi_lead {
 	struct agi_timer retry;
 	uint32_t n_ops;
 	TAILQ_HEAD(, strong_op) ops;
-	struct {
-		struct agi_id from;
-		uint64_t rpc_id;
-	} seen[SEEN_MAX];         /* requests of late: one that comes twice is done once */
-	uint32_t next_seen;
 };
 
 static void advance(struct agi_lead *l);
@@ -217,7 +211,7 @@ static uint64_t next_round(const struct agi_lead *l)
 		seen = l->s->strong_promised.round;
 	while (place < l->s->view.n_members && !agi_id_eq(&l->s->view.members[place], &l->d->self.id))
 		place++;
-	round = (seen / ROUND_STEP + 1) * ROUND_STEP + place;
+	round = (seen / ROUND_STEP + !AGI_MUTANT(ROUND_REUSED)) * ROUND_STEP + place;
 	return round;
 }
 
@@ -374,7 +368,7 @@ static void decide(struct strong_op *op)
 {
 	struct agi_lead *l = op->lead;
 	struct agi_reg reg = {.is_tombstone = true, .value = {"", 0}};
-	bool is_settled = op->best.n == 0 || op->n_same >= op->g.need;
+	bool is_settled = op->best.n == 0 || op->n_same >= op->g.need || AGI_MUTANT(SAME_ONE);
 	enum agi_err e = AGI_OK;
 
 	if (op->best.n)
@@ -493,7 +487,7 @@ static void on_deadline(struct agi_dht *d, void *arg)
 {
 	struct strong_op *op = arg;
 	struct agi_lead *l = op->lead;
-	bool was_writing = op->step == OP_WRITING;
+	bool was_writing = op->step == OP_WRITING && !AGI_MUTANT(LEAD_ON);
 
 	(void)d;
 	give_up(op, AGI_E_TIMEOUT);
@@ -520,15 +514,15 @@ static struct agi_lead *lead_of(struct agi_dht *d, struct agi_slot *s)
 	return l;
 }
 
-/* Links deliver once, but nothing here may depend on it: adding twice is wrong for ever. */
-static bool is_repeated(struct agi_lead *l, const struct agi_peer *from, uint64_t rpc_id)
+/* Links deliver once, but nothing here may depend on it: adding twice is wrong for ever, and so is adding what its
+ * sender was told did not happen. So those that were refused are remembered too. */
+static bool is_repeated(struct agi_dht *d, const struct agi_peer *from, uint64_t rpc_id)
 {
-	for (uint32_t i = 0; i < SEEN_MAX; i++)
-		if (l->seen[i].rpc_id == rpc_id && agi_id_eq(&l->seen[i].from, &from->id))
-			return true;
-	l->seen[l->next_seen].from = from->id;
-	l->seen[l->next_seen].rpc_id = rpc_id;
-	l->next_seen = (l->next_seen + 1) % SEEN_MAX;
+	struct agi_seen *seen = &d->strong_seen[rpc_id % AGI_STRONG_SEEN];
+
+	if (seen->rpc_id == rpc_id && agi_id_eq(&seen->from, &from->id) && !AGI_MUTANT(DO_TWICE))
+		return true;
+	*seen = (struct agi_seen){from->id, rpc_id};
 	return false;
 }
 
@@ -594,6 +588,8 @@ void agi_lead_on_do(struct agi_dht *d, const struct agi_peer *from, const struct
 	struct agi_slot *s = agi_slot_find(d, m->slot);
 	struct agi_lead *l = NULL;
 
+	if (is_repeated(d, from, m->rpc_id))
+		return; /* its answer is on the way, or was sent */
 	out.status = agi_view_admit(d, from, m->slot, m->epoch, &out);
 	if (out.status == AGI_OK && d->is_read_only)
 		out.status = AGI_E_READ_ONLY;
@@ -609,8 +605,6 @@ void agi_lead_on_do(struct agi_dht *d, const struct agi_peer *from, const struct
 			out.status = AGI_E_NOMEM;
 		else if (l->n_ops >= OPS_MAX)
 			out.status = AGI_E_FULL;
-		else if (is_repeated(l, from, m->rpc_id))
-			return; /* its answer is on the way, or was sent */
 		else if (!new_op(l, from, m))
 			out.status = AGI_E_NOMEM;
 	}

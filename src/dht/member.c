@@ -20,7 +20,7 @@ static const char contact_prefix[] = "contact/";
 void agi_member_fill_ping(struct agi_dht *d, struct agi_msg *m)
 {
 	m->contact = d->self;
-	if (!d->member.is_founding) /* nobody joins what a loss of power may still undo */
+	if (!d->member.is_founding || AGI_MUTANT(FOUND_UNSTORED)) /* nobody joins what a loss of power may still undo */
 		m->cluster = d->member.cluster;
 	m->wall_ms = d->host_now.wall_ms;
 }

@@ -33,7 +33,7 @@
 	X(MINORITY, "one member of three is a majority")                                             \
 	X(DO_TWICE, "a request that arrives twice is done twice")                                    \
 	X(RETRY_UNKNOWN, "an operation of unknown outcome is tried again")                           \
-	X(ADD_UNREAD, "an addition is not done again on what was read after a lost round")           \
+	X(LEAD_ON, "a leader whose write is overdue leads on")                                       \
 	X(OVERRULED, "a write that an older one overrules is acknowledged")                          \
 	X(STAMP_TWICE, "the same stamp is made twice")                                               \
 	X(FOUND_UNSTORED, "a cluster is told before it is on disk")

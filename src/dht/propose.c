@@ -66,7 +66,7 @@ static void on_paxos(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 			return;
 	}
 	/* a value that may have been chosen already must be chosen again */
-	if (is_yes && !r->is_accepting && m->accepted_ballot.round &&
+	if (is_yes && !r->is_accepting && m->accepted_ballot.round && !AGI_MUTANT(FORGET_ACCEPTED) &&
 	    agi_ballot_cmp(&m->accepted_ballot, &r->best) > 0) {
 		r->best = m->accepted_ballot;
 		r->next = m->view;

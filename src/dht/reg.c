@@ -81,7 +81,8 @@ static enum agi_err admit(struct agi_dht *d, const struct agi_peer *from, const 
 		e = AGI_E_READ_ONLY;
 	if (e == AGI_OK && (m->ballot.round == 0 || !agi_view_has(&s->view, &m->ballot.node)))
 		e = AGI_E_INVALID;
-	if (e == AGI_OK && agi_ballot_cmp(&m->ballot, &s->strong_promised) < 0) {
+	if (e == AGI_OK && agi_ballot_cmp(&m->ballot, &s->strong_promised) < 0 &&
+	    !(AGI_MUTANT(REG_BELOW_PROMISE) && m->kind == AGI_MSG_REG_WRITE)) {
 		e = AGI_E_EXISTS;
 		out->ballot = s->strong_promised;
 	}
@@ -95,15 +96,18 @@ void agi_reg_on_lead(struct agi_dht *d, const struct agi_peer *from, const struc
 	struct waiting *w = NULL;
 
 	out.status = admit(d, from, m, &out);
-	if (out.status == AGI_OK && m->ballot.round <= s->strong_promised.round) {
+	if (out.status == AGI_OK && m->ballot.round <= s->strong_promised.round && !AGI_MUTANT(ROUND_REUSED)) {
 		out.status = AGI_E_EXISTS; /* a round is used once, whoever asks: versions are made of it */
 		out.ballot = s->strong_promised;
 	}
 	if (out.status == AGI_OK) {
 		s->strong_promised = m->ballot;
 		w = wait_for(d, from, m, AGI_MSG_LED);
-		if (w && agi_slot_save(d, s, NULL, 0, on_stored, w))
+		if (w && agi_slot_save(d, s, NULL, 0, AGI_MUTANT(LED_UNSTORED) ? NULL : on_stored, w)) {
+			if (AGI_MUTANT(LED_UNSTORED))
+				on_stored(d, w, &(struct agi_storage_done){.err = AGI_OK});
 			return;
+		}
 		agi_pool_put(&d->pools.reg_waiting, w);
 		out.status = AGI_E_NOMEM;
 	}
@@ -141,9 +145,9 @@ static uint64_t store(struct agi_dht *d, struct agi_slot *s, const struct agi_ms
 	op.value = (struct agi_str){(const char *)b->p + key_bytes, b->n - key_bytes};
 	if (is_new_promise) {
 		s->strong_promised = m->ballot; /* admitted: none higher */
-		job = agi_slot_save(d, s, &op, 1, on_stored, w);
+		job = agi_slot_save(d, s, &op, 1, AGI_MUTANT(REG_ACK_UNSTORED) ? NULL : on_stored, w);
 	} else {
-		job = agi_job_submit(d, &req, on_stored, w);
+		job = agi_job_submit(d, &req, AGI_MUTANT(REG_ACK_UNSTORED) ? NULL : on_stored, w);
 	}
 	return job;
 }
@@ -161,8 +165,11 @@ void agi_reg_on_write(struct agi_dht *d, const struct agi_peer *from, const stru
 		out.status = agi_store_admit(d, m->items, 1);
 	if (out.status == AGI_OK) {
 		w = wait_for(d, from, m, AGI_MSG_REG_ACK);
-		if (w && store(d, s, m, w))
+		if (w && store(d, s, m, w)) {
+			if (AGI_MUTANT(REG_ACK_UNSTORED))
+				on_stored(d, w, &(struct agi_storage_done){.err = AGI_OK});
 			return;
+		}
 		agi_pool_put(&d->pools.reg_waiting, w);
 		out.status = AGI_E_NOMEM;
 	}
@@ -219,7 +226,11 @@ void agi_reg_on_read(struct agi_dht *d, const struct agi_peer *from, const struc
 	    .kind = AGI_STORAGE_GET, .cf = AGI_CF_STRONG, .may_lag = m->ballot.round == 0};
 	struct waiting *w = NULL;
 	struct agi_buf *key;
+	struct agi_msg plain = *m;
 
+	plain.ballot = (struct agi_ballot){0};
+	if (AGI_MUTANT(READ_UNPROMISED))
+		m = &plain;
 	out.status = m->ballot.round ? admit(d, from, m, &out) : agi_view_admit(d, from, m->slot, m->epoch, &out);
 	if (out.status == AGI_OK && (m->ns.n > AGI_NAMESPACE_MAX || m->key.n > AGI_KEY_MAX))
 		out.status = AGI_E_TOO_LARGE;

@@ -197,8 +197,12 @@ void agi_replica_on_write(struct agi_dht *d, const struct agi_peer *from, const 
 		w = wait_for(from, m);
 		for (size_t i = 0; i < m->n_items && !m->is_transfer; i++)
 			agi_stamp_see(d, m->items[i].version.hlc);
-		if (w && agi_items_write(d, m->slot, m->items, m->n_items, on_written, w))
+		if (w && agi_items_write(d, m->slot, m->items, m->n_items,
+		                         AGI_MUTANT(WRITE_ACK_UNSTORED) ? NULL : on_written, w)) {
+			if (AGI_MUTANT(WRITE_ACK_UNSTORED))
+				on_written(d, w, &(struct agi_storage_done){.err = AGI_OK});
 			return;
+		}
 		free(w);
 		out.status = AGI_E_NOMEM;
 	}

@@ -3,6 +3,8 @@
 
 #include <assert.h>
 
+#include "dht/mutant.h"
+
 uint32_t agi_slot_of_hash(const struct agi_id *hash, uint32_t slot_bits)
 {
 	uint32_t top = (uint32_t)hash->b[0] << 24 | (uint32_t)hash->b[1] << 16 |
@@ -65,4 +67,4 @@ bool agi_view_has(const struct agi_view *v, const struct agi_id *node)
 	return false;
 }
 
-uint32_t agi_majority(uint32_t n) { return n / 2 + 1; }
+uint32_t agi_majority(uint32_t n) { return n / 2 + !AGI_MUTANT(MINORITY); }

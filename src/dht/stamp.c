@@ -18,7 +18,7 @@ uint64_t agi_stamp_above(struct agi_dht *d, uint64_t stamp)
 {
 	uint64_t next = agi_stamp_next(d);
 
-	return next > stamp ? next : stamp + 1 + d->n_above++ % AGI_STAMP_ABOVE;
+	return next > stamp ? next : stamp + 1 + (AGI_MUTANT(STAMP_TWICE) ? 0 : d->n_above++ % AGI_STAMP_ABOVE);
 }
 
 bool agi_stamp_is_refused(const struct agi_dht *d, uint64_t stamp, uint64_t above)

@@ -144,7 +144,7 @@ static void on_done(struct agi_dht *d, void *arg, uint32_t which, enum agi_err e
 	c->rpc = 0;
 	if (err != AGI_OK || m->kind != AGI_MSG_STRONG_DONE) {
 		/* refused by a node that does not serve: it did nothing; silence: nobody knows */
-		if (is_read(c) || err == AGI_E_NOT_READY || err == AGI_E_UNSUPPORTED || err == AGI_E_FULL)
+		if (is_read(c) || AGI_MUTANT(RETRY_UNKNOWN) || err == AGI_E_NOT_READY || err == AGI_E_UNSUPPORTED || err == AGI_E_FULL)
 			again(c, err ? err : AGI_E_MALFORMED);
 		else
 			fail(c, AGI_E_UNKNOWN_OUTCOME);
@@ -307,7 +307,7 @@ static void look_at_answers(struct agi_strong_call *c, enum agi_err why)
 {
 	switch (agi_gather_outcome(&c->g)) {
 	case AGI_GATHER_WON:
-		if (c->n_same >= c->g.need) {
+		if (c->n_same >= c->g.need || AGI_MUTANT(SAME_ONE)) {
 			end_reading(c);
 			read_done(c);
 		} else if (!ask_more(c, c->g.n) && c->n_same + c->g.asked < c->g.need) {

@@ -142,7 +142,7 @@ static void record_encode(struct agi_buf *b, const struct agi_slot *s)
 	agi_buf_u64(b, s->view.epoch);
 	put_ids(b, s->view.members, s->view.n_members);
 	put_ids(b, s->prev, s->n_prev);
-	put_ballot(b, &s->promised);
+	put_ballot(b, AGI_MUTANT(VIEW_FORGETS_PROMISE) ? &s->accepted : &s->promised);
 	put_ballot(b, &s->accepted);
 	put_ballot(b, &s->strong_promised);
 	agi_buf_u8(b, s->is_copy ? FLAG_COPY : 0);
@@ -462,8 +462,13 @@ enum agi_err agi_view_admit(struct agi_dht *d, const struct agi_peer *from, uint
 		return AGI_E_SEALED; /* retry: we will have caught up */
 	}
 	agi_view_tell(s, answer);
-	if (s->view.epoch > epoch)
+	if (s->view.epoch > epoch && !AGI_MUTANT(IGNORE_EPOCH))
 		return AGI_E_STALE_EPOCH;
+	if (AGI_MUTANT(ANSWER_OUTSIDE) && s->phase >= AGI_VIEW_LEAVING)
+		return AGI_OK;
+	if ((AGI_MUTANT(ANSWER_JOINING) && s->phase == AGI_VIEW_JOINING) ||
+	    (AGI_MUTANT(ANSWER_SEALED) && s->phase == AGI_VIEW_SEALED))
+		return AGI_OK;
 	switch (s->phase) {
 	case AGI_VIEW_ACTIVE:
 		return AGI_OK;

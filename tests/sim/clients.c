@@ -277,6 +277,7 @@ static void take_strong(struct sim_world *w, const struct sim_call *c, const str
 		return; /* stays pending */
 	}
 	if (is_without_effect(res->err)) {
+		sim_say(w, "call %" PRIu64 " at node %u, register %u: %s", c->id, c->node, c->key, res->why.text);
 		w->stats.strong_failed++;
 		op->kind = LIN_NONE;
 		return;

@@ -34,6 +34,9 @@ struct search {
 	struct config at;
 	int next[LIN_OPS_MAX + 1], prev[LIN_OPS_MAX + 1]; /* index n is the head */
 	size_t n_open;  /* of next: completed operations */
+	/* by version: those that tell one, in its order; so many are done. None else is in question then. */
+	uint64_t version[LIN_OPS_MAX];
+	size_t n_versions, n_versions_done;
 	struct {
 		int op;
 		uint64_t state; /* before it */
@@ -116,6 +119,26 @@ static bool is_moot(const struct lin_op *op)
 	return op->kind == LIN_NONE || (op->kind == LIN_GET && is_pending(op));
 }
 
+static bool is_dated(const struct search *s, int i)
+{
+	return s->n_versions && !is_pending(&s->h->op[i]) && s->h->op[i].version;
+}
+
+static int compare_versions(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void sort_versions(struct search *s)
+{
+	for (size_t i = 0; i < s->h->n; i++)
+		if (!is_moot(&s->h->op[i]) && !is_pending(&s->h->op[i]) && s->h->op[i].version)
+			s->version[s->n_versions++] = s->h->op[i].version;
+	qsort(s->version, s->n_versions, sizeof s->version[0], compare_versions);
+}
+
 static void link_all(struct search *s)
 {
 	int head = (int)s->h->n, last = head;
@@ -141,6 +164,7 @@ static void take(struct search *s, int i, uint64_t state)
 	if (s->next[i] != END)
 		s->prev[s->next[i]] = s->prev[i];
 	s->n_open -= !is_pending(&s->h->op[i]);
+	s->n_versions_done += is_dated(s, i);
 }
 
 /* Undoes the last step; returns its operation. */
@@ -154,6 +178,7 @@ static int take_back(struct search *s)
 	if (s->next[i] != END)
 		s->prev[s->next[i]] = i;
 	s->n_open += !is_pending(&s->h->op[i]);
+	s->n_versions_done -= is_dated(s, i);
 	return i;
 }
 
@@ -197,6 +222,8 @@ static bool try_op(struct search *s, int i, int first)
 {
 	uint64_t state = s->at.state;
 
+	if (is_dated(s, i) && s->h->op[i].version != s->version[s->n_versions_done])
+		return false;
 	if (is_too_early(s, i, first) || has_twin(s, i) || !apply(&s->h->op[i], &state))
 		return false;
 	if (2 * s->memo.n >= s->memo.cap)
@@ -253,7 +280,7 @@ static bool run(struct search *s)
 	return true;
 }
 
-static bool is_linearizable(const struct lin_history *h)
+static bool is_linearizable(const struct lin_history *h, bool is_by_version)
 {
 	struct search *s = calloc(1, sizeof *s);
 	bool is_good;
@@ -262,6 +289,8 @@ static bool is_linearizable(const struct lin_history *h)
 		abort();
 	s->h = h;
 	link_all(s);
+	if (is_by_version)
+		sort_versions(s);
 	grow(&s->memo);
 	is_good = run(s);
 	free(s->memo.slot);
@@ -294,7 +323,7 @@ static bool writes_a_token(const struct lin_op *op)
 	return op->kind == LIN_PUT || op->kind == LIN_CAS || op->kind == LIN_ADD;
 }
 
-bool lin_search(const struct lin_history *h)
+bool lin_search(const struct lin_history *h, bool is_by_version)
 {
 	struct lin_history *x = malloc(sizeof *x);
 	bool is_good;
@@ -311,13 +340,16 @@ bool lin_search(const struct lin_history *h)
 			op->arg = UNSEEN; /* one is as good as another */
 		}
 	}
-	is_good = is_linearizable(x);
+	is_good = is_linearizable(x, is_by_version);
 	for (size_t i = 0; i < h->n; i++)
 		if (h->op[i].kind != LIN_ADD)
 			x->op[i].kind = h->op[i].kind;
-	is_good = is_good || is_linearizable(x);
+	is_good = is_good || is_linearizable(x, is_by_version);
 	free(x);
 	return is_good;
 }
 
-bool lin_check(const struct lin_history *h) { return lin_has_witness(h) || lin_search(h); }
+bool lin_check(const struct lin_history *h)
+{
+	return lin_has_witness(h) || lin_search(h, true) || lin_search(h, false);
+}

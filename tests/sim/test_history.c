@@ -120,7 +120,7 @@ static void the_search_agrees_with_trying_every_order(void **state)
 		expected = try_all(h, 0, 0);
 		good += expected;
 		bad += !expected;
-		assert_int_equal(lin_search(h), expected);
+		assert_int_equal(lin_search(h, false), expected);
 	}
 	assert_true(good > HISTORIES / 20 && bad > HISTORIES / 20);
 	free(h);
@@ -129,7 +129,7 @@ static void the_search_agrees_with_trying_every_order(void **state)
 static void what_the_versions_prove_is_so(void **state)
 {
 	struct lin_history *h = malloc(sizeof *h);
-	size_t proved = 0, missed = 0;
+	size_t proved = 0, missed = 0, not_found = 0;
 	struct agi_prng r;
 
 	(void)state;
@@ -146,8 +146,13 @@ static void what_the_versions_prove_is_so(void **state)
 		} else {
 			missed += is_good;
 		}
+		if (lin_search(h, true))
+			assert_true(is_good);
+		else
+			not_found += is_good;
 	}
 	assert_true(proved > missed);
+	assert_true(not_found < missed);
 	free(h);
 }
 

@@ -187,6 +187,33 @@ static void a_cluster_whose_founding_was_lost_is_founded_again(void **state)
 	must_settle(w, 60);
 }
 
+/* Its sender was told that nothing was done, and may have asked another leader since. */
+static void a_request_that_was_refused_is_not_done_when_it_arrives_again(void **state)
+{
+	struct sim_world *w = cluster(3, 3);
+	struct agi_item item = {.ns = AGI_STR("n"), .key = AGI_STR("k")};
+	struct agi_msg m = {.kind = AGI_MSG_STRONG_DO, .op = AGI_STRONG_ADD, .delta = 1, .items = &item, .n_items = 1,
+	                    .rpc_id = 77};
+	struct agi_peer from = {w->node[1].id, w->node[1].addr};
+	struct agi_view v = {.epoch = 0};
+
+	(void)state;
+	m.slot = agi_dht_slot_of(w->node[0].dht, item.ns, item.key);
+	(void)phase_at(w, 0, m.slot, &v);
+	m.epoch = v.epoch + 1; /* of which nobody knows yet */
+	agi_dht_on_message(w->node[0].dht, sim_now(&w->node[0]), &from, &m);
+	run_ms(w, 100);
+	m.epoch = v.epoch;
+	agi_dht_on_message(w->node[0].dht, sim_now(&w->node[0]), &from, &m);
+	run_ms(w, 1000);
+	assert_int_equal(w->node[0].disk.cf[AGI_CF_STRONG].n, 0);
+	m.rpc_id = 78;
+	agi_dht_on_message(w->node[0].dht, sim_now(&w->node[0]), &from, &m);
+	run_ms(w, 1000);
+	assert_int_equal(w->node[0].disk.cf[AGI_CF_STRONG].n, 1);
+	must_settle(w, 10);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -195,6 +222,7 @@ int main(void)
 	    cmocka_unit_test(what_was_owed_to_a_host_that_never_comes_back_goes_to_who_replaced_it),
 	    cmocka_unit_test(an_item_stamped_with_a_wrong_time_can_be_written_again_and_each_write_has_its_own_version),
 	    cmocka_unit_test(a_cluster_whose_founding_was_lost_is_founded_again),
+	    cmocka_unit_test(a_request_that_was_refused_is_not_done_when_it_arrives_again),
 	};
 
 	if (agi_crypto_init() != AGI_OK)

@@ -189,6 +189,11 @@ static bool place_undated(struct walk *k, const struct lin_op *const *rest, size
 	return true;
 }
 
+static bool needs_absent(const struct lin_op *op)
+{
+	return op->kind == LIN_DELETE ? !op->result : op->kind == LIN_CAS && op->result && op->expected == 0;
+}
+
 static bool go(const struct lin_history *h, const struct lin_op *const *order, size_t n,
                const struct lin_op *const *all_undated, size_t n_undated, bool is_eager)
 {
@@ -197,9 +202,12 @@ static bool go(const struct lin_history *h, const struct lin_op *const *order, s
 	bool is_counter = has_adds(h);
 
 	memcpy(undated, all_undated, n_undated * sizeof *undated);
-	for (size_t i = 0; i < n; i++)
+	for (size_t i = 0; i < n; i++) {
+		if (needs_absent(order[i]) && k.state != 0 && !reach(&k, 0, 0))
+			return false;
 		if (!place_undated(&k, order + i, n - i, undated, &n_undated) || !place(&k, order[i], is_counter))
 			return false;
+	}
 	return place_undated(&k, NULL, 0, undated, &n_undated);
 }
 
