@@ -204,8 +204,9 @@ static rocksdb_options_t *make_options(const struct agi_store_cfg *cfg, struct a
 	rocksdb_options_set_keep_log_file_num(o, INFO_LOGS);
 	set_memory_options(o, cfg->memtable_bytes ? cfg->memtable_bytes : MEMTABLE_BYTES_DEFAULT);
 	set_table_options(o, cfg->cache_bytes ? cfg->cache_bytes : CACHE_BYTES_DEFAULT);
-	/* No thread for statistics nobody reads. */
-	return with_options(o, "stats_persist_period_sec=0", cfg->path, why);
+	/* No thread for statistics nobody reads. And after a failed write RocksDB must not try again by itself: the log it
+	 * would go on with has failed (its own assertion ends the process then), and what failed stays failed here. */
+	return with_options(o, "stats_persist_period_sec=0;max_bgerror_resume_count=0", cfg->path, why);
 }
 
 static enum agi_err open_rocksdb(struct agi_db *db, struct agi_why *why)
