@@ -3,9 +3,11 @@
 
 #include <assert.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include "net/grpc_server.h"
+#include "net/http.h"
 
 enum {
 	TRANSIT_HIGH = 16 << 20, /* bytes of answers that near has not looked at; above, no call is begun */
@@ -40,6 +42,7 @@ struct agi_grpc_hop {
 	bool is_last;
 	enum agi_grpc_status status; /* with the last one */
 	struct agi_buf text, trailers;
+	struct agi_http_ask ask;
 	int http_status; /* of a GET, whose body is in messages */
 	const char *content_type;
 
@@ -452,14 +455,25 @@ static void on_call(struct agi_grpc_call *call, const ProtobufCMessage *req, voi
 }
 
 /* --- GET ------------------------------------------------------------------------------------------------------- */
+static void on_get_reply(struct agi_http_ask *ask, int status, const char *content_type, struct agi_str body)
+{
+	struct agi_grpc_hop *h = (struct agi_grpc_hop *)((char *)ask - offsetof(struct agi_grpc_hop, ask));
+
+	agi_buf_put_str(&h->messages, body);
+	h->http_status = status;
+	h->content_type = content_type;
+	post_parcel(h);
+}
+
 static void answer_get(void *arg)
 {
 	struct agi_grpc_hop *h = arg;
 
-	h->http_status = agi_grpc_get_answer(h->f->cfg.far->http,
-					     agi_meta_find(&h->near->headers, AGI_STR(":path")), &h->messages,
+	h->ask.reply = on_get_reply;
+	h->http_status = agi_grpc_get_answer(h->f->cfg.far->http, h->near, NULL, &h->ask, &h->messages,
 					     &h->content_type);
-	post_parcel(h);
+	if (h->http_status != AGI_HTTP_LATER)
+		post_parcel(h);
 }
 
 static void refuse_get(struct agi_grpc_hop *h)

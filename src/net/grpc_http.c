@@ -2,12 +2,13 @@
  * GET and HEAD on a connection of HTTP/2: answered as over HTTP/1.1 (net/http.h), as one more kind
  * of stream that is no call. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "net/grpc_server.h"
 #include "net/http.h"
 #include "net/http_request.h"
 
-enum { HEADERS = 6 };
+enum { HEADERS = 7 };
 
 static ssize_t read_body(nghttp2_session *session, int32_t stream_id, uint8_t *to, size_t room,
 			 uint32_t *flags, nghttp2_data_source *source, void *user_data)
@@ -50,6 +51,8 @@ static void submit(struct agi_grpc_call *call, int status, const char *content_t
 	h[n++] = nv("content-length", length);
 	h[n++] = nv("cache-control", "no-store");
 	h[n++] = nv("x-content-type-options", "nosniff");
+	if (status == 401)
+		h[n++] = nv("www-authenticate", "Bearer");
 	call->is_answered = call->is_finished = true;
 	if (nghttp2_submit_response(session, call->stream_id, h, n, call->out.n ? &body : NULL) !=
 	    0)
@@ -58,16 +61,22 @@ static void submit(struct agi_grpc_call *call, int status, const char *content_t
 	agi_h2_wake(&call->conn->h2);
 }
 
-int agi_grpc_get_answer(struct agi_http *http, struct agi_str target, struct agi_buf *body,
-			const char **content_type)
+int agi_grpc_get_answer(struct agi_http *http, const struct agi_grpc_call *call,
+			const struct agi_transport_peer *peer, struct agi_http_ask *ask,
+			struct agi_buf *body, const char **content_type)
 {
 	struct agi_http_request r;
 
 	*content_type = "text/plain; charset=utf-8";
-	if (agi_http_target_read(target, &r))
-		return agi_http_answer(http, r.path, r.query, body, content_type);
-	agi_buf_printf(body, "400 not a well-formed path\n");
-	return 400;
+	if (!agi_http_target_read(agi_meta_find(&call->headers, AGI_STR(":path")), &r)) {
+		agi_buf_printf(body, "400 not a well-formed path\n");
+		return 400;
+	}
+	ask->path = r.path;
+	ask->query = r.query;
+	ask->authorization = agi_meta_find(&call->headers, AGI_STR("authorization"));
+	ask->peer = peer;
+	return agi_http_answer(http, ask, body, content_type);
 }
 
 void agi_grpc_call_submit_get(struct agi_grpc_call *call, int status, const char *content_type)
@@ -83,14 +92,46 @@ void agi_grpc_call_submit_get(struct agi_grpc_call *call, int status, const char
 	submit(call, status, content_type, body_bytes);
 }
 
+/* A GET whose answer is awaited: as a call that runs. */
+struct get {
+	struct agi_http_ask ask;
+	struct agi_grpc_call *call;
+};
+
+static void end_get(struct get *g, int status, const char *content_type)
+{
+	struct agi_grpc_call *call = g->call;
+
+	free(g);
+	agi_grpc_call_submit_get(call, status, content_type);
+	agi_grpc_call_handler_done(call);
+}
+
+static void on_reply(struct agi_http_ask *ask, int status, const char *content_type, struct agi_str body)
+{
+	struct get *g = (struct get *)ask;
+
+	agi_buf_put_str(&g->call->out, body);
+	end_get(g, status, content_type);
+}
+
 void agi_grpc_call_serve_get(struct agi_grpc_call *call)
 {
+	struct get *g = calloc(1, sizeof *g);
 	const char *content_type;
 	int status;
 
-	call->state = AGI_CALL_ENDED;
 	call->is_observed = true; /* it is no call */
-	status = agi_grpc_get_answer(call->server->http, agi_meta_find(&call->headers, AGI_STR(":path")),
-				     &call->out, &content_type);
-	agi_grpc_call_submit_get(call, status, content_type);
+	if (!g) {
+		call->state = AGI_CALL_ENDED;
+		agi_grpc_call_refuse_http(call, "503", AGI_GRPC_UNAVAILABLE, AGI_STR("out of memory"));
+		return;
+	}
+	call->state = AGI_CALL_RUNNING;
+	call->is_finished = true; /* what it sends is of no interest */
+	*g = (struct get){.ask.reply = on_reply, .call = call};
+	status = agi_grpc_get_answer(call->server->http, call, agi_grpc_call_peer(call), &g->ask, &call->out,
+				     &content_type);
+	if (status != AGI_HTTP_LATER)
+		end_get(g, status, content_type);
 }

@@ -253,9 +253,12 @@ void agi_grpc_call_drop_request(struct agi_grpc_call *call);
 void agi_grpc_call_serve_get(struct agi_grpc_call *call);
 /* The answer is in out; of no effect when the stream is gone. content_type: a literal. */
 void agi_grpc_call_submit_get(struct agi_grpc_call *call, int status, const char *content_type);
-/* What http says to the target (":path"): the status; body and content_type are filled. */
-int agi_grpc_get_answer(struct agi_http *http, struct agi_str target, struct agi_buf *body,
-			const char **content_type);
+/* What http says to call (of which headers is looked at only), asked as ask with its reply set: the status;
+ * body and content_type are filled; or AGI_HTTP_LATER. peer: NULL = not known. */
+struct agi_http_ask;
+int agi_grpc_get_answer(struct agi_http *http, const struct agi_grpc_call *call,
+			const struct agi_transport_peer *peer, struct agi_http_ask *ask,
+			struct agi_buf *body, const char **content_type);
 
 /* --- grpc_send.c: the answer ----------------------------------------------------------------- */
 /* Ends the call on the wire, after what was sent before, unless it has ended. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <event2/event_struct.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <time.h>
@@ -20,6 +21,9 @@ struct conn {
 	struct event rd, wr, timer;
 	struct agi_buf in, out;
 	size_t out_sent;
+	struct agi_http_ask ask;
+	bool is_waiting;   /* for the answer to ask */
+	bool is_head;
 	bool is_closing;   /* after out */
 	bool is_lingering; /* out is sent; what still comes is dropped */
 	LIST_ENTRY(conn) link;
@@ -36,6 +40,8 @@ struct agi_http {
 
 static void close_conn(struct conn *c)
 {
+	if (c->is_waiting)
+		c->ask.on_gone(c->ask.arg);
 	event_del(&c->rd);
 	event_del(&c->wr);
 	event_del(&c->timer);
@@ -74,22 +80,41 @@ static void put_head(struct conn *c, int status, const char *content_type, size_
 	               "HTTP/1.1 %d %s\r\nDate: %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\n"
 	               "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n%s%s\r\n",
 	               status, agi_http_reason(status), date, content_type, body_bytes,
-	               status == 405 ? "Allow: GET, HEAD\r\n" : "", c->is_closing ? "Connection: close\r\n" : "");
+	               status == 405   ? "Allow: GET, HEAD\r\n"
+	               : status == 401 ? "WWW-Authenticate: Bearer\r\n"
+	                               : "",
+	               c->is_closing ? "Connection: close\r\n" : "");
 }
 
-int agi_http_answer(struct agi_http *h, const char *path, const char *query, struct agi_buf *body,
-		    const char **content_type)
+int agi_http_answer(struct agi_http *h, struct agi_http_ask *ask, struct agi_buf *body, const char **content_type)
 {
 	int status;
 
 	*content_type = "text/plain; charset=utf-8";
-	status = h->fn(h->ctx, path, query, body, content_type);
+	status = h->fn(h->ctx, ask, body, content_type);
 	if (!body->err)
 		return status;
 	agi_buf_reset(body);
 	*content_type = "text/plain; charset=utf-8";
 	agi_buf_printf(body, "500 the answer is too large\n");
 	return 500;
+}
+
+static void put_answer(struct conn *c, int status, const char *content_type, struct agi_str body)
+{
+	put_head(c, status, content_type, body.n);
+	if (!c->is_head)
+		agi_buf_put_str(&c->out, body);
+	set_timer(c, REQUEST_S);
+	event_active(&c->wr, EV_WRITE, 0);
+}
+
+static void on_reply(struct agi_http_ask *ask, int status, const char *content_type, struct agi_str body)
+{
+	struct conn *c = (struct conn *)((char *)ask - offsetof(struct conn, ask));
+
+	c->is_waiting = false;
+	put_answer(c, status, content_type, body);
 }
 
 static void answer(struct conn *c)
@@ -101,10 +126,16 @@ static void answer(struct conn *c)
 
 	agi_buf_init(&body, 0);
 	c->is_closing = !r->is_keep_alive;
-	status = agi_http_answer(c->http, r->path, r->query, &body, &content_type);
-	put_head(c, status, content_type, body.n);
-	if (!r->is_head)
-		agi_buf_put_str(&c->out, agi_buf_str(&body));
+	c->is_head = r->is_head;
+	c->ask = (struct agi_http_ask){.path = r->path,
+	                               .query = r->query,
+	                               .authorization = agi_str_of(r->authorization),
+	                               .peer = agi_transport_peer(c->transport),
+	                               .reply = on_reply};
+	status = agi_http_answer(c->http, &c->ask, &body, &content_type);
+	c->is_waiting = status == AGI_HTTP_LATER;
+	if (!c->is_waiting)
+		put_answer(c, status, content_type, agi_buf_str(&body));
 	agi_buf_free(&body);
 }
 
@@ -119,6 +150,7 @@ static void refuse(struct conn *c, int status)
 	c->is_closing = true;
 	put_head(c, status, "text/plain; charset=utf-8", strlen(text[which]) + 5);
 	agi_buf_printf(&c->out, "%03d %s\n", status, text[which]);
+	event_active(&c->wr, EV_WRITE, 0);
 }
 
 /* --- one connection: read a request, send its answer, again --------------------------------------------------- */
@@ -146,13 +178,12 @@ static void serve(struct conn *c)
 	}
 	if (r == 200) {
 		drop_front(&c->in, used);
-		answer(c);
+		answer(c); /* now or later */
 	} else {
 		refuse(c, r);
 	}
 	event_del(&c->rd); /* one after the other: what is pipelined waits in the kernel */
 	set_timer(c, REQUEST_S);
-	event_active(&c->wr, EV_WRITE, 0);
 }
 
 static void on_readable(evutil_socket_t fd, short what, void *arg)

@@ -13,6 +13,10 @@ const char *agi_http_reason(int status)
 		return "OK";
 	case 400:
 		return "Bad Request";
+	case 401:
+		return "Unauthorized";
+	case 403:
+		return "Forbidden";
 	case 404:
 		return "Not Found";
 	case 405:
@@ -147,6 +151,7 @@ static int read_request_line(struct agi_str line, struct agi_http_request *out)
 	if (!out->is_head && !agi_str_eq(method, AGI_STR("GET")))
 		return 405;
 	out->is_keep_alive = version.p[7] != '0';
+	out->authorization[0] = '\0';
 	return read_target(target, out) ? READ_OK : 400;
 }
 
@@ -176,6 +181,14 @@ static struct agi_str trim(struct agi_str s)
 	return s;
 }
 
+static void keep_authorization(struct agi_http_request *out, struct agi_str value)
+{
+	size_t n = value.n < AGI_HTTP_AUTHORIZATION_MAX ? value.n : AGI_HTTP_AUTHORIZATION_MAX;
+
+	memcpy(out->authorization, value.p, n);
+	out->authorization[n] = '\0';
+}
+
 static int read_header(struct agi_str line, struct agi_http_request *out, int *n_hosts)
 {
 	const char *colon = memchr(line.p, ':', line.n);
@@ -193,6 +206,8 @@ static int read_header(struct agi_str line, struct agi_http_request *out, int *n
 		return 501;
 	else if (is_name(name, "content-length") && !agi_str_eq(value, AGI_STR("0")))
 		return 413; /* GET and HEAD bring nothing; skipping it would be a way to smuggle */
+	else if (is_name(name, "authorization"))
+		keep_authorization(out, value);
 	else if (is_name(name, "connection") && has_word(value, "close"))
 		out->is_keep_alive = false;
 	return READ_OK;

@@ -9,7 +9,8 @@
 enum {
 	AGI_HTTP_LINE_MAX = 8 << 10,     /* bytes of the request line (RFC 9112 3 asks for 8000) */
 	AGI_HTTP_HEADERS_MAX = 16 << 10, /* bytes of all header lines */
-	AGI_HTTP_HEAD_MAX = AGI_HTTP_LINE_MAX + AGI_HTTP_HEADERS_MAX
+	AGI_HTTP_HEAD_MAX = AGI_HTTP_LINE_MAX + AGI_HTTP_HEADERS_MAX,
+	AGI_HTTP_AUTHORIZATION_MAX = 511 /* bytes that are kept of this header: no token is longer */
 };
 
 struct agi_http_request {
@@ -17,6 +18,7 @@ struct agi_http_request {
 	bool is_keep_alive;            /* the connection may go on after the answer */
 	char path[AGI_HTTP_LINE_MAX];  /* decoded, starts with '/', holds no NUL */
 	char query[AGI_HTTP_LINE_MAX]; /* as sent, without '?' */
+	char authorization[AGI_HTTP_AUTHORIZATION_MAX + 1]; /* "": none; a longer one is cut */
 };
 
 /* 0: the head is not whole yet, send more. 200: *out is filled and *used says how many bytes it

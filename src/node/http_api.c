@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/http_api.h"
 
+#include "node/http_services.h"
 #include "node/log.h"
 
 static void head(struct agi_buf *b, const char *name, const char *type, const char *help)
@@ -195,11 +196,10 @@ static int healthz(struct agi_http_api *api, struct agi_buf *b)
 	return 503;
 }
 
-int agi_http_api_get(void *ctx, const char *path, const char *query, struct agi_buf *body,
-                     const char **content_type)
+int agi_http_api_get(void *ctx, struct agi_http_ask *ask, struct agi_buf *body, const char **content_type)
 {
 	struct agi_http_api *api = ctx;
-	(void)query;
+	const char *path = ask->path;
 
 	*content_type = "text/plain; charset=utf-8";
 	if (strcmp(path, "/healthz") == 0)
@@ -209,6 +209,9 @@ int agi_http_api_get(void *ctx, const char *path, const char *query, struct agi_
 		metrics(api, body);
 		return 200;
 	}
-	agi_buf_put_str(body, AGI_STR("not found: /metrics and /healthz are served here\n"));
+	if (strncmp(path, AGI_HTTP_SERVICES, sizeof AGI_HTTP_SERVICES - 1) == 0)
+		return agi_http_services_get(api->svc, ask, body, content_type);
+	agi_buf_put_str(body,
+	                AGI_STR("not found: /metrics, /healthz and " AGI_HTTP_SERVICES "NAME are served here\n"));
 	return 404;
 }

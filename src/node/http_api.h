@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Plain HTTP on the overlay port and on role ports: GET /metrics (Prometheus text 0.0.4) and /healthz. */
+ * Plain HTTP on the overlay port and on role ports: GET /metrics (Prometheus text 0.0.4), /healthz, and
+ * /v1/services/NAME (http_services.h). */
 #ifndef AGI_NODE_HTTP_API_H
 #define AGI_NODE_HTTP_API_H
 
@@ -15,7 +16,6 @@ struct agi_http_api {
 };
 
 /* An agi_http_fn; ctx is a struct agi_http_api. */
-int agi_http_api_get(void *ctx, const char *path, const char *query, struct agi_buf *body,
-                     const char **content_type);
+int agi_http_api_get(void *ctx, struct agi_http_ask *ask, struct agi_buf *body, const char **content_type);
 
 #endif

@@ -295,6 +295,16 @@ static enum agi_grpc_status guard(void *ctx, const struct agi_grpc_call *call, u
 	return status;
 }
 
+enum agi_grpc_status agi_security_check(struct agi_security *s, const struct agi_transport_peer *peer,
+					struct agi_str authorization, unsigned needs,
+					const char *what, struct agi_why *why)
+{
+	static const struct agi_transport_peer nobody;
+	const struct agi_access access = {s->tokens, &s->config->tls.admin_names, false};
+
+	return agi_access_check(&access, peer ? peer : &nobody, authorization, needs, what, why);
+}
+
 void agi_security_guard(struct agi_security *s, struct agi_grpc_server *server)
 {
 	agi_grpc_server_guard(server, agi_access_needed, guard, s);

@@ -30,6 +30,11 @@ void agi_security_free(struct agi_security *s);
 void agi_security_fill(struct agi_security *s, struct agi_listener_cfg *cfg);
 /* From now on server asks who may call what. */
 void agi_security_guard(struct agi_security *s, struct agi_grpc_server *server);
+/* The same for a question that is no call: OK, UNAUTHENTICATED or PERMISSION_DENIED + why. peer NULL: not
+ * known, only the token counts. what: its name in why. */
+enum agi_grpc_status agi_security_check(struct agi_security *s, const struct agi_transport_peer *peer,
+					struct agi_str authorization, unsigned needs,
+					const char *what, struct agi_why *why);
 /* What others have to know of the ports of this node's roles: of agi_provider_trait. */
 uint32_t agi_security_role_traits(const struct agi_security *s);
 /* Whether clients of other hosts may speak without TLS to this node. */

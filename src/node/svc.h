@@ -9,6 +9,7 @@
 #include <event2/event_struct.h>
 #include <sys/queue.h>
 
+#include "agihpc.pb-c.h"
 #include "config/config.h"
 #include "net/grpc.h"
 #include "node/admit.h"
@@ -112,5 +113,15 @@ AGI_MUST_USE enum agi_err agi_svc_service_name(struct agi_str *out, ProtobufCBin
 /* host:port where others can connect: not a wildcard, the port 1..65535. */
 AGI_MUST_USE enum agi_err agi_svc_address(struct agi_str *out, ProtobufCBinaryData in,
                                           struct agi_why *why);
+
+/* --- svc_registry.c: instances as DiscoverResponse has them --------------------------------------------- */
+struct agi_svc_instances {
+	Agihpc__V1__DiscoverResponse res;
+	struct agi_svc_instance_row *rows;
+};
+/* Borrows instances. NOMEM: nothing was made. */
+AGI_MUST_USE enum agi_err agi_svc_instances_make(struct agi_svc_instances *out,
+                                                 const struct agi_instance *instances, size_t n);
+void agi_svc_instances_free(struct agi_svc_instances *list);
 
 #endif

@@ -120,12 +120,12 @@ static void deregister(struct agi_grpc_call *call, const ProtobufCMessage *req, 
 }
 
 /* --- Discover, Nearest ----------------------------------------------------------------------------------- */
-struct instance_row {
+struct agi_svc_instance_row {
 	Agihpc__V1__Instance i;
 	char id[AGI_ID_HEX];
 };
 
-static void fill_instance(struct instance_row *row, const struct agi_instance *in)
+static void fill_instance(struct agi_svc_instance_row *row, const struct agi_instance *in)
 {
 	agihpc__v1__instance__init(&row->i);
 	agi_id_hex(row->id, &in->node);
@@ -138,29 +138,48 @@ static void fill_instance(struct instance_row *row, const struct agi_instance *i
 	row->i.tls = in->provider->traits & AGI_PROVIDER_TLS;
 }
 
+enum agi_err agi_svc_instances_make(struct agi_svc_instances *out, const struct agi_instance *instances,
+                                    size_t n)
+{
+	struct agi_svc_instance_row *rows = calloc(n + 1, sizeof *rows);
+	Agihpc__V1__Instance **list = calloc(n + 1, sizeof *list);
+
+	if (!rows || !list) {
+		free(rows);
+		free(list);
+		return AGI_E_NOMEM;
+	}
+	for (size_t i = 0; i < n; i++) {
+		fill_instance(&rows[i], &instances[i]);
+		list[i] = &rows[i].i;
+	}
+	agihpc__v1__discover_response__init(&out->res);
+	out->res.instances = list;
+	out->res.n_instances = n;
+	out->rows = rows;
+	return AGI_OK;
+}
+
+void agi_svc_instances_free(struct agi_svc_instances *list)
+{
+	free(list->res.instances);
+	free(list->rows);
+}
+
 static void discover_answer(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
                             const struct agi_result *res)
 {
 	const Agihpc__V1__DiscoverRequest *p = req;
-	Agihpc__V1__DiscoverResponse r = AGIHPC__V1__DISCOVER_RESPONSE__INIT;
 	size_t n = p->limit && p->limit < res->n_instances ? p->limit : res->n_instances;
-	struct instance_row *rows = calloc(n + 1, sizeof *rows);
-	Agihpc__V1__Instance **list = calloc(n + 1, sizeof *list);
+	struct agi_svc_instances list;
 	(void)s;
 
-	if (!rows || !list) {
+	if (agi_svc_instances_make(&list, res->instances, n)) {
 		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
-	} else {
-		for (size_t i = 0; i < n; i++) {
-			fill_instance(&rows[i], &res->instances[i]);
-			list[i] = &rows[i].i;
-		}
-		r.instances = list;
-		r.n_instances = n;
-		agi_grpc_reply(call, &r.base);
+		return;
 	}
-	free(rows);
-	free(list);
+	agi_grpc_reply(call, &list.res.base);
+	agi_svc_instances_free(&list);
 }
 
 static void nearest_answer(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
@@ -168,7 +187,7 @@ static void nearest_answer(struct agi_svc *s, struct agi_grpc_call *call, const 
 {
 	const Agihpc__V1__NearestRequest *p = req;
 	Agihpc__V1__NearestResponse r = AGIHPC__V1__NEAREST_RESPONSE__INIT;
-	struct instance_row row;
+	struct agi_svc_instance_row row;
 	(void)s;
 
 	if (res->n_instances == 0) {

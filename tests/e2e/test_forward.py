@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Services of roles on every node: handed on to whoever runs the role, told where to go when not."""
 
+import http.client
+import json
 import os
 import queue
+import socket
 import sys
 import threading
 import time
@@ -227,6 +230,37 @@ def test_health(tap, net):
         first.ctl("deregister", "lh-planner", planner.addr).expect(0)
 
 
+def get_json(node, path, port=o.OVERLAY_PORT):
+    connection = http.client.HTTPConnection(node.ip, port, timeout=10 * o.SLOWNESS)
+    connection.request("GET", path)
+    response = connection.getresponse()
+    assert response.getheader("content-type") == "application/json", response.getheaders()
+    return response.status, json.load(response)
+
+
+def test_http(tap, net):
+    first, second, asker = net.nodes
+    with tap.case("GET /v1/services/NAME lists the healthy instances, nearest first, from every port"):
+        for node, port in ((asker, o.OVERLAY_PORT), (first, o.OVERLAY_PORT), (second, o.ERISML_PORT)):
+            status, answer = get_json(node, "/v1/services/erisml", port)
+            found = [i["address"] for i in answer["instances"]]
+            assert status == 200 and found == node.discover("erisml") and len(found) == 2, answer
+            assert set(answer["instances"][0]) == {"address", "node_id", "zone", "rtt_ms", "load", "stale", "tls"}
+    with tap.case("a service that nobody serves is 404 with a JSON error, an impossible name 400"):
+        assert get_json(asker, "/v1/services/nobody-serves-this") == (404, {
+            "error": "NOT_FOUND", "message": "no healthy instance of nobody-serves-this is known"})
+        for path in ("/v1/services/", "/v1/services/UPPER", "/v1/services/a/b", "/v1/services/%22", "/v1/services/" + "a" * 64):
+            status, answer = get_json(asker, path)
+            assert status == 400 and answer["error"] == "INVALID", answer
+    with tap.case("many ask at once, some leave before the answer"):
+        for i in range(50):
+            with socket.create_connection((asker.ip, o.OVERLAY_PORT), 10) as s:
+                s.sendall(b"GET /v1/services/not-asked-before-%d HTTP/1.1\r\nHost: x\r\n\r\n" % i)
+        with futures.ThreadPoolExecutor(20) as pool:
+            answers = list(pool.map(lambda i: get_json(asker, f"/v1/services/other-{i % 30}"), range(100)))
+        assert all(status == 404 for status, _ in answers)
+
+
 def test_events(tap, net):
     asker, other = net.nodes[2], net.nodes[1]
     fabric = EventFabric(net.nodes[0].ip)
@@ -304,7 +338,7 @@ def main():
     with o.Overlay(3, roles={1: SAFETY_ROLES, 2: SAFETY_ROLES, 3: ["safety-gateway"]}) as net:
         tap.on_failure = net.logs
         net.start()
-        for part in (test_planner, test_erisml, test_not_there, test_health, test_events, test_off, test_end):
+        for part in (test_planner, test_erisml, test_not_there, test_health, test_http, test_events, test_off, test_end):
             part(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)

@@ -2,6 +2,7 @@
 """TLS, client certificates, tokens and the Unix socket of a real node, tried with clients that are not ours:
 grpcio, Python's ssl, curl. Certificates are made by openssl at test time."""
 
+import json
 import os
 import shutil
 import signal
@@ -263,6 +264,24 @@ def test_http(tap, w):
         assert "agihpc_ready 1" in plain.out
         big = run("curl", "-sS", "--cacert", w.certs.path("ca.crt"), "--http1.1", f"https://{w.node.addr}/metrics")
         assert "agihpc_ready 1" in big.expect(0).out
+    with tap.case("services are told over HTTP to who may discover them"):
+        def services(*how, at=f"https://{w.node.addr}", token=None):
+            result = run("curl", "-sS", "--cacert", w.certs.path("ca.crt"), "-w", "\n%{http_code}", *how,
+                         *(["-H", "Authorization: Bearer " + w.tokens[token]] if token else []),
+                         at + "/v1/services/erisml").expect(0)
+            text, status = result.out.rsplit("\n", 1)
+            return int(status), json.loads(text)
+        for how in (["--http1.1"], ["--http2"]):
+            status, answer = services(*how)
+            assert status == 401 and answer["error"] == "UNAUTHENTICATED" and "read" in answer["message"], answer
+            status, answer = services(*how, token="checker")
+            assert status == 403 and answer["error"] == "PERMISSION_DENIED", answer
+            status, answer = wait_until("erisml is known", lambda how=how: services(*how, token="reader"))
+            one, = answer["instances"]
+            assert status == 200 and one["address"] == f"{w.node.ip}:{o.ERISML_PORT}" and one["tls"] is True, answer
+        assert services("--unix-socket", w.sock, at="http://localhost")[0] == 200
+        assert services("--http1.1", "--cert", w.certs.path("operator.crt"), "--key",
+                        w.certs.path("operator.key"))[0] == 200
     with tap.case("curl does not trust a stranger, and TLS 1.1 is not spoken"):
         assert run("curl", "-sS", "--cacert", w.certs.path("other-ca.crt"), url).status == 60
         assert run("curl", "-sS", "--cacert", w.certs.path("ca.crt"), "--tls-max", "1.1", "--ciphers",

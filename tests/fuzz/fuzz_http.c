@@ -27,6 +27,7 @@ static void check(int status, const struct agi_http_request *r, size_t used, siz
 	assert(status == 200 ? used > 0 && used <= n : used == 0);
 	if (status == 200)
 		check_target(r);
+	assert(status != 200 || strlen(r->authorization) <= AGI_HTTP_AUTHORIZATION_MAX);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)

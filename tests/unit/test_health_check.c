@@ -55,14 +55,13 @@ static void on_verdict(void *ctx, struct agi_str service, struct agi_str address
 }
 
 /* --- a service that can be made to do anything ----------------------------------------------- */
-static int on_get(void *ctx, const char *path, const char *query, struct agi_buf *body,
-		  const char **type)
+static int on_get(void *ctx, struct agi_http_ask *ask, struct agi_buf *body, const char **type)
 {
 	struct world *w = ctx;
 
-	(void)query, (void)body, (void)type;
+	(void)body, (void)type;
 	w->n_looks++;
-	return strcmp(path, "/healthz") == 0 ? w->http_status : 404;
+	return strcmp(ask->path, "/healthz") == 0 ? w->http_status : 404;
 }
 
 static void on_health(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)

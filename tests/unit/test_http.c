@@ -14,6 +14,7 @@
 #include "base/prng.h"
 #include "net/http.h"
 #include "net/http_request.h"
+#include "net/transport.h"
 
 /* --- the request parser ---------------------------------------------------------------------- */
 static struct agi_http_request req;
@@ -142,10 +143,30 @@ struct world {
 	size_t n;
 };
 
-static int serve(void *ctx, const char *path, const char *query, struct agi_buf *body,
-		 const char **content_type)
+static struct agi_http_ask *later; /* who waits */
+static int n_gone;
+
+static void on_gone(void *arg)
 {
+	(void)arg;
+	n_gone++;
+	later = NULL;
+}
+
+static int serve(void *ctx, struct agi_http_ask *ask, struct agi_buf *body, const char **content_type)
+{
+	const char *path = ask->path, *query = ask->query;
+
 	(void)ctx;
+	if (!strcmp(path, "/later")) {
+		later = ask;
+		ask->on_gone = on_gone;
+		return AGI_HTTP_LATER;
+	}
+	if (!strcmp(path, "/who")) {
+		agi_buf_printf(body, "%.*s%s", AGI_STR_ARG(ask->authorization), ask->peer->is_unix ? " unix" : "");
+		return ask->authorization.n ? 200 : 401;
+	}
 	if (!strcmp(path, "/big")) {
 		for (int i = 0; i < 50000; i++)
 			agi_buf_printf(body, "0123456789");
@@ -291,6 +312,67 @@ static void too_many_connections_are_closed_at_once(void **state)
 	stop(&w);
 }
 
+static void an_answer_may_come_later(void **state)
+{
+	static struct world w;
+
+	(void)state;
+	start(&w);
+	later = NULL;
+	say(&w, "GET /later HTTP/1.1\r\nHost: h\r\n\r\nGET /ok?b HTTP/1.1\r\nHost: h\r\n\r\n");
+	assert_true(hear(&w));
+	assert_non_null(later);
+	assert_int_equal(w.n, 0); /* the second waits for the first */
+	agi_http_reply(later, 404, "application/json", AGI_STR("{}"));
+	assert_true(hear(&w));
+	assert_int_equal(count(w.got, "HTTP/1.1 404 Not Found"), 1);
+	assert_non_null(strstr(w.got, "Content-Type: application/json\r\nContent-Length: 2\r\n"));
+	assert_non_null(strstr(w.got, "\r\n\r\n{}HTTP/1.1 200 OK"));
+	say(&w, "HEAD /later HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n");
+	assert_true(hear(&w));
+	agi_http_reply(later, 200, "text/plain", AGI_STR("body"));
+	assert_false(hear(&w));
+	assert_non_null(strstr(w.got, "Content-Length: 4\r\n"));
+	assert_string_equal(w.got + w.n - 4, "\r\n\r\n");
+	stop(&w);
+}
+
+static void who_waits_for_an_answer_may_go(void **state)
+{
+	static struct world w;
+
+	(void)state;
+	start(&w);
+	n_gone = 0;
+	say(&w, "GET /later HTTP/1.1\r\nHost: h\r\n\r\n");
+	assert_true(hear(&w));
+	assert_non_null(later);
+	stop(&w);
+	assert_int_equal(n_gone, 1);
+}
+
+static void the_authorization_is_handed_to_who_answers(void **state)
+{
+	static struct world w;
+	char text[1200];
+
+	(void)state;
+	start(&w);
+	say(&w, "GET /who HTTP/1.1\r\nHost: h\r\nauthorization:  Bearer x \r\n\r\n");
+	assert_true(hear(&w));
+	assert_non_null(strstr(w.got, "200 OK"));
+	assert_non_null(strstr(w.got, "\r\n\r\nBearer x"));
+	say(&w, "GET /who HTTP/1.1\r\nHost: h\r\n\r\n"); /* not the one of before */
+	assert_true(hear(&w));
+	assert_non_null(strstr(w.got, "401 Unauthorized"));
+	assert_non_null(strstr(w.got, "WWW-Authenticate: Bearer\r\n"));
+	snprintf(text, sizeof text, "GET /who HTTP/1.1\r\nHost: h\r\nAuthorization: %0900d\r\n\r\n", 7);
+	say(&w, text);
+	assert_true(hear(&w));
+	assert_non_null(strstr(w.got, "Content-Length: 511\r\n"));
+	stop(&w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -302,6 +384,9 @@ int main(void)
 	    cmocka_unit_test(answers_follow_each_other_on_one_connection),
 	    cmocka_unit_test(a_large_answer_arrives_whole),
 	    cmocka_unit_test(a_refused_request_is_told_why_and_ends_the_connection),
+	    cmocka_unit_test(an_answer_may_come_later),
+	    cmocka_unit_test(who_waits_for_an_answer_may_go),
+	    cmocka_unit_test(the_authorization_is_handed_to_who_answers),
 	    cmocka_unit_test(too_many_connections_are_closed_at_once),
 	};
 

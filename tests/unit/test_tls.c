@@ -79,13 +79,11 @@ static void on_failed(void *ctx, const struct agi_addr *remote, const struct agi
 	snprintf(((struct world *)ctx)->failed, sizeof why->text, "%s", why->text);
 }
 
-static int on_page(void *ctx, const char *path, const char *query, struct agi_buf *body,
-		   const char **content_type)
+static int on_page(void *ctx, struct agi_http_ask *ask, struct agi_buf *body, const char **content_type)
 {
 	(void)ctx;
-	(void)query;
 	(void)content_type;
-	agi_buf_printf(body, "this is %s\n", path);
+	agi_buf_printf(body, "this is %s\n", ask->path);
 	return 200;
 }
 
