@@ -58,6 +58,7 @@ enum {
 	AGI_RECONFIG_SLOTS = 32,     /* slots one node works on at once, of each kind of work */
 	AGI_COPIES_PER_PAIR = 8,     /* slots one node copies from one other at once */
 	AGI_COMPARE_ITEMS = 1024,    /* keys and versions in one page that is compared */
+	AGI_REPAIR_INTERVAL_MS = 600000, /* members of a slot compare: the roots of 4096 slots are 112 KiB */
 	AGI_PROVIDERS_MAX = 16384,   /* provider records one node keeps for others */
 	AGI_LOCAL_SERVICES_MAX = 1024,
 

@@ -49,6 +49,7 @@ static void fill_defaults(struct agi_dht_cfg *c)
 	use_default(&c->max_skew_ms, AGI_MAX_SKEW_MS);
 	use_default(&c->repair_bytes, AGI_REPAIR_BYTES);
 	use_default(&c->rebalance_slots, AGI_RECONFIG_SLOTS);
+	use_default(&c->repair_interval_ms, AGI_REPAIR_INTERVAL_MS);
 	use_default(&c->self.weight_milli, 1000);
 }
 
@@ -83,11 +84,14 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	agi_scans_init(d);
 	TAILQ_INIT(&d->strong_calls);
 	TAILQ_INIT(&d->lookups);
+	TAILQ_INIT(&d->repair.regs);
+	TAILQ_INIT(&d->repair.serves);
 	TAILQ_INIT(&d->registry.local);
 	agi_reconf_init(d);
 	agi_hint_init(d);
 	agi_drain_init(d);
 	agi_trees_init(d);
+	agi_repair_init(d);
 	if (agi_views_init(d) != AGI_OK ||
 	    agi_ring_add(&d->hosts.ring, &d->self, d->cfg.virtual_nodes) != AGI_OK) {
 		agi_dht_free(d);
@@ -146,6 +150,7 @@ void agi_dht_free(struct agi_dht *d)
 	agi_strong_free_all(d);
 	agi_lookups_free(d);
 	agi_vfetches_free(d);
+	agi_repair_free(d);
 	agi_trees_free(d);
 	agi_views_free(d);
 	agi_registry_free(d);
@@ -192,6 +197,7 @@ void agi_dht_start(struct agi_dht *d, struct agi_now now)
 	agi_member_start(d);
 	agi_drain_start(d);
 	agi_hint_wake(d);
+	agi_repair_soon(d);
 }
 
 /* Those a client waits for; a call it made of inner ones ends them. */
@@ -306,7 +312,8 @@ static void serve(struct agi_dht *d, const struct agi_peer *from, const struct a
 		agi_hosts_left(d, &from->id);
 		break;
 	default:
-		refuse(d, from, m, AGI_E_UNSUPPORTED, "this node does not know this kind of request");
+		if (!agi_repair_on_message(d, from, m))
+			refuse(d, from, m, AGI_E_UNSUPPORTED, "this node does not know this kind of request");
 		break;
 	}
 }

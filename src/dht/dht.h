@@ -38,6 +38,7 @@ struct agi_dht_cfg {
 	uint32_t repair_bytes;          /* a second: read and sent in the background */
 	uint32_t rebalance_slots;       /* copied at once, and led through it at once */
 	uint64_t rebalance_bytes_per_s; /* in each direction; 0 = as fast as it goes */
+	uint32_t repair_interval_ms;    /* members of a slot compare what they hold */
 };
 
 /* --- effects ---------------------------------------------------------------------------------- */
@@ -289,6 +290,18 @@ struct agi_dht_moves {
 	double bytes_in_per_s, slots_per_s; /* over the last ten seconds */
 };
 void agi_dht_moves(const struct agi_dht *d, struct agi_dht_moves *out);
+/* Counted since the start. */
+struct agi_repair_stats {
+	uint64_t compared, differed;      /* slots, once for each other member */
+	uint64_t pulls, pulls_failed;     /* of slots that differed */
+	uint64_t items, bytes;            /* pulled: they were missing or older here */
+	uint64_t hash_bytes;              /* received and sent to find them */
+	uint64_t registers;               /* made alike by their leaders at this node's request */
+	/* now */
+	uint32_t slots_known, slots_held; /* slots whose trees are known, of how many */
+	uint64_t oldest_ms;               /* since the slot that waits longest was compared with all its members */
+};
+void agi_dht_repair_stats(const struct agi_dht *d, struct agi_repair_stats *out);
 
 struct agi_member {
 	struct agi_contact contact;

@@ -127,6 +127,8 @@ static void set_state(struct agi_host *h, enum agi_link_state s)
 		if (s != AGI_MEMBER_DOWN)
 			agi_hint_wake(d);
 	}
+	if (s == AGI_MEMBER_UP)
+		agi_repair_soon(d);
 	h->state = s;
 	h->since_us = d->now.mono_us;
 }

@@ -105,10 +105,15 @@ static void fail_op(struct strong_op *op, enum agi_err status)
 	end_op(op, status, false, (struct agi_str){"", 0}, 0);
 }
 
+static bool is_change(const struct strong_op *op)
+{
+	return op->kind != AGI_STRONG_GET && op->kind != AGI_STRONG_REPAIR;
+}
+
 /* Whatever was being written may or may not have been chosen. */
 static void give_up(struct strong_op *op, enum agi_err status)
 {
-	fail_op(op, op->step == OP_WRITING && !op->is_mismatch && op->kind != AGI_STRONG_GET
+	fail_op(op, op->step == OP_WRITING && !op->is_mismatch && is_change(op)
 	                ? AGI_E_UNKNOWN_OUTCOME
 	                : status);
 }
@@ -265,6 +270,8 @@ static void finish_op(struct strong_op *op)
 		end_op(op, AGI_E_CONDITION, op->has_found, op->value, op->has_found ? op->version : 0);
 	else if (op->kind == AGI_STRONG_GET)
 		end_op(op, AGI_OK, op->has_found, op->value, op->version);
+	else if (op->kind == AGI_STRONG_REPAIR)
+		fail_op(op, AGI_OK); /* nobody wants to know the value */
 	else /* whoever put a value knows it */
 		end_op(op, AGI_OK, op->kind == AGI_STRONG_DELETE ? op->has_found : true,
 		       op->kind == AGI_STRONG_ADD ? op->value : (struct agi_str){"", 0}, op->version);
@@ -302,7 +309,7 @@ static void on_written(struct agi_dht *d, void *arg, uint32_t which, enum agi_er
 static void write_now(struct strong_op *op)
 {
 	struct agi_lead *l = op->lead;
-	bool is_confirming = op->is_mismatch || op->kind == AGI_STRONG_GET;
+	bool is_confirming = op->is_mismatch || !is_change(op);
 	struct agi_item item = {.ns = op->ns, .key = op->key, .value = op->value};
 	struct agi_msg m = {.kind = AGI_MSG_REG_WRITE, .ballot = l->ballot, .seq = ++l->seq, .items = &item,
 	                    .n_items = 1};
@@ -382,7 +389,7 @@ static void decide(struct strong_op *op)
 		return;
 	}
 	op->is_mismatch = op->kind == AGI_STRONG_CAS && op->expected != (op->has_found ? reg.version : 0);
-	if (op->is_mismatch || op->kind == AGI_STRONG_GET) {
+	if (op->is_mismatch || !is_change(op)) {
 		op->value = reg.value;
 		op->version = reg.version;
 		op->is_tombstone = reg.is_tombstone;
@@ -410,6 +417,14 @@ static void take_record(struct strong_op *op, const struct agi_msg *m)
 	op->n_same += c >= 0;
 }
 
+static void end_repair(struct strong_op *op)
+{
+	struct agi_lead *l = op->lead;
+
+	fail_op(op, AGI_E_NO_QUORUM);
+	advance(l);
+}
+
 static void on_state(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
                      const struct agi_peer *from, const struct agi_msg *m)
 {
@@ -429,6 +444,8 @@ static void on_state(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 	} else if (agi_gather_outcome(&op->g) == AGI_GATHER_LOST) {
 		if (op->lead->s->round > op->lead->ballot.round)
 			step_down(op->lead); /* and reads again when it leads again */
+		else if (op->kind == AGI_STRONG_REPAIR)
+			end_repair(op); /* no sign that the leader lost its majority */
 		else
 			lost_majority(op);
 	}
@@ -443,6 +460,8 @@ static void read_first(struct strong_op *op)
 	agi_buf_reset(&op->best);
 	if (!ask_members(op->lead, &op->g, &m, on_state, op))
 		fail_op(op, AGI_E_NO_QUORUM);
+	else if (op->kind == AGI_STRONG_REPAIR)
+		op->g.need = op->g.n; /* a majority alike is not enough */
 }
 
 /* --- the queue ------------------------------------------------------------------------------------------------ */
@@ -562,7 +581,7 @@ static enum agi_err check(struct agi_dht *d, const struct agi_msg *m)
 {
 	const struct agi_item *it = m->items;
 
-	if (m->n_items != 1 || it->key.n == 0 || (unsigned)m->op > AGI_STRONG_ADD)
+	if (m->n_items != 1 || it->key.n == 0 || (unsigned)m->op > AGI_STRONG_REPAIR)
 		return AGI_E_INVALID;
 	if (it->ns.n > AGI_NAMESPACE_MAX || it->key.n > AGI_KEY_MAX || it->value.n > AGI_VALUE_MAX)
 		return AGI_E_TOO_LARGE;

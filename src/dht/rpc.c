@@ -161,7 +161,7 @@ void agi_answer_on(struct agi_dht *d, enum agi_traffic traffic, const struct agi
 static enum agi_traffic traffic_of(const struct agi_msg *request)
 {
 	bool is_bulk = request->kind == AGI_MSG_SLOT_PULL || request->kind == AGI_MSG_SLOT_COMPARE ||
-	               request->kind == AGI_MSG_SCAN ||
+	               request->kind == AGI_MSG_SCAN || request->kind == AGI_MSG_DIFF_PULL ||
 	               (request->kind == AGI_MSG_WRITE && request->is_transfer);
 
 	return is_bulk ? AGI_TRAFFIC_BULK : AGI_TRAFFIC_CONTROL;

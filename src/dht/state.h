@@ -12,6 +12,8 @@
  *   tree.c       Merkle trees of the slots held
  *   kv.c         put/get/delete coordinator                    inner.c     calls of the core to itself
  *   page.c       many records of many slots, at a member        scan.c      scans by prefix
+ *   repair.c repair_*.c  keeping replicas alike (repair.h)
+ *   kv.c         put/get/delete coordinator
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
  *   provider.c   what a record's signature covers               records.c   sets of records
  *   registry.c   advertise, keep for others                     discover.c  find, follow, cache
@@ -237,6 +239,9 @@ struct agi_slot {
 	uint64_t planned;                     /* hosts.generation for which is_wanted holds; 0 = look */
 	bool is_wanted;                       /* this node leads the slot and wants another view of it */
 	uint64_t unserved_us;                 /* an active member that was sealed then; 0 = it serves */
+	uint32_t same_s[AGI_REPLICAS_MAX];    /* when it was last found, or made, like that member's; 0 = not yet */
+	uint64_t active_us;                   /* since when it is active in this view, or this node runs */
+	uint32_t sweeps;                      /* how often tombstones were dropped here since the start */
 };
 struct agi_vfetch;
 /* What a node may be doing for a slot; one thing at a time. */
@@ -393,6 +398,27 @@ enum agi_err agi_kv_rewrite(struct agi_dht *d, const struct agi_item *item, cons
                             agi_kv_done_fn *fn, void *arg);
 void agi_kv_free_all(struct agi_dht *d);
 
+/* --- repair (repair.c, repair_*.c) -------------------------------------------------------------------------------- */
+struct agi_repair_peer;
+struct agi_repair_reg;
+struct agi_repair_serve;
+struct agi_repair {
+	struct agi_timer tick;
+	struct agi_repair_peer *peers;            /* members of our slots, by id */
+	TAILQ_HEAD(, agi_repair_reg) regs;        /* registers given to their leaders */
+	TAILQ_HEAD(, agi_repair_serve) serves;    /* answers being put together */
+	uint32_t n_pulls, n_regs, n_regs_asked, n_serves;
+	uint64_t busy_until_us;                   /* what was read and sent so far takes until then */
+	struct agi_repair_stats stats;
+};
+void agi_repair_init(struct agi_dht *d);
+void agi_repair_free(struct agi_dht *d);
+void agi_repair_wake(struct agi_dht *d, uint64_t due_us);
+/* A member came up, or a slot has new members. */
+void agi_repair_soon(struct agi_dht *d);
+/* Serves what belongs to repair; false when the message does not. */
+bool agi_repair_on_message(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+
 /* --- hints (hint.c) ------------------------------------------------------------------------------------------------ */
 struct agi_hint_target;
 struct agi_hints {
@@ -509,6 +535,7 @@ struct agi_dht {
 	struct agi_slots slots;
 	struct agi_trees trees;
 	struct agi_move move;
+	struct agi_repair repair;
 	struct agi_hints hints;
 	struct agi_registry registry;
 	struct agi_open_call *calls;

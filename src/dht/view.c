@@ -85,6 +85,11 @@ void agi_slot_set_phase(struct agi_dht *d, struct agi_slot *s, enum agi_view_pha
 	d->slots.in_phase[s->phase]--;
 	d->slots.in_phase[p]++;
 	s->phase = p;
+	if (p == AGI_VIEW_ACTIVE) {
+		memset(s->same_s, 0, sizeof s->same_s);
+		s->active_us = d->now.mono_us;
+		agi_repair_soon(d);
+	}
 	d->fx.note(d->ctx, &n);
 }
 

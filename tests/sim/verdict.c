@@ -6,8 +6,9 @@
 #include <stdlib.h>
 
 #include "clients.h"
+#include "replicas.h"
 
-enum { SECOND = 1000000, SETTLE_SECONDS = 240, ATTEMPTS = 5, ATTEMPT_MS = 4500, STEP_MS = 20, WANTED = 3 };
+enum { SECOND = 1000000, SETTLE_SECONDS = 240, ALIKE_SECONDS = 120, ATTEMPTS = 5, ATTEMPT_MS = 4500, STEP_MS = 20, WANTED = 3 };
 
 /* --- settled ------------------------------------------------------------------------------------------ */
 
@@ -150,6 +151,17 @@ static void check_histories(struct sim_world *w)
 	}
 }
 
+/* Whatever a node missed, it gets. */
+static void check_replicas(struct sim_world *w)
+{
+	char why[200] = "";
+
+	for (int s = 0; s < ALIKE_SECONDS && !w->failure[0] && !sim_replicas_are_equal(w, why); s++)
+		sim_run_until(w, w->now_us + SECOND);
+	if (!w->failure[0] && !sim_replicas_are_equal(w, why))
+		sim_fail(w, "%d s after the last write: %s", ALIKE_SECONDS, why);
+}
+
 void sim_verdict(struct sim_world *w)
 {
 	settle(w);
@@ -162,4 +174,5 @@ void sim_verdict(struct sim_world *w)
 	for (int round = 0; round < 4; round++)
 		demand(w, sim_client_final_strong, SIM_REGISTERS, "an operation on register");
 	check_histories(w);
+	check_replicas(w);
 }

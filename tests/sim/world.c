@@ -8,6 +8,7 @@
 
 #include "clients.h"
 #include "faults.h"
+#include "replicas.h"
 
 /* --- helpers ---------------------------------------------------------------------------------------- */
 
@@ -268,6 +269,7 @@ static void check_view(struct sim_node *n, uint32_t slot)
 static void check_node(struct sim_node *n)
 {
 	uint64_t changed = n->changed_slots;
+	char why[200];
 
 	n->changed_slots = 0;
 	for (uint32_t s = 0; changed && s < 1u << n->w->cfg.slot_bits; s++, changed >>= 1)
@@ -275,6 +277,8 @@ static void check_node(struct sim_node *n)
 			check_view(n, s);
 	if (n->w->stats.events % 32 == 0)
 		agi_dht_check(n->dht);
+	if (n->w->stats.events % 256 == 0 && !sim_trees_are_right(n, why))
+		sim_fail(n->w, "%s", why);
 }
 
 static uint64_t name_of(const char *what, uint32_t key, const struct agi_version *v)
@@ -350,7 +354,7 @@ void sim_start_node(struct sim_world *w, uint32_t i)
 	struct sim_node *n = &w->node[i];
 	struct agi_dht_cfg cfg = {.seed = agi_prng_u64(&w->prng), .slot_bits = w->cfg.slot_bits,
 	                          .down_after_ms = w->cfg.down_after_ms ? w->cfg.down_after_ms : 20000,
-	                          .stable_ms = 800, .virtual_nodes = 32};
+	                          .stable_ms = 800, .virtual_nodes = 32, .repair_interval_ms = 4000};
 
 	memcpy(cfg.seckey, n->seckey, sizeof cfg.seckey);
 	cfg.self.addr = n->addr;

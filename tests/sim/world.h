@@ -5,7 +5,8 @@
  *   world.c     nodes, their clocks, disks and links      clients.c   what clients ask and were told
  *   queue.c     events in order of time                   history.c   linearizability
  *   disk.c      base/storage.h in memory                  faults.c    what goes wrong
- *   verdict.c   what must hold when all is well again     campaign.c  what a seed stands for; a whole run */
+ *   verdict.c   what must hold when all is well again     campaign.c  what a seed stands for; a whole run
+ *   replicas.c  what disks have in common */
 #ifndef SIM_WORLD_H
 #define SIM_WORLD_H
 

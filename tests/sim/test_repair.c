@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * Replicas become alike again, whatever one of them missed: one promise a test, on a simulated cluster. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <cmocka.h>
+
+#include "dht/repair.h"
+#include "replicas.h"
+
+enum { SECOND = 1000000 };
+
+static struct answer {
+	bool is_there;
+	enum agi_err err;
+	bool found;
+	char value[64];
+	uint64_t version;
+} got;
+
+static void on_reply(struct sim_node *n, uint64_t call_id, const struct agi_result *res)
+{
+	size_t k = res->value.n < sizeof got.value ? res->value.n : sizeof got.value - 1;
+
+	(void)n, (void)call_id;
+	got = (struct answer){.is_there = true, .err = res->err, .found = res->found, .version = res->version.hlc};
+	if (k)
+		memcpy(got.value, res->value.p, k);
+}
+
+static void run_s(struct sim_world *w, uint64_t seconds)
+{
+	sim_run_until(w, w->now_us + seconds * SECOND);
+	assert_string_equal(w->failure, "");
+}
+
+static void settle(struct sim_world *w)
+{
+	for (int s = 0; s < 120 && !sim_is_settled(w); s++)
+		run_s(w, 1);
+	assert_true(sim_is_settled(w));
+}
+
+/* Three nodes, and few slots, so that one slot has many items. */
+static struct sim_world *cluster(uint32_t nodes)
+{
+	struct sim_world *w = malloc(sizeof *w);
+	struct sim_cfg cfg = {.seed = 7, .nodes = nodes, .slot_bits = 1, .is_verbose = getenv("VERBOSE") != NULL};
+
+	assert_non_null(w);
+	sim_set_up(w, &cfg);
+	w->on_reply = on_reply;
+	for (uint32_t i = 0; i < nodes; i++)
+		sim_start_node(w, i);
+	settle(w);
+	return w;
+}
+
+static void end(struct sim_world *w)
+{
+	assert_string_equal(w->failure, "");
+	sim_tear_down(w);
+	free(w);
+}
+
+static void ask(struct sim_world *w, uint32_t node, const struct agi_call *call)
+{
+	static uint64_t next = SIM_OWN_CALL;
+	struct sim_node *n = &w->node[node];
+
+	got = (struct answer){0};
+	agi_dht_call(n->dht, sim_now(n), next++, call);
+	sim_rearm(n);
+	for (int i = 0; i < 4000 && !got.is_there; i++)
+		sim_run_until(w, w->now_us + 5000);
+	assert_true(got.is_there);
+}
+
+static void call(struct sim_world *w, uint32_t node, enum agi_call_kind kind, const char *key, const char *value,
+                 enum agi_level level)
+{
+	struct agi_call c = {.kind = kind, .key = agi_str_of(key), .value = agi_str_of(value), .level = level,
+	                     .timeout_ms = 3000};
+
+	ask(w, node, &c);
+}
+
+static void put(struct sim_world *w, uint32_t node, const char *key, const char *value)
+{
+	call(w, node, AGI_CALL_PUT, key, value, AGI_LEVEL_QUORUM);
+	assert_int_equal(got.err, AGI_OK);
+}
+
+static void fill(struct sim_world *w, int n)
+{
+	char key[16];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(key, sizeof key, "key-%d", i);
+		call(w, 0, AGI_CALL_PUT, key, "value", AGI_LEVEL_ALL);
+		assert_int_equal(got.err, AGI_OK);
+	}
+}
+
+static void wait_equal(struct sim_world *w, uint64_t seconds)
+{
+	char why[200] = "";
+
+	for (uint64_t s = 0; s < seconds && !sim_replicas_are_equal(w, why); s++)
+		run_s(w, 1);
+	if (!sim_replicas_are_equal(w, why))
+		fail_msg("%s", why);
+}
+
+static void assert_unequal(struct sim_world *w)
+{
+	char why[200];
+
+	assert_false(sim_replicas_are_equal(w, why));
+}
+
+/* A node's disk forgets what it held while it does not run. */
+static void erase_record(struct sim_node *n, enum agi_cf cf, const char *key)
+{
+	struct sim_table *t = &n->disk.cf[cf];
+	size_t length = strlen(key);
+
+	assert_null(n->dht);
+	for (size_t i = 0; i < t->n; i++) {
+		struct agi_str k = t->e[i].key;
+
+		if (k.n < length || memcmp(k.p + k.n - length, key, length) != 0 || k.p[k.n - length - 1] > 63)
+			continue;
+		free((char *)k.p);
+		free((char *)t->e[i].value.p);
+		memmove(&t->e[i], &t->e[i + 1], (t->n - i - 1) * sizeof t->e[0]);
+		t->n--;
+		return;
+	}
+	fail_msg("no record of %s", key);
+}
+
+static void erase_all(struct sim_node *n, enum agi_cf cf)
+{
+	struct sim_table *t = &n->disk.cf[cf];
+
+	for (size_t i = 0; i < t->n; i++) {
+		free((char *)t->e[i].key.p);
+		free((char *)t->e[i].value.p);
+	}
+	t->n = 0;
+}
+
+static struct agi_repair_stats stats(struct sim_world *w)
+{
+	struct agi_repair_stats sum = {0}, one;
+
+	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+		agi_dht_repair_stats(w->node[i].dht, &one);
+		sum.items += one.items;
+		sum.bytes += one.bytes;
+		sum.hash_bytes += one.hash_bytes;
+		sum.registers += one.registers;
+		sum.differed += one.differed;
+		sum.pulls += one.pulls;
+	}
+	return sum;
+}
+
+/* --- items ---------------------------------------------------------------------------------------- */
+
+static void what_a_member_missed_it_gets_without_hints(void **state)
+{
+	struct sim_world *w = cluster(3);
+
+	(void)state;
+	fill(w, 50);
+	sim_crash_node(w, 2);
+	put(w, 0, "key-7", "newer");
+	put(w, 1, "another", "value");
+	call(w, 0, AGI_CALL_DELETE, "key-9", "", AGI_LEVEL_QUORUM);
+	assert_int_equal(got.err, AGI_OK);
+	run_s(w, 5); /* until the others have given up on it */
+	for (uint32_t i = 0; i < 2; i++) { /* its hints are lost */
+		sim_crash_node(w, i);
+		erase_all(&w->node[i], AGI_CF_HINTS);
+		sim_start_node(w, i);
+	}
+	run_s(w, 5);
+	sim_start_node(w, 2);
+	assert_unequal(w);
+	settle(w);
+	wait_equal(w, 20);
+	assert_int_equal(stats(w).items, 3);
+	call(w, 2, AGI_CALL_GET, "key-7", "", AGI_LEVEL_ONE);
+	assert_string_equal(got.value, "newer");
+	end(w);
+}
+
+static void what_each_of_two_lacks_both_have_in_the_end(void **state)
+{
+	struct sim_world *w = cluster(3);
+	char key[16];
+
+	(void)state;
+	fill(w, 60);
+	for (uint32_t i = 0; i < 3; i++)
+		sim_crash_node(w, i);
+	for (int i = 0; i < 60; i += 2) {
+		snprintf(key, sizeof key, "key-%d", i);
+		erase_record(&w->node[i / 2 % 3], AGI_CF_ITEMS, key);
+	}
+	for (uint32_t i = 0; i < 3; i++)
+		sim_start_node(w, i);
+	assert_unequal(w);
+	settle(w);
+	wait_equal(w, 20);
+	assert_int_equal(sim_records(w, AGI_CF_ITEMS), 3 * 60);
+	end(w);
+}
+
+/* One item of many: what is sent to find it is far less than what is stored, and only it is sent. */
+static void traffic_is_proportional_to_the_difference(void **state)
+{
+	struct sim_world *w = cluster(3);
+	struct agi_repair_stats one, many;
+	char key[16];
+
+	(void)state;
+	fill(w, 1500);
+	sim_crash_node(w, 1);
+	erase_record(&w->node[1], AGI_CF_ITEMS, "key-700");
+	sim_start_node(w, 1);
+	settle(w);
+	wait_equal(w, 20);
+	one = stats(w);
+	assert_true(one.items >= 1 && one.items <= 2); /* two members may both bring it */
+	assert_true(one.hash_bytes < 40000); /* leaves, and digests of one leaf of 64: not of 1500 items */
+	sim_crash_node(w, 1);
+	for (int i = 0; i < 1500; i += 5) {
+		snprintf(key, sizeof key, "key-%d", i);
+		erase_record(&w->node[1], AGI_CF_ITEMS, key);
+	}
+	sim_start_node(w, 1);
+	settle(w);
+	wait_equal(w, 30);
+	many = stats(w);
+	assert_true(many.items >= 300 && many.items <= 700);
+	end(w);
+}
+
+static void replicas_that_are_alike_send_roots_only(void **state)
+{
+	struct sim_world *w = cluster(3);
+	struct agi_repair_stats before, after;
+
+	(void)state;
+	fill(w, 100);
+	run_s(w, 20);
+	before = stats(w);
+	run_s(w, 60);
+	after = stats(w);
+	assert_true(after.hash_bytes == before.hash_bytes && after.items == before.items);
+	assert_true(after.differed == before.differed);
+	end(w);
+}
+
+/* --- registers --------------------------------------------------------------------------------------- */
+
+static void a_register_that_one_member_missed_is_made_alike(void **state)
+{
+	struct sim_world *w = cluster(3);
+	uint64_t version;
+
+	(void)state;
+	call(w, 0, AGI_CALL_PUT, "reg", "one", AGI_LEVEL_STRONG);
+	assert_int_equal(got.err, AGI_OK);
+	sim_crash_node(w, 2);
+	call(w, 0, AGI_CALL_PUT, "reg", "two", AGI_LEVEL_STRONG);
+	assert_int_equal(got.err, AGI_OK);
+	version = got.version;
+	call(w, 1, AGI_CALL_PUT, "other", "value", AGI_LEVEL_STRONG);
+	assert_int_equal(got.err, AGI_OK);
+	run_s(w, 3);
+	sim_start_node(w, 2);
+	assert_unequal(w);
+	settle(w);
+	wait_equal(w, 20);
+	assert_true(stats(w).registers >= 2);
+	call(w, 2, AGI_CALL_GET, "reg", "", AGI_LEVEL_STRONG);
+	assert_string_equal(got.value, "two");
+	assert_true(got.version == version); /* a repair is not a change */
+	end(w);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_a_member_missed_it_gets_without_hints),
+	    cmocka_unit_test(what_each_of_two_lacks_both_have_in_the_end),
+	    cmocka_unit_test(traffic_is_proportional_to_the_difference),
+	    cmocka_unit_test(replicas_that_are_alike_send_roots_only),
+	    cmocka_unit_test(a_register_that_one_member_missed_is_made_alike),
+	};
+
+	if (agi_crypto_init() != AGI_OK)
+		return 1;
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
