@@ -181,10 +181,16 @@ static uint32_t ask_members(struct agi_lead *l, struct agi_gather *g, struct agi
 	return g->asked;
 }
 
+/* A promise of the epoch before, that only a minority made and a new member brought along, may have our very round and
+ * another node: its member would refuse us for ever. */
 static void saw_ballot(struct agi_lead *l, const struct agi_msg *m)
 {
-	if (m && m->status == AGI_E_EXISTS && m->ballot.round > l->s->round)
+	if (!m || m->status != AGI_E_EXISTS)
+		return;
+	if (m->ballot.round > l->s->round)
 		l->s->round = m->ballot.round;
+	else if (m->ballot.round == l->ballot.round && agi_ballot_cmp(&m->ballot, &l->ballot) > 0)
+		l->s->round = l->ballot.round + 1;
 }
 
 static void on_led(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
