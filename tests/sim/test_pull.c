@@ -35,11 +35,12 @@ static void on_pulled(struct agi_dht *d, void *arg, enum agi_err err)
 
 static void set_up(void)
 {
-	struct sim_cfg cfg = {.seed = 7, .nodes = 2, .slot_bits = 1};
+	struct sim_cfg cfg = {.seed = 7, .nodes = 2, .slot_bits = 1, .repair_ms = UINT32_MAX};
 
 	w = malloc(sizeof *w);
 	assert_non_null(w);
 	sim_set_up(w, &cfg);
+	w->is_edited = true;
 	for (uint32_t i = 0; i < 2; i++)
 		sim_start_node(w, i);
 	sim_run_until(w, w->now_us + 20000000);

@@ -624,6 +624,7 @@ static void erase_everywhere(struct sim_world *w, const char *key, uint32_t but)
 	struct agi_storage_op op = {.verb = AGI_DELETE, .cf = AGI_CF_ITEMS};
 	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = &op, .n_ops = 1};
 
+	w->is_edited = true;
 	agi_buf_init(&b, 0);
 	agi_buf_u32(&b, agi_dht_slot_of(w->node[0].dht, (struct agi_str){"", 0}, agi_str_of(key)));
 	agi_buf_u8(&b, 0);
@@ -758,7 +759,7 @@ static void a_source_or_a_leader_that_dies_does_not_stop_a_copy(void **state)
 
 static void one_of_two_newcomers_dead_leaves_the_slot_available(void **state)
 {
-	struct sim_world *w = cluster_of(5, 3, 4, 25);
+	struct sim_world *w = cluster_of(5, 3, 4, 27);
 
 	(void)state;
 	fill(w, 0, "v");

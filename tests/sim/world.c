@@ -277,7 +277,7 @@ static void check_node(struct sim_node *n)
 			check_view(n, s);
 	if (n->w->stats.events % 32 == 0)
 		agi_dht_check(n->dht);
-	if (n->w->stats.events % 256 == 0 && !sim_trees_are_right(n, why))
+	if (n->w->stats.events % 256 == 0 && !n->w->is_edited && !sim_trees_are_right(n, why))
 		sim_fail(n->w, "%s", why);
 }
 
@@ -354,7 +354,7 @@ void sim_start_node(struct sim_world *w, uint32_t i)
 	struct sim_node *n = &w->node[i];
 	struct agi_dht_cfg cfg = {.seed = agi_prng_u64(&w->prng), .slot_bits = w->cfg.slot_bits,
 	                          .down_after_ms = w->cfg.down_after_ms ? w->cfg.down_after_ms : 20000,
-	                          .stable_ms = 800, .virtual_nodes = 32, .repair_interval_ms = 4000};
+	                          .stable_ms = 800, .virtual_nodes = 32, .repair_interval_ms = w->cfg.repair_ms ? w->cfg.repair_ms : 4000};
 
 	memcpy(cfg.seckey, n->seckey, sizeof cfg.seckey);
 	cfg.self.addr = n->addr;

@@ -57,6 +57,7 @@ struct sim_cfg {
 	uint32_t fault_seconds;  /* virtual time with faults and load */
 	uint32_t faults;         /* bit i: enum sim_fault i may happen */
 	uint32_t down_after_ms;  /* 0 = 20 s */
+	uint32_t repair_ms;      /* replicas are compared so often; 0 = 4 s */
 	uint32_t n_keys, n_registers; /* in use; 0 = all */
 	uint32_t strong_percent; /* of the operations */
 	uint32_t load_us;        /* greatest pause between two operations; 0 = 40 ms */
@@ -154,6 +155,7 @@ struct sim_world {
 	int outcome[SIM_KEYS + SIM_REGISTERS]; /* of checks after healing */
 	void (*on_reply)(struct sim_node *n, uint64_t call_id, const struct agi_result *res);
 	void *user;
+	bool is_edited;          /* a test changed disks behind the nodes' backs: trees are not what is there */
 	char failure[400];
 };
 
