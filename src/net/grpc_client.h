@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Inside the gRPC client: shared by grpc_channel.c (connections), grpc_client_call.c (one call's
- * life) and grpc_client_stream.c (what only streams have).
+ * Inside the gRPC client: shared by grpc_channel.c (connections), grpc_client_start.c (how a call
+ * begins), grpc_client_call.c (its life) and grpc_client_stream.c (what only streams have).
  *
  *   unary ──► WAITING ──connected──► OPEN ──stream closed──► DONE ──callback──► freed
  *                │ ▲                  │ └─messages left──► LEFT ─asked for─┘
@@ -138,6 +138,8 @@ size_t agi_grpc_client_data(struct agi_grpc_client_call *call, struct agi_str da
 void agi_grpc_client_closed(struct agi_grpc_client_call *call, uint32_t error_code);
 /* Runs the callback of a DONE call (already off its list) and frees it. */
 void agi_grpc_client_deliver(struct agi_grpc_client_call *call);
+/* A call that was never started. */
+void agi_grpc_client_call_free(struct agi_grpc_client_call *call);
 
 /* Feeds the reader. False when that ended the call. */
 bool agi_grpc_client_feed(struct agi_grpc_client_call *call, struct agi_str *data);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Inside the gRPC server: shared by grpc_server.c (routes, life), grpc_conn.c (connections) and the
- * files of one call: grpc_call.c (its life and headers), grpc_recv.c (request messages),
+ * files of one call: grpc_call.c (its life), grpc_headers.c, grpc_recv.c (request messages),
  * grpc_send.c (the answer).
  *
  *   headers ──► RECEIVING ──request whole──► READY ──dispatch──► RUNNING ──reply / fail──► ENDED
@@ -213,10 +213,8 @@ struct agi_grpc_call *agi_grpc_call_new(struct agi_grpc_conn *c, int32_t stream_
 /* A call that came to another loop: near's method, deadline and sender. RUNNING, among the orphans. */
 struct agi_grpc_call *agi_grpc_call_new_far(struct agi_grpc_server *s, const struct agi_grpc_call *near,
 					    struct agi_grpc_hop *hop);
-AGI_MUST_USE enum agi_err agi_grpc_call_header(struct agi_grpc_call *call, struct agi_str name,
-					       struct agi_str value);
-/* The header block is complete: refuses what cannot be served. */
-void agi_grpc_call_headers_done(struct agi_grpc_call *call);
+/* From now on the call is cut when its deadline has passed. */
+void agi_grpc_call_start_deadline(struct agi_grpc_call *call);
 /* The stream is gone (may free call). */
 void agi_grpc_call_closed(struct agi_grpc_call *call);
 /* The server goes: what is still running stands alone from now on. */
@@ -236,6 +234,12 @@ void agi_grpc_call_tell(struct agi_grpc_call *call);
 void agi_grpc_call_observe(struct agi_grpc_call *call, enum agi_grpc_status status);
 /* The handler has ended its call; it must not touch it again. */
 void agi_grpc_call_handler_done(struct agi_grpc_call *call);
+
+/* --- grpc_headers.c --------------------------------------------------------------------------- */
+AGI_MUST_USE enum agi_err agi_grpc_call_header(struct agi_grpc_call *call, struct agi_str name,
+					       struct agi_str value);
+/* The header block is complete: refuses what cannot be served. */
+void agi_grpc_call_headers_done(struct agi_grpc_call *call);
 
 /* --- grpc_recv.c: request messages ----------------------------------------------------------- */
 /* Returns how many bytes the stream's window may be opened by at once. */
