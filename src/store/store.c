@@ -7,6 +7,7 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
@@ -17,11 +18,13 @@
 #include "base/limits.h"
 #include "store/archive.h"
 #include "store/group.h"
+#include "store/rows.h"
 #include "store/mend.h"
 #include "store/scrub.h"
 
 enum {
 	DONE_BYTES_MAX = 64 << 20, /* answers that wait to be taken; the thread pauses above */
+	ROWS_BYTES = 4 << 20,      /* of values read lately */
 	CARE_EVERY_US = 1000000    /* how often the thread looks after the store itself */
 };
 
@@ -35,6 +38,7 @@ struct agi_store {
 	int fd;
 	struct agi_jobs fresh; /* queued, and the thread not told yet */
 	uint64_t queued, queued_bytes, peeks;
+	struct agi_rows rows; /* of peeks; the owner's */
 
 	/* lock: everything below */
 	pthread_mutex_t lock;
@@ -298,10 +302,13 @@ enum agi_err agi_store_open(const struct agi_store_cfg *cfg, struct agi_store **
                             struct agi_why *why)
 {
 	struct agi_store *s = calloc(1, sizeof *s);
+	uint8_t key[AGI_SIP_KEY_BYTES];
 	enum agi_err e;
 
 	if (!s)
 		return agi_fail(why, AGI_E_NOMEM, "%s", agi_err_text(AGI_E_NOMEM));
+	randombytes_buf(key, sizeof key);
+	agi_rows_init(&s->rows, ROWS_BYTES, key);
 	agi_jobs_init(&s->fresh);
 	agi_jobs_init(&s->queue);
 	agi_jobs_init(&s->done);
@@ -339,6 +346,7 @@ void agi_store_close(struct agi_store *s)
 	pthread_join(s->thread, NULL);
 	agi_group_free(&s->group);
 	agi_jobs_free(&s->done);
+	agi_rows_free(&s->rows);
 	agi_db_close(s->db);
 	close(s->fd);
 	pthread_cond_destroy(&s->wake);
@@ -348,6 +356,14 @@ void agi_store_close(struct agi_store *s)
 }
 
 /* --- in and out ------------------------------------------------------------------------------- */
+/* Before anybody hears of the write, done or failed. */
+static void forget_rows(struct agi_store *s, const struct agi_job *j)
+{
+	if (j->req.kind == AGI_STORAGE_WRITE)
+		for (size_t i = 0; i < j->req.n_ops; i++)
+			agi_rows_drop(&s->rows, &j->req.ops[i]);
+}
+
 enum agi_err agi_store_queue(struct agi_store *s, uint64_t job_id, const struct agi_storage_req *req)
 {
 	struct agi_job *j;
@@ -385,8 +401,15 @@ enum agi_err agi_store_submit(struct agi_store *s, uint64_t job_id, const struct
 
 enum agi_err agi_store_peek(struct agi_store *s, const struct agi_storage_req *req, struct agi_buf *out)
 {
-	enum agi_err e = agi_db_peek(s->db, req->cf, req->begin, out);
+	size_t before = out->n;
+	enum agi_err e = AGI_OK;
 
+	if (!agi_rows_find(&s->rows, req->cf, req->begin, out)) {
+		e = out->err ? out->err : agi_db_peek(s->db, req->cf, req->begin, out);
+		if (e == AGI_OK)
+			agi_rows_fill(&s->rows, req->cf, req->begin,
+			              (struct agi_str){(const char *)out->p + before, out->n - before});
+	}
 	s->peeks += e == AGI_OK || e == AGI_E_NOT_FOUND;
 	return e;
 }
@@ -411,6 +434,7 @@ void agi_store_poll(struct agi_store *s, agi_store_done_fn *fn, void *arg)
 	for (j = done.first; j; j = j->next) {
 		s->queued--;
 		s->queued_bytes -= j->bytes;
+		forget_rows(s, j);
 	}
 	while ((j = agi_jobs_take_first(&done)) != NULL) {
 		fn(arg, j->id, &j->done);
@@ -442,6 +466,7 @@ enum agi_err agi_store_run(struct agi_store *s, const struct agi_storage_req *re
 	pthread_cond_signal(&s->wake);
 	pthread_mutex_unlock(&s->lock);
 	e = j->done.err;
+	forget_rows(s, j);
 	if (fn)
 		fn(arg, 0, &j->done);
 	agi_job_free(j);

@@ -187,10 +187,46 @@ static void check_answer(void *arg, uint64_t id, const struct agi_storage_done *
 	assert_int_equal(at, e->n);
 }
 
+/* At any moment: fills what peeks keep with whatever is there just now. */
+static void peek(struct world *w, unsigned cf, unsigned k, struct agi_buf *out, enum agi_err *err)
+{
+	struct agi_storage_req r = {.kind = AGI_STORAGE_GET, .cf = (enum agi_cf)cf, .begin = agi_str_of(names[k]),
+	                            .may_lag = true};
+
+	agi_buf_reset(out);
+	*err = agi_store_peek(w->f->store, &r, out);
+	assert_true(*err == AGI_OK || *err == AGI_E_NOT_FOUND || *err == AGI_E_FULL);
+}
+
+/* When every completion has been delivered a peek shows exactly what is stored. */
+static void check_peeks(struct world *w)
+{
+	struct agi_buf b;
+	enum agi_err e;
+
+	agi_buf_init(&b, 0);
+	for (unsigned cf = 0; cf < CFS; cf++) {
+		for (unsigned k = 0; k < KEYS; k++) {
+			peek(w, cf, k, &b, &e);
+			if (e == AGI_E_FULL)
+				continue;
+			assert_int_equal(e, w->model.has[cf][k] ? AGI_OK : AGI_E_NOT_FOUND);
+			if (e == AGI_OK) {
+				assert_int_equal(b.n, VALUE);
+				assert_memory_equal(b.p, w->model.value[cf][k], VALUE);
+			}
+		}
+	}
+	agi_buf_free(&b);
+}
+
 static void run_burst(struct world *w)
 {
 	unsigned n = 1 + (unsigned)agi_prng_below(&w->prng, BURST);
+	struct agi_buf peeked;
+	enum agi_err e;
 
+	agi_buf_init(&peeked, 0);
 	w->submitted = w->answered = 0;
 	while (w->submitted < n) {
 		switch (agi_prng_below(&w->prng, 8)) {
@@ -205,11 +241,14 @@ static void run_burst(struct world *w)
 		default:
 			submit_write(w);
 		}
+		peek(w, (unsigned)agi_prng_below(&w->prng, CFS), (unsigned)agi_prng_below(&w->prng, KEYS), &peeked, &e);
 	}
 	while (w->answered < n) {
 		wait_store(w->f->store);
 		agi_store_poll(w->f->store, check_answer, w);
 	}
+	agi_buf_free(&peeked);
+	check_peeks(w);
 }
 
 static void random_requests_agree_with_a_table(void **state)
