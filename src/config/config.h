@@ -36,6 +36,8 @@ enum agi_config_level { AGI_CONFIG_ONE, AGI_CONFIG_QUORUM, AGI_CONFIG_ALL, AGI_C
 enum agi_evaluation { AGI_EVALUATION_STRICT, AGI_EVALUATION_REFERENCE };
 enum agi_fail_action { AGI_FAIL_BLOCK }; /* a failure never becomes a permission: there is no other */
 enum agi_bond_action { AGI_BOND_BLOCK, AGI_BOND_REVISE };
+/* By the machine, or so many; node/io_host.h agi_io_loops. */
+enum agi_io_loops { AGI_IO_LOOPS_AUTO, AGI_IO_LOOPS_0, AGI_IO_LOOPS_8 = AGI_IO_LOOPS_0 + 8 };
 enum agi_switch { AGI_SWITCH_OFF, AGI_SWITCH_ON }; /* "false", "true" */
 /* gRPC and HTTP without TLS, where there is TLS: from everywhere, from this host, not at all. */
 enum agi_config_plaintext {
@@ -105,6 +107,7 @@ struct agi_config {
 		char *zone;                /* "" = none */
 		double weight;             /* 1.0 */
 		struct agi_config_list roles;  /* "erisml", "safety-gateway", "in-action" */
+		enum agi_io_loops io_loops;    /* threads that have the overlay port's gRPC connections */
 		enum agi_switch forward;       /* true: calls of roles that run elsewhere are handed on */
 		struct agi_addr role_address;  /* port 0 always; after _check the ip of listen when not given */
 		char *cluster_key_file;

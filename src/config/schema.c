@@ -17,6 +17,7 @@ static const char *const levels[] = {"one", "quorum", "all", "strong", NULL};
 static const char *const evaluations[] = {"strict", "reference", NULL};
 static const char *const fail_actions[] = {"BLOCK", NULL};
 static const char *const bond_actions[] = {"BLOCK", "REVISE", NULL};
+static const char *const io_loops[] = {"auto", "0", "1", "2", "3", "4", "5", "6", "7", "8", NULL};
 static const char *const switches[] = {"false", "true", NULL};
 static const char *const plaintexts[] = {"allow", "loopback", "refuse", NULL};
 static const char *const compressions[] = {"asked", "accepted", "never", NULL};
@@ -90,6 +91,8 @@ const struct agi_key_spec agi_config_spec[] = {
      .refuse = refuse_role, .help = "Roles this host serves."},
     {"node.forward", AGI_V_CHOICE, AT(node.forward), .choices = switches, .preset = "true",
      .help = "Hand calls of roles that run on other hosts on to the nearest one."},
+    {"node.io_loops", AGI_V_CHOICE, AT(node.io_loops), .choices = io_loops, .preset = "auto",
+     .help = "Threads for the clients' gRPC connections; 0: the main thread has them."},
     {"node.role_address", AGI_V_IP, AT(node.role_address), .preset = "",
      .help = "Address the ports of roles listen on, when it is not the one of listen."},
     {"node.cluster_key_file", AGI_V_TEXT, AT(node.cluster_key_file), 1, 900,

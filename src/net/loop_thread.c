@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
@@ -20,6 +21,7 @@ struct agi_loop {
 	struct event_base *base;
 	struct event *wake;
 	int fd;
+	char name[16];
 	pthread_t thread;
 	bool is_running; /* the owner's */
 
@@ -204,7 +206,7 @@ static int create(struct agi_loop *l)
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	pthread_attr_destroy(&attr);
 	if (!error)
-		(void)pthread_setname_np(l->thread, l->cfg.name);
+		(void)pthread_setname_np(l->thread, l->name);
 	return error;
 }
 
@@ -254,6 +256,7 @@ enum agi_err agi_loop_new(const struct agi_loop_cfg *cfg, struct agi_loop **out)
 		return AGI_E_NOMEM;
 	pthread_mutex_init(&l->lock, NULL);
 	l->cfg = *cfg;
+	snprintf(l->name, sizeof l->name, "%s", cfg->name);
 	l->slots = calloc(cfg->mailbox_max, sizeof *l->slots);
 	l->base = cfg->base ? cfg->base : new_base();
 	l->fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);

@@ -26,7 +26,7 @@ struct agi_loop;
 enum { AGI_LOOP_BATCH = 64 };
 
 struct agi_loop_cfg {
-	const char *name;        /* of the thread, at most 15 bytes */
+	const char *name;        /* of the thread, at most 15 bytes; copied */
 	uint32_t mailbox_max;    /* messages that wait */
 	int nice;                /* of the thread, where the process may set it; 0 = as the process */
 	struct event_base *base; /* a base whose thread is there already (no thread is made); NULL = a new one */

@@ -70,6 +70,8 @@ enum agi_err agi_log_new(int fd, enum agi_log_level level, enum agi_log_format f
 
 void agi_log_set_level(struct agi_log *l, enum agi_log_level level) { l->level = level; }
 
+enum agi_log_level agi_log_level(const struct agi_log *l) { return l->level; }
+
 bool agi_log_is_on(const struct agi_log *l, enum agi_log_level level)
 {
 	return l && level <= l->level;

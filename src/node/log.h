@@ -39,6 +39,7 @@ AGI_MUST_USE enum agi_err agi_log_new(int fd, enum agi_log_level level, enum agi
 /* Tells outstanding repeats first. NULL is allowed. */
 void agi_log_free(struct agi_log *l);
 void agi_log_set_level(struct agi_log *l, enum agi_log_level level);
+enum agi_log_level agi_log_level(const struct agi_log *l);
 bool agi_log_is_on(const struct agi_log *l, enum agi_log_level level);
 /* "error", "warn", "info", "debug"; INVALID otherwise. */
 AGI_MUST_USE enum agi_err agi_log_level_parse(enum agi_log_level *out, struct agi_str s);

@@ -18,6 +18,7 @@
 #include "node/metrics.h"
 #include "node/msg_codec.h"
 #include "node/netif.h"
+#include "node/io_host.h"
 #include "node/notify.h"
 #include "node/role_find.h"
 #include "node/role_health.h"
@@ -64,6 +65,7 @@ struct agi_node {
 	struct agi_role_health role_health;
 	struct agi_loop *loop;          /* the mailbox of base */
 	struct agi_safety_host *safety; /* a loop of its own, with the roles */
+	struct agi_io_host *io;         /* loops of their own, with gRPC connections; NULL: main has them */
 	struct agi_stop_host *stop;
 	struct agi_forward *forward;
 	struct agi_role_host *roles[ROLES_MAX];
@@ -363,6 +365,13 @@ static void every_second(struct agi_node *n)
 		agi_adverts_tick(n->adverts);
 }
 
+/* Certificates and tokens, on the other loops. */
+static void reload_others(struct agi_node *n)
+{
+	agi_safety_host_reload(n->safety);
+	agi_io_host_reload(n->io);
+}
+
 static void on_tick(evutil_socket_t fd, short what, void *arg)
 {
 	struct agi_node *n = arg;
@@ -377,7 +386,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	tell_roles(n);
 	resolve_again(n, now_us);
 	look_for_roles(n, now_us);
-	agi_security_tick(n->security, now_us);
+	if (agi_security_tick(n->security, now_us))
+		reload_others(n);
 	agi_safety_host_know(n->safety, agi_dht_host_core(n->host), now_us);
 	if (now_us >= n->next_second_us) {
 		n->next_second_us = now_us + 1000000;
@@ -389,16 +399,36 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 /* --- building: ports first (a second daemon must fail at once), then disk, keys, network; all on this thread,
  * before the safety loop starts ------------------------------------------------------------------------------ */
+static enum agi_err open_io(struct agi_node *n, struct agi_why *why)
+{
+	const struct agi_io_cfg cfg = {.config = n->config,
+	                               .log = n->log,
+	                               .main = n->loop,
+	                               .safety = n->safety,
+	                               .on_http = on_http,
+	                               .on_link = on_link,
+	                               .ctx = n};
+
+	return agi_io_host_new(&cfg, &n->io, why);
+}
+
+static void on_accept(void *ctx, int fd, const struct agi_addr *remote)
+{
+	agi_io_host_take(((struct agi_node *)ctx)->io, fd, remote);
+}
+
 static enum agi_err open_loops(struct agi_node *n, struct agi_why *why)
 {
 	const struct agi_loop_cfg cfg = {.name = "main", .mailbox_max = MAILBOX, .base = n->base};
-	struct agi_safety_host_cfg safety = {.config = n->config, .log = n->log};
+	struct agi_safety_host_cfg safety = {
+	    .config = n->config, .log = n->log, .doors = agi_io_loops_here(n->config)};
 	enum agi_err e = agi_loop_new(&cfg, &n->loop);
 
 	if (e)
 		return agi_fail(why, e, "mailbox: %s", agi_err_text(e));
 	safety.main = n->loop;
-	return agi_safety_host_new(&safety, &n->safety, why);
+	e = agi_safety_host_new(&safety, &n->safety, why);
+	return e ? e : open_io(n, why);
 }
 
 static enum agi_err open_unix(struct agi_node *n, struct agi_why *why)
@@ -421,6 +451,7 @@ static enum agi_err open_ports(struct agi_node *n, struct agi_why *why)
 	cfg.on_wire[AGI_WIRE_GRPC] = on_grpc;
 	cfg.on_wire[AGI_WIRE_HTTP] = on_http;
 	cfg.on_wire[AGI_WIRE_LINK] = on_link;
+	cfg.on_accept = n->io ? on_accept : NULL;
 	agi_security_fill(n->security, &cfg);
 	e = agi_listener_new(n->base, &cfg, &n->listener, why);
 	if (!e && n->config->node.unix_socket[0])
@@ -730,6 +761,13 @@ static enum agi_err open_forward(struct agi_node *n, struct agi_why *why)
 	return e ? agi_fail(why, e, "services of roles: %s", agi_err_text(e)) : AGI_OK;
 }
 
+static enum agi_err open_io_servers(struct agi_node *n, struct agi_why *why)
+{
+	const struct agi_grpc_server_cfg cfg = grpc_cfg(n->config);
+
+	return agi_io_host_serve(n->io, &cfg, n->server, is_own_role(n, "erisml"), n->metrics, why);
+}
+
 static enum agi_err open_roles(struct agi_node *n, struct agi_why *why)
 {
 	const struct agi_grpc_server_cfg cfg = grpc_cfg(n->config);
@@ -739,6 +777,10 @@ static enum agi_err open_roles(struct agi_node *n, struct agi_why *why)
 	    .is_serving = role_answers,
 	    .ctx = n,
 	    .take_http = role_http,
+	    .get = {.far = n->server,
+	            .near_loop = agi_safety_host_loop(n->safety),
+	            .far_loop = n->loop,
+	            .is_get_only = true},
 	    .security = agi_safety_host_security(n->safety),
 	    .observe = agi_metrics_on_grpc,
 	    .observe_ctx = agi_safety_host_metrics(n->safety)};
@@ -751,6 +793,8 @@ static enum agi_err open_roles(struct agi_node *n, struct agi_why *why)
 
 static enum agi_err open_events(struct agi_node *n, struct agi_why *why)
 {
+	enum agi_err e;
+
 	agi_disk_watch_init(&n->disk, n->config, n->store, n->host, n->log);
 	n->tick = evtimer_new(n->base, on_tick, n);
 	if (n->resolver)
@@ -758,14 +802,16 @@ static enum agi_err open_events(struct agi_node *n, struct agi_why *why)
 		                              EV_READ | EV_PERSIST, on_resolved, n);
 	if (!n->tick || (n->resolver && (!n->resolver_ready || event_add(n->resolver_ready, NULL))))
 		return agi_fail(why, AGI_E_NOMEM, "out of memory");
-	return agi_safety_host_start(n->safety, why);
+	e = agi_safety_host_start(n->safety, why);
+	return e ? e : agi_io_host_start(n->io, why);
 }
 
 enum agi_err agi_node_new(const struct agi_node_cfg *cfg, struct agi_node **out, struct agi_why *why)
 {
 	static enum agi_err (*const steps[])(struct agi_node *, struct agi_why *) = {
 	    open_loops, open_ports,   open_disk,    find_bootstrap, open_links, open_core, open_stop,
-	    open_adverts, open_servers, open_forward, open_roles,     open_events};
+	    open_adverts, open_servers, open_forward, open_io_servers,
+	    open_roles,   open_events};
 	struct agi_node *n = calloc(1, sizeof *n);
 	enum agi_err e = AGI_OK;
 
@@ -814,6 +860,7 @@ static void stop(struct agi_node *n)
 	n->listener = n->unix_listener = NULL;
 	agi_dht_host_stop(n->host);
 	agi_grpc_server_drain(n->server);
+	agi_io_host_drain(n->io);
 	agi_safety_host_drain(n->safety);
 	for (size_t i = 0; i < n->n_roles; i++)
 		(void)agi_safety_host_run(n->safety, drain_role, n->roles[i]);
@@ -848,27 +895,30 @@ bool agi_node_wants_restart(const struct agi_node *n)
 void agi_node_reload(struct agi_node *n, const struct agi_config *fresh)
 {
 	agi_security_reload(n->security);
-	agi_safety_host_reload(n->safety);
+	reload_others(n);
 	if (!n->svc.is_stopping)
 		agi_dht_host_set_place(n->host, weight_milli(fresh), fresh->node.zone);
 }
 
-/* The other thread first, then nothing runs beside this. Servers next: their open calls are cancelled in the core;
+/* The other threads first, then nothing runs beside this. Servers next: their open calls are cancelled in the core;
  * the store last: it writes what is queued. */
 void agi_node_free(struct agi_node *n)
 {
 	if (!n)
 		return;
 	agi_safety_host_stop(n->safety);
+	agi_io_host_stop(n->io);
 	agi_listener_free(n->listener);
 	agi_listener_free(n->unix_listener);
+	agi_io_host_close(n->io);
 	for (size_t i = 0; i < n->n_roles; i++)
 		agi_role_host_free(n->roles[i]);
 	agi_grpc_server_free(n->server);
 	agi_http_free(n->http);
 	agi_stop_host_free(n->stop);
 	agi_safety_host_free(n->safety);
-	agi_loop_free(n->loop); /* what the safety loop still had to say is dropped */
+	agi_loop_free(n->loop); /* what other loops still had to say is dropped */
+	agi_io_host_free(n->io);
 	agi_metrics_free(n->metrics);
 	agi_security_free(n->security);
 	agi_adverts_free(n->adverts);

@@ -22,6 +22,7 @@ struct agi_role_host {
 	struct event_base *base;
 	struct agi_listener *listener;
 	struct agi_grpc_server *server; /* NULL before _serve */
+	struct agi_grpc_far *get;
 	struct agi_svc_health health;
 	struct agi_role_hooks hooks;
 	struct agi_addr addr;
@@ -113,6 +114,9 @@ enum agi_err agi_role_host_serve(struct agi_role_host *h, const struct agi_role_
 		e = agi_svc_health_add(h->server, &h->health);
 	if (!e)
 		e = agi_grpc_reflection_add(h->server);
+	h->hooks.get.near = h->server;
+	if (!e && hooks->get.far)
+		e = agi_grpc_far_new(&h->hooks.get, &h->get);
 	if (e)
 		return agi_fail(why, e, "role %s: %s", h->def->name, agi_err_text(e));
 	if (hooks->security)
@@ -136,6 +140,7 @@ void agi_role_host_free(struct agi_role_host *h)
 		return;
 	agi_listener_free(h->listener);
 	agi_grpc_server_free(h->server);
+	agi_grpc_far_free(h->get);
 	free(h);
 }
 

@@ -5,7 +5,7 @@
 #define AGI_NODE_ROLE_HOST_H
 
 #include "config/config.h"
-#include "net/grpc.h"
+#include "net/grpc_far.h"
 
 struct event_base;
 struct agi_role_host;
@@ -31,6 +31,7 @@ struct agi_role_hooks {
 	const struct agi_grpc_server_cfg *grpc; /* of the role's server */
 	/* GET on the role's port, over HTTP/1.1 (what answers lives on another loop); NULL = not served. */
 	void (*take_http)(void *ctx, struct agi_transport *t);
+	struct agi_grpc_far_cfg get; /* the same over HTTP/2; near is set here; far NULL = not served */
 	struct agi_security *security;      /* who may call what; NULL: everybody */
 	agi_grpc_observe_fn *observe;       /* may be NULL */
 	void *observe_ctx;

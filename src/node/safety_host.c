@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/safety_host.h"
 
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -13,8 +14,8 @@
 #include "node/security.h"
 
 enum {
-	TICK_MS = 500,         /* changed certificates and tokens */
-	MAILBOX = 2048,        /* every place of a door, and as many links and snapshots */
+	TICK_S = 1,            /* log lines that were repeated */
+	MAILBOX = 1024,        /* links, snapshots and news; and every place of each door */
 	KNOWN_EVERY_US = 1000000
 };
 
@@ -35,6 +36,8 @@ struct agi_safety_host {
 	struct agi_metrics *metrics;
 	struct agi_security *security;
 	struct agi_log *own_log; /* of security; the same descriptor, whole lines */
+	_Atomic int log_level;   /* the main loop's wish */
+	struct agi_loop_message reload;
 	struct event *tick;
 	struct agi_safety_known known;
 	bool is_draining;
@@ -260,41 +263,19 @@ static void show_credentials(struct agi_safety_host *h)
 	                                 agi_security_erisml_token(h->security));
 }
 
-struct reload {
-	struct agi_safety_host *host;
-	enum agi_log_level level;
-};
-
 static void reload(void *arg)
 {
-	struct reload *r = arg;
+	struct agi_safety_host *h = arg;
 
-	agi_log_set_level(r->host->own_log, r->level);
-	agi_security_reload(r->host->security);
-	show_credentials(r->host);
-	free(r);
-}
-
-static enum agi_log_level level_of(const struct agi_log *log)
-{
-	enum agi_log_level level = AGI_LOG_DEBUG;
-
-	while (level > AGI_LOG_ERROR && !agi_log_is_on(log, level))
-		level--;
-	return level;
+	agi_log_set_level(h->own_log, (enum agi_log_level)atomic_load(&h->log_level));
+	agi_security_reload(h->security);
+	show_credentials(h);
 }
 
 void agi_safety_host_reload(struct agi_safety_host *h)
 {
-	struct reload *r = malloc(sizeof *r);
-
-	if (!r)
-		return;
-	*r = (struct reload){h, level_of(h->log)};
-	if (agi_loop_post(h->loop, reload, free, r)) {
-		AGI_LOG(h->log, AGI_LOG_ERROR, "reload_refused", agi_kv_z("why", "the safety loop is busy"));
-		free(r);
-	}
+	atomic_store(&h->log_level, (int)agi_log_level(h->log));
+	(void)!agi_loop_post_kept(h->loop, &h->reload);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -303,8 +284,6 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 
-	agi_security_tick(h->security, agi_clock_now().mono_us);
-	show_credentials(h);
 	agi_log_flush_repeats(h->own_log);
 }
 
@@ -330,6 +309,7 @@ static void drain(void *arg) { ((struct agi_safety_host *)arg)->is_draining = tr
 void agi_safety_host_drain(struct agi_safety_host *h) { (void)agi_safety_host_run(h, drain, h); }
 
 /* --- queries --------------------------------------------------------------------------------------------------- */
+struct agi_loop *agi_safety_host_loop(const struct agi_safety_host *h) { return h->loop; }
 struct event_base *agi_safety_host_base(const struct agi_safety_host *h) { return agi_loop_base(h->loop); }
 struct agi_security *agi_safety_host_security(const struct agi_safety_host *h) { return h->security; }
 struct agi_safety_plane *agi_safety_host_plane(const struct agi_safety_host *h) { return h->plane; }
@@ -344,7 +324,7 @@ static enum agi_err open_security(struct agi_safety_host *h, struct agi_why *why
 	enum agi_err e;
 
 	h->tick = event_new(agi_loop_base(h->loop), -1, EV_PERSIST, on_tick, h);
-	if (!h->tick || event_add(h->tick, &(struct timeval){.tv_usec = TICK_MS * 1000}) ||
+	if (!h->tick || event_add(h->tick, &(struct timeval){.tv_sec = TICK_S}) ||
 	    agi_log_new(STDERR_FILENO, c->node.log_level, c->node.log_format, &h->own_log))
 		return agi_fail(why, AGI_E_NOMEM, "safety loop: out of memory");
 	e = agi_security_new(c, h->own_log, &h->security, why);
@@ -356,8 +336,10 @@ static enum agi_err open_security(struct agi_safety_host *h, struct agi_why *why
 enum agi_err agi_safety_host_new(const struct agi_safety_host_cfg *cfg, struct agi_safety_host **out,
                                  struct agi_why *why)
 {
-	static const struct agi_loop_cfg loop = {
-	    .name = "safety", .mailbox_max = MAILBOX, .nice = AGI_SAFETY_NICE};
+	const struct agi_loop_cfg loop = {
+	    .name = "safety",
+	    .mailbox_max = MAILBOX + (1 + cfg->doors) * AGI_SAFETY_DOOR_CALLS,
+	    .nice = AGI_SAFETY_NICE};
 	struct agi_safety_host *h = calloc(1, sizeof *h);
 	enum agi_err e;
 
@@ -366,6 +348,7 @@ enum agi_err agi_safety_host_new(const struct agi_safety_host_cfg *cfg, struct a
 	h->main = cfg->main;
 	h->config = cfg->config;
 	h->log = cfg->log;
+	h->reload = (struct agi_loop_message){.fn = reload, .arg = h};
 	e = agi_loop_new(&loop, &h->loop);
 	if (!e)
 		e = agi_metrics_new(&h->metrics);
@@ -375,6 +358,12 @@ enum agi_err agi_safety_host_new(const struct agi_safety_host_cfg *cfg, struct a
 	else
 		*out = h;
 	return e;
+}
+
+enum agi_err agi_safety_host_new_door(struct agi_safety_host *h, struct agi_loop *home,
+                                      struct agi_safety_door **out)
+{
+	return agi_safety_door_new(home, h->loop, h->plane, h->config->failsafe.safety_check_timeout_ms, out);
 }
 
 enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_safety_self *self,
@@ -396,8 +385,7 @@ enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_sa
 	if (!e)
 		show_credentials(h);
 	if (!e)
-		e = agi_safety_door_new(h->main, h->loop, h->plane, h->config->failsafe.safety_check_timeout_ms,
-		                        &h->door);
+		e = agi_safety_host_new_door(h, h->main, &h->door);
 	return e;
 }
 

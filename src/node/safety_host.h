@@ -25,9 +25,11 @@ struct agi_safety_host_cfg {
 	struct agi_loop *main;
 	const struct agi_config *config;
 	struct agi_log *log; /* written on the main loop only */
+	uint32_t doors;      /* so many agi_safety_host_new_door will be asked for */
 };
 AGI_MUST_USE enum agi_err agi_safety_host_new(const struct agi_safety_host_cfg *cfg,
                                               struct agi_safety_host **out, struct agi_why *why);
+struct agi_loop *agi_safety_host_loop(const struct agi_safety_host *h);
 struct event_base *agi_safety_host_base(const struct agi_safety_host *h);
 /* Certificates and tokens for what listens on that base: read and watched apart from the main loop's. */
 struct agi_security *agi_safety_host_security(const struct agi_safety_host *h);
@@ -41,6 +43,9 @@ struct agi_safety_plane *agi_safety_host_plane(const struct agi_safety_host *h);
 struct agi_metrics *agi_safety_host_metrics(const struct agi_safety_host *h);
 /* For servers of the main loop. */
 struct agi_safety_door *agi_safety_host_door(const struct agi_safety_host *h);
+/* For servers of another loop, after _open; the caller frees it after _stop. */
+AGI_MUST_USE enum agi_err agi_safety_host_new_door(struct agi_safety_host *h, struct agi_loop *home,
+                                                   struct agi_safety_door **out);
 
 AGI_MUST_USE enum agi_err agi_safety_host_start(struct agi_safety_host *h, struct agi_why *why);
 /* Runs fn(arg) on the safety loop. False: it does not run. */

@@ -229,19 +229,30 @@ void agi_security_reload(struct agi_security *s)
 	}
 }
 
-void agi_security_tick(struct agi_security *s, uint64_t now_us)
+bool agi_security_tick(struct agi_security *s, uint64_t now_us)
 {
+	bool has_read = false;
+
 	if (now_us < s->next_look_us)
-		return;
+		return false;
 	s->next_look_us = now_us + (uint64_t)AGI_SECURITY_LOOK_MS * 1000;
-	if (s->tls && agi_tls_server_has_changed(s->tls))
+	if (s->tls && agi_tls_server_has_changed(s->tls)) {
 		reload_tls(s);
-	if (s->dialer && agi_tls_client_has_changed(s->dialer))
+		has_read = true;
+	}
+	if (s->dialer && agi_tls_client_has_changed(s->dialer)) {
 		reload_dialer(s);
-	if (s->tokens && has_changed(s->config->auth.tokens_file, &s->tokens_seen))
+		has_read = true;
+	}
+	if (s->tokens && has_changed(s->config->auth.tokens_file, &s->tokens_seen)) {
 		reload_tokens(s);
-	if (s->bearer && has_changed(s->config->gateway.erisml_token_file, &s->bearer_seen))
+		has_read = true;
+	}
+	if (s->bearer && has_changed(s->config->gateway.erisml_token_file, &s->bearer_seen)) {
 		reload_bearer(s);
+		has_read = true;
+	}
+	return has_read;
 }
 
 /* --- what listeners and servers ask

@@ -21,7 +21,8 @@ enum {
 /* INVALID, DENIED, IO, ... + why that names the key and the file. config and log outlive it. */
 AGI_MUST_USE enum agi_err agi_security_new(const struct agi_config *config, struct agi_log *log,
 					   struct agi_security **out, struct agi_why *why);
-/* Another loop has one of the same configuration, which logs what is read again: this one does not. */
+/* Another loop has one of the same configuration, which looks at the files and logs what it reads again. Of this one
+ * only _reload is called, when that one's _tick or _reload has read something. */
 void agi_security_follow(struct agi_security *s);
 /* After the listeners and servers it was given to. NULL is allowed. */
 void agi_security_free(struct agi_security *s);
@@ -45,8 +46,8 @@ bool agi_security_takes_clear(const struct agi_security *s);
 const struct agi_tls_client *agi_security_dialer(struct agi_security *s);
 /* The token shown at gateway.erisml_address; NULL: none. Valid until the next tick or reload. */
 const char *agi_security_erisml_token(const struct agi_security *s);
-/* Call often: looks at the files when it is time. */
-void agi_security_tick(struct agi_security *s, uint64_t now_us);
+/* Call often: looks at the files when it is time. Whether something was read again. */
+bool agi_security_tick(struct agi_security *s, uint64_t now_us);
 /* Reads everything again now. */
 void agi_security_reload(struct agi_security *s);
 /* i-th thing an operator should know; NULL past the end. Valid until the next call. */

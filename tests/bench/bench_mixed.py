@@ -4,9 +4,9 @@
     bench_mixed.py [--seconds N] [--cases A,B,...] [--config FILE]
 
 Three nodes with the roles erisml and safety-gateway on loopback addresses of their own; load_node is the client, all
-of it to the first node. Cases: put1, put50 (so many clients, one call at a time each), check1, check50 (CheckPlan on the
-overlay port), role1 (on the gateway's port), mix (put50 and check1 at once), mixrole, mixbig (values of 20,000
-bytes), mixbigrole. --config is handed to the nodes.
+of it to the first node. Cases: put1, put50, get1, get50 (so many clients, one call at a time each), check1, check50
+(CheckPlan on the overlay port), role1 (on the gateway's port), mix (put50 and check1 at once), mixrole, mixbig (values
+of 20,000 bytes), mixbigrole. --config is handed to the nodes.
 
 Prints a line per case, with the CPU time of all nodes per call, and a line of JSON at the end.
 """
@@ -21,8 +21,8 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), ".."
 import overlay as o  # noqa: E402
 from overlay import pb  # noqa: E402
 
-CASES = {"put1": ["put:5000:1"], "check1": ["check:5000:1"], "role1": ["check:50055:1"],
-         "put50": ["put:5000:50"], "check50": ["check:5000:50"],
+CASES = {"put1": ["put:5000:1"], "get1": ["get:5000:1"], "check1": ["check:5000:1"], "role1": ["check:50055:1"],
+         "put50": ["put:5000:50"], "get50": ["get:5000:50"], "check50": ["check:5000:50"],
          "mix": ["put:5000:50", "check:5000:1"], "mixrole": ["put:5000:50", "check:50055:1"],
          "mixbig": ["put:5000:50:20000", "check:5000:1"], "mixbigrole": ["put:5000:50:20000", "check:50055:1"]}
 LOAD = os.path.join(o.BUILDDIR, "tests", "bench", "load_node")

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A mixed load for a running node, from one thread, each client with a connection of its own and one call at a time:
  *
- *   load_node SECONDS put:HOST:PORT:CLIENTS[:BYTES] check:HOST:PORT:CLIENTS ...
+ *   load_node SECONDS put:HOST:PORT:CLIENTS[:BYTES] get:HOST:PORT:CLIENTS check:HOST:PORT:CLIENTS ...
  *
- * put: new keys, values of BYTES (100), level quorum. check: CheckPlan of a plan with one harmless step. Prints a line
+ * put: new keys, values of BYTES (100), level quorum. get: of a key that is not there, level quorum. check: CheckPlan of
+ * a plan with one harmless step. Prints a line
  * of JSON: for each kind the calls that ended well and the failed ones, calls per second, p50, p90 and p99 in
  * microseconds; for checks also how many were not ALLOW. A second at the beginning is not counted. */
 #include <stdint.h>
@@ -21,8 +22,8 @@
 
 enum { CLIENTS_MAX = 1024, SAMPLES_MAX = 1 << 22, CALL_MS = 10000 };
 
-enum kind { PUT, CHECK, KINDS };
-static const char *const names[KINDS] = {"put", "check"};
+enum kind { PUT, GET, CHECK, KINDS };
+static const char *const names[KINDS] = {"put", "get", "check"};
 
 struct series {
 	uint32_t *us;
@@ -62,7 +63,7 @@ static void on_done(void *arg, const struct agi_grpc_result *r)
 
 	if (is_over)
 		return;
-	if (is_counting && r->status != AGI_GRPC_OK) {
+	if (is_counting && r->status != AGI_GRPC_OK && !(c->kind == GET && r->status == AGI_GRPC_NOT_FOUND)) {
 		if (s->failed++ == 0)
 			fprintf(stderr, "load_node: %s: status %d %.*s\n", names[c->kind], (int)r->status,
 				AGI_STR_ARG(r->message));
@@ -94,6 +95,17 @@ static enum agi_err put(struct client *c)
 			      &agihpc__v1__put_response__descriptor, CALL_MS, on_done, c);
 }
 
+static enum agi_err get(struct client *c)
+{
+	Agihpc__V1__GetRequest m = AGIHPC__V1__GET_REQUEST__INIT;
+	char key[64];
+
+	snprintf(key, sizeof key, "none-%u-%llu", c->number, (unsigned long long)c->calls);
+	m.key = bytes_of(key);
+	return agi_grpc_unary(c->channel, "/agihpc.v1.KvService/Get", &m.base,
+			      &agihpc__v1__get_response__descriptor, CALL_MS, on_done, c);
+}
+
 static enum agi_err check(struct client *c)
 {
 	Agi__Safety__V1__CheckPlanRequest m = AGI__SAFETY__V1__CHECK_PLAN_REQUEST__INIT;
@@ -116,7 +128,7 @@ static void next(struct client *c)
 
 	c->calls++;
 	c->began_us = now_us();
-	e = c->kind == PUT ? put(c) : check(c);
+	e = c->kind == PUT ? put(c) : c->kind == GET ? get(c) : check(c);
 	if (e)
 		die("no call", agi_err_text(e));
 }
@@ -128,11 +140,13 @@ static void add_clients(char *text)
 	char *kind = strtok(text, ":"), *host = strtok(NULL, ":"), *port = strtok(NULL, ":");
 	char *number = strtok(NULL, ":"), *bytes = strtok(NULL, ":"), target[128];
 	struct agi_why why = {""};
-	enum kind k = kind && strcmp(kind, "check") == 0 ? CHECK : PUT;
+	enum kind k = PUT;
 	int n = number ? atoi(number) : 0;
 
-	if (!kind || strcmp(kind, names[k]) != 0 || n < 1 || n_all + (unsigned)n > CLIENTS_MAX)
-		die("kind:HOST:PORT:CLIENTS[:BYTES] expected, put or check", kind ? kind : "");
+	while (kind && k < KINDS && strcmp(kind, names[k]) != 0)
+		k++;
+	if (!kind || k == KINDS || n < 1 || n_all + (unsigned)n > CLIENTS_MAX)
+		die("kind:HOST:PORT:CLIENTS[:BYTES] expected, put, get or check", kind ? kind : "");
 	if (bytes)
 		all[k].value_bytes = (size_t)atoi(bytes);
 	snprintf(target, sizeof target, "%s:%s", host, port);
@@ -177,7 +191,7 @@ int main(int argc, char **argv)
 	const char *comma = "{";
 
 	if (seconds < 1) {
-		fprintf(stderr, "usage: load_node SECONDS put:HOST:PORT:CLIENTS[:BYTES] check:HOST:PORT:CLIENTS ...\n");
+		fprintf(stderr, "usage: load_node SECONDS put:HOST:PORT:CLIENTS[:BYTES] get:HOST:PORT:CLIENTS check:HOST:PORT:CLIENTS ...\n");
 		return 2;
 	}
 	base = event_base_new();

@@ -10,6 +10,8 @@ Every overlay has a /24 of 127.0.0.0/8 of its own (so that every node can have t
 directory of its own, and leaves no process behind: nodes die with the test. Conditions are waited for
 with wait_until and a deadline; nothing sleeps for a fixed time.
 
+AGI_NODE_CONFIG names further configuration files for every node, to run a test with other settings.
+
 Uses only the standard library, python3-grpcio and python3-protobuf; message classes are made by protoc
 at test time from proto/.
 """
@@ -39,6 +41,7 @@ if SANITIZERS and LEVEL == "full":
 SLOWNESS = 4 if SANITIZERS else 1
 
 os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+os.environ.setdefault("TSAN_OPTIONS", "suppressions=" + os.path.join(SRCDIR, "tests", "data", "tsan.supp"))
 if LEVEL == "unit":
     tap.skip_all("AGI_TEST_LEVEL=unit")
 try:
@@ -376,7 +379,7 @@ class Overlay:
     def __init__(self, n, roles=None, configs=(), subnet=None, time_limit=300):
         self.dir = tempfile.mkdtemp(prefix="agihpc-e2e-")
         self.subnet = subnet or free_subnet()
-        self.configs = list(configs)
+        self.configs = list(configs) + os.environ.get("AGI_NODE_CONFIG", "").split()
         self.key = os.path.join(self.dir, "cluster.key")
         # Three addresses are enough for a list, as an operator would write it.
         ips = [f"{self.subnet}.{i + 1}" for i in range(n)]

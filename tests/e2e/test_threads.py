@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The safety loop beside a loaded main loop: every decision is right or BLOCK, whatever else happens, and the
+"""The safety loop beside a loaded main loop, with and without I/O loops: every decision is right or BLOCK, whatever else happens, and the
 nodes end in time under load. Run it in a build with --enable-tsan to look for data races."""
 
 import os
@@ -94,6 +94,15 @@ class Load:
             s.sendall(b"\x01AGI\x02" + bytes([i % 4]) + b"\x00\x30" + b"x" * (i % 60))
 
 
+def io_loops(net):
+    """Two for one gateway, one for the client's node without a role; the others have none."""
+    for node, n in ((net.nodes[0], 2), (net.nodes[4], 1)):
+        path = os.path.join(net.dir, f"io{n}.yaml")
+        with open(path, "w") as f:
+            f.write(f"node: {{io_loops: {n}}}\n")
+        node.extra = ["--config", path]
+
+
 def orderly_end(net, load):
     began = time.monotonic()
     for node in net.nodes:
@@ -120,6 +129,7 @@ def main():
     roles = {i + 1: ["erisml", "safety-gateway"] for i in range(GATEWAYS)}
     with o.Overlay(5, roles=roles, time_limit=240) as net:
         tap.on_failure = net.logs
+        io_loops(net)
         with tap.case("five nodes become ready and replicate"):
             net.start()
             net.wait_replicated()
