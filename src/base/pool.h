@@ -10,7 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#ifdef __SANITIZE_ADDRESS__
+#ifdef __has_feature /* clang's way to say it */
+#if __has_feature(address_sanitizer)
+#define AGI_POOL_KEEPS_NOTHING
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__ /* gcc's */
+#define AGI_POOL_KEEPS_NOTHING
+#endif
+#ifdef AGI_POOL_KEEPS_NOTHING
 enum { AGI_POOL_KEPT = 0 };
 #else
 enum { AGI_POOL_KEPT = 256 };
@@ -37,7 +45,7 @@ static inline void *agi_pool_get(struct agi_pool *p, size_t bytes)
 /* NULL is allowed. */
 static inline void agi_pool_put(struct agi_pool *p, void *o)
 {
-	if (!o || p->n >= AGI_POOL_KEPT) {
+	if (!o || p->n + 1 > AGI_POOL_KEPT) {
 		free(o);
 		return;
 	}
