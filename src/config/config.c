@@ -326,6 +326,9 @@ enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 	if (c->node.weight * c->dht.virtual_nodes > AGI_VIRTUAL_NODES_MAX)
 		return fail_at(c, AGI_E_INVALID, is_given(c, "node.weight") ? "node.weight" : "dht.virtual_nodes",
 		               "weight times virtual_nodes is above 1024", why);
+	if (c->dht.rebalance_bytes_per_s && c->dht.rebalance_bytes_per_s < AGI_REBALANCE_BYTES_MIN)
+		return fail_at(c, AGI_E_INVALID, "dht.rebalance_bytes_per_s",
+		               "expected at least 64KiB, or 0B for no limit", why);
 	e = check_tls(c, why);
 	if (!e)
 		e = check_erisml(c, why);

@@ -149,6 +149,8 @@ struct agi_config {
 	struct { /* dht: */
 		struct agi_endpoints bootstrap_nodes; /* at most AGI_BOOTSTRAP_MAX, port default 5000 */
 		uint32_t replication_factor, virtual_nodes;
+		uint64_t rebalance_bytes_per_s; /* 0 = no limit; after _check at least AGI_REBALANCE_BYTES_MIN */
+		uint32_t rebalance_slots;
 		enum agi_consistency consistency; /* eventual */
 		struct agi_config_choices namespaces; /* enum agi_config_level; names as clients give them */
 		struct agi_config_services services;

@@ -221,6 +221,9 @@ void agi_call_run(struct agi_dht *d, uint64_t call_id, const struct agi_call *ca
 	case AGI_CALL_LEAVE:
 		agi_drain_call(d, call_id, call);
 		break;
+	case AGI_CALL_RECOVER:
+		agi_recover_call(d, call_id, call);
+		break;
 	case AGI_CALL_LOOKUP:
 	case AGI_CALL_OWNERS:
 		if (!d->member.is_joined)

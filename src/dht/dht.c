@@ -152,6 +152,7 @@ void agi_dht_free(struct agi_dht *d)
 	agi_vfetches_free(d);
 	agi_repair_free(d);
 	agi_trees_free(d);
+	agi_recover_free(d);
 	agi_views_free(d);
 	agi_registry_free(d);
 	agi_dht_jobs_free(d);

@@ -59,7 +59,8 @@ enum agi_note_kind {
 	AGI_NOTE_STORE_FAILED,
 	AGI_NOTE_DROPPED,        /* text: input that made no sense, and why */
 	AGI_NOTE_DRAIN,          /* text: what this node does now: drains, leaves, serves */
-	AGI_NOTE_LEFT            /* everything is handed over, the identity is retired: stop this node */
+	AGI_NOTE_LEFT,           /* everything is handed over, the identity is retired: stop this node */
+	AGI_NOTE_RECOVERED       /* slot, epoch, text: an operator gave up its lost members and what only they had */
 };
 struct agi_note {
 	enum agi_note_kind kind;
@@ -103,9 +104,10 @@ enum agi_call_kind {
 	AGI_CALL_BATCH,      /* ns, level, items: puts and deletes, each by itself */
 	AGI_CALL_OPERATE,    /* target, value: an operator's task for that node's shell; answer in value */
 	AGI_CALL_RESTORE,    /* items: one, written as it is, its version included */
-	AGI_CALL_DIGEST      /* slot: what its members hold, compared */
+	AGI_CALL_DIGEST,     /* slot: what its members hold, compared */
+	AGI_CALL_RECOVER     /* slot or is_all: a majority of its members is gone for good, says the operator */
 };
-enum { AGI_CALL_KINDS = AGI_CALL_DIGEST + 1 };
+enum { AGI_CALL_KINDS = AGI_CALL_RECOVER + 1 };
 struct agi_call {
 	enum agi_call_kind kind;
 	uint32_t timeout_ms; /* 0 = AGI_CALL_TIMEOUT_MS */
@@ -115,7 +117,7 @@ struct agi_call {
 	uint64_t expected;   /* CAS: version the item must have; 0 = must be absent */
 	bool is_delete;      /* CAS: remove the item instead of writing value */
 	uint64_t floor;      /* CAS: the version that is given to it is higher than this */
-	uint32_t slot;       /* DIGEST */
+	uint32_t slot;       /* DIGEST, RECOVER */
 	int64_t delta;       /* ADD */
 	/* BATCH: AGI_BATCH_ITEMS at most, keys all different; key, value, is_tombstone, and in expires_ms the time to
 	 * live. Inside the core also PUT, not strong: items of key's slot that are written as one. */
@@ -131,6 +133,7 @@ struct agi_call {
 	uint32_t traits;     /* REGISTER: of agi_provider_trait, until it is registered anew; not kept on disk */
 	bool is_ephemeral;   /* REGISTER: a role or a configured service, not written to the registry */
 	bool is_forced;      /* DRAIN, LEAVE: even when too few hosts remain for the replicas wanted */
+	bool is_all;         /* RECOVER: every slot held here */
 };
 
 enum agi_link_state { AGI_MEMBER_UP, AGI_MEMBER_SUSPECT, AGI_MEMBER_DOWN, AGI_MEMBER_SELF };
@@ -164,6 +167,13 @@ struct agi_holding {
 	enum agi_err err; /* OK, or why it could not be told */
 	struct agi_holding_part part[2];
 };
+/* Slots by what a recovery found. */
+struct agi_recovered {
+	uint32_t recovered;
+	uint32_t healthy;    /* enough members answer */
+	uint32_t elsewhere;  /* not held here, or another survivor comes first */
+	uint32_t failed;
+};
 struct agi_result {
 	enum agi_call_kind kind;
 	enum agi_err err;
@@ -189,6 +199,7 @@ struct agi_result {
 	struct agi_str cursor;        /* … here on */
 	const struct agi_holding *digests; /* DIGEST: of each member of view */
 	size_t n_digests;
+	struct agi_recovered recovered; /* RECOVER */
 };
 
 /* --- life and events -------------------------------------------------------------------------- */

@@ -2,7 +2,7 @@
  * Which view should a slot have next? The ideal one follows from the ring (slot.h); this file finds the step
  * towards it that never makes the slot weaker on the way:
  *
- *  - All new members are up.
+ *  - All new members are up, and of the present ones a majority, or nothing could be decided.
  *  - Members are replaced, not merely dropped: fewer replicas would make the slot weaker. Only a host that is
  *    drained by force may go without a replacement.
  *  - Where it can be had, a majority of the new members are old ones that are up: they hold everything but the
@@ -61,6 +61,15 @@ static void first_step(const struct agi_dht *d, const struct agi_view *v, const 
 			add(out, &ideal->members[i]);
 }
 
+static uint32_t n_up(const struct agi_dht *d, const struct agi_view *v)
+{
+	uint32_t n = 0;
+
+	for (uint8_t i = 0; i < v->n_members; i++)
+		n += agi_hosts_is_up(d, &v->members[i]);
+	return n;
+}
+
 bool agi_plan_next(const struct agi_dht *d, const struct agi_slot *s, struct agi_view *next)
 {
 	const struct agi_contact *near[AGI_REPLICAS_MAX];
@@ -69,7 +78,8 @@ bool agi_plan_next(const struct agi_dht *d, const struct agi_slot *s, struct agi
 
 	for (size_t i = 0; i < n; i++)
 		add(&ideal, &near[i]->id);
-	if (n == 0 || is_same_set(&s->view, &ideal) || !is_enough(d, &s->view, &ideal))
+	if (n == 0 || is_same_set(&s->view, &ideal) || !is_enough(d, &s->view, &ideal) ||
+	    n_up(d, &s->view) < agi_majority(s->view.n_members))
 		return false;
 	first_step(d, &s->view, &ideal, &step);
 	*next = is_same_set(&s->view, &step) ? ideal : step;

@@ -80,23 +80,15 @@ static void on_paxos(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 	}
 }
 
-static void on_announced(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
-                         const struct agi_peer *from, const struct agi_msg *m)
-{
-	(void)arg, (void)which, (void)from;
-	if (err == AGI_OK && m->kind == AGI_MSG_VIEW_INFO)
-		agi_view_learn_from(d, m);
-}
-
 /* Tells old and new members; whoever misses it learns from the others' refusals. */
 static void announce(struct agi_dht *d, const struct agi_view *old, const struct agi_view *next)
 {
 	for (int i = 0; i < next->n_members; i++)
-		agi_reconf_tell(d, &next->members[i], next, old->members, old->n_members, on_announced, NULL, 0,
+		agi_reconf_tell(d, &next->members[i], next, old->members, old->n_members, agi_view_on_told, NULL, 0,
 		             NULL);
 	for (int i = 0; i < old->n_members; i++)
 		if (!agi_view_has(next, &old->members[i]))
-			agi_reconf_tell(d, &old->members[i], next, old->members, old->n_members, on_announced, NULL,
+			agi_reconf_tell(d, &old->members[i], next, old->members, old->n_members, agi_view_on_told, NULL,
 			             0, NULL);
 }
 

@@ -57,6 +57,8 @@ void agi_reconf_finish(struct agi_reconf *r, bool is_failed)
 		agi_job_forget(d, r->job);
 	if (r->kind == AGI_WORK_COPY)
 		agi_copy_ended(r);
+	if (r->kind == AGI_WORK_RECOVER)
+		agi_recover_ended(r);
 	agi_pull_cancel(&r->pull);
 	agi_buf_free(&r->cursor);
 	agi_buf_free(&r->end);

@@ -33,6 +33,9 @@ struct agi_reconf {
 	uint8_t to_pull[AGI_REPLICAS_MAX], n_pull, pulling;
 	bool is_pulling;
 	uint32_t waiting;
+	enum agi_view_phase phase[2 * AGI_REPLICAS_MAX]; /* recover: as it said */
+	uint8_t place;
+	bool is_told;
 	struct agi_pull pull;           /* join, copy */
 	/* copy: who waits for its end */
 	struct agi_peer waiter;
@@ -66,6 +69,8 @@ void agi_reconf_leave(struct agi_dht *d, struct agi_slot *s);
 void agi_copy_look_at(struct agi_dht *d, struct agi_slot *s);
 /* The copying is cut short: whoever waits for it is told. */
 void agi_copy_ended(struct agi_reconf *r);
+/* A recovery's slot got a newer view meanwhile. */
+void agi_recover_ended(struct agi_reconf *r);
 bool agi_reconf_has_room(const struct agi_dht *d, enum agi_work kind);
 
 #endif

@@ -17,7 +17,8 @@
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
  *   provider.c   what a record's signature covers               records.c   sets of records
  *   registry.c   advertise, keep for others                     discover.c  find, follow, cache
- *   drain.c      this host is emptied, leaves                   plan.c      which view a slot should have */
+ *   drain.c      this host is emptied, leaves                   plan.c      which view a slot should have
+ *   recover.c    a slot whose majority is gone for good */
 #ifndef AGI_DHT_STATE_H
 #define AGI_DHT_STATE_H
 
@@ -253,6 +254,7 @@ enum agi_work {
 	AGI_WORK_LEAVE,   /* leave.c */
 	AGI_WORK_COPY,    /* copy.c */
 	AGI_WORK_DROP,    /* copy.c */
+	AGI_WORK_RECOVER, /* recover.c */
 	AGI_WORKS
 };
 struct agi_slots {
@@ -293,6 +295,13 @@ void agi_view_fill(struct agi_dht *d, const struct agi_slot *s, struct agi_msg *
                    struct agi_contact contacts[AGI_REPLICAS_MAX]);
 /* Learns from an answer that carries a view (VIEW_INFO, WRITE_ACK, ...). */
 void agi_view_learn_from(struct agi_dht *d, const struct agi_msg *answer);
+/* The same as an agi_rpc_fn without an argument. */
+void agi_view_on_told(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err, const struct agi_peer *from,
+                      const struct agi_msg *m);
+/* Recovery: what s becomes when this node, alone, goes on in another epoch; first on paper, to be saved, … */
+void agi_slot_alone(struct agi_slot *s, const struct agi_view *v, uint64_t round_jump);
+/* … then, when that is on the disk, here. */
+void agi_view_take_over(struct agi_dht *d, struct agi_slot *s, const struct agi_view *v, uint64_t round_jump);
 
 typedef void agi_vfetch_fn(struct agi_dht *d, void *arg, enum agi_err err);
 struct agi_vwait {
@@ -326,6 +335,10 @@ struct agi_move {
 	struct agi_rate rate_in, rate_slots;
 	struct agi_move_stats stats;
 };
+/* --- lost majorities (recover.c) ----------------------------------------------------------------------------- */
+struct agi_recovery;
+void agi_recover_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
+void agi_recover_free(struct agi_dht *d);
 void agi_copy_on_ask(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 
 /* --- who should hold a slot (plan.c) ------------------------------------------------------------------------ */
@@ -536,6 +549,7 @@ struct agi_dht {
 	struct agi_trees trees;
 	struct agi_move move;
 	struct agi_repair repair;
+	struct agi_recovery *recovery; /* NULL = none is going on */
 	struct agi_hints hints;
 	struct agi_registry registry;
 	struct agi_open_call *calls;

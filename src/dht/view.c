@@ -439,20 +439,44 @@ void agi_view_fill(struct agi_dht *d, const struct agi_slot *s, struct agi_msg *
 	}
 }
 
-/* The requester knows a newer view than we do: ask it. */
-static void on_newer_view(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
-                          const struct agi_peer *from, const struct agi_msg *m)
+void agi_slot_alone(struct agi_slot *s, const struct agi_view *v, uint64_t round_jump)
+{
+	s->n_prev = s->view.n_members; /* told of it whenever they are up (reconf.c) */
+	memcpy(s->prev, s->view.members, sizeof s->prev);
+	s->view = *v;
+	s->phase = AGI_VIEW_ACTIVE;
+	s->promised = s->accepted = (struct agi_ballot){0};
+	s->round = 0;
+	s->is_copy = false;
+	s->strong_promised.round += round_jump;
+}
+
+void agi_view_take_over(struct agi_dht *d, struct agi_slot *s, const struct agi_view *v, uint64_t round_jump)
+{
+	enum agi_view_phase was = s->phase;
+
+	agi_lead_abort(d, s);
+	agi_slot_alone(s, v, round_jump);
+	s->phase = was;
+	agi_slot_set_phase(d, s, AGI_VIEW_ACTIVE);
+	s->retry_us = s->settled = s->planned = 0;
+	agi_slot_set_wanted(d, s, false);
+}
+
+void agi_view_on_told(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
+                      const struct agi_peer *from, const struct agi_msg *m)
 {
 	(void)arg, (void)which, (void)from;
 	if (err == AGI_OK && m->kind == AGI_MSG_VIEW_INFO)
 		agi_view_learn_from(d, m);
 }
 
+/* The requester knows a newer view than we do: ask it. */
 void agi_view_fetch_from(struct agi_dht *d, const struct agi_peer *from, uint32_t slot)
 {
 	struct agi_msg m = {.kind = AGI_MSG_VIEW_GET, .slot = slot};
 
-	(void)agi_rpc_ask(d, from, AGI_TRAFFIC_CONTROL, &m, AGI_RPC_TIMEOUT_MS, on_newer_view, NULL, 0);
+	(void)agi_rpc_ask(d, from, AGI_TRAFFIC_CONTROL, &m, AGI_RPC_TIMEOUT_MS, agi_view_on_told, NULL, 0);
 }
 
 enum agi_err agi_view_admit(struct agi_dht *d, const struct agi_peer *from, uint32_t slot, uint64_t epoch,

@@ -44,6 +44,11 @@ static const struct {
     {"agihpc.v1.NodeService", "Slots", READ},
     {"agihpc.v1.NodeService", "Roles", READ},
     {"agihpc.v1.NodeService", "Lookup", READ},
+    {"agihpc.v1.NodeService", "Rebalance", READ},
+    {"agihpc.v1.NodeService", "Drain", ADMIN},
+    {"agihpc.v1.NodeService", "Undrain", ADMIN},
+    {"agihpc.v1.NodeService", "Leave", ADMIN},
+    {"agihpc.v1.NodeService", "RecoverUnsafe", ADMIN},
     {"agihpc.v1.EventService", "Publish", WRITE},
     {"agihpc.v1.EventService", "Subscribe", READ},
 

@@ -383,6 +383,12 @@ static void fx_note(void *ctx, const struct agi_note *n)
 	case AGI_NOTE_LEFT:
 		AGI_LOG(h->log, AGI_LOG_WARN, "left_cluster");
 		return;
+	case AGI_NOTE_RECOVERED:
+		h->stats.slots_recovered++;
+		AGI_LOG(h->log, AGI_LOG_ERROR, "slot_recovered_unsafe", agi_kv_u("slot", n->slot),
+		        agi_kv_u("epoch", n->epoch), agi_kv_z("survivors", text),
+		        agi_kv_z("lost", "writes that only the other members had"));
+		return;
 	case AGI_NOTE_DROPPED:
 		h->stats.dropped++;
 		AGI_LOG(h->log, AGI_LOG_WARN, "input_dropped", agi_kv_id("node", &c->id),
@@ -706,5 +712,13 @@ void agi_dht_host_set_place(struct agi_dht_host *h, uint32_t weight_milli, const
 	struct agi_now now = enter(h);
 
 	agi_dht_set_place(h->dht, now, weight_milli, zone);
+	leave(h);
+}
+
+void agi_dht_host_set_rebalance(struct agi_dht_host *h, uint64_t bytes_per_s, uint32_t slots)
+{
+	struct agi_now now = enter(h);
+
+	agi_dht_set_rebalance(h->dht, now, bytes_per_s, slots);
 	leave(h);
 }

@@ -39,7 +39,7 @@ struct agi_dht_host_stats {
 	uint64_t events;          /* entries into the core */
 	uint64_t slow_turns;      /* of them (with what followed) longer than AGI_SLOW_TURN_US */
 	uint64_t longest_turn_us;
-	uint64_t view_changes, members_up, members_down, dropped; /* notes */
+	uint64_t view_changes, members_up, members_down, dropped, slots_recovered; /* notes */
 };
 enum { AGI_SLOW_TURN_US = 10000 };
 
@@ -82,6 +82,7 @@ void agi_dht_host_set_read_only(struct agi_dht_host *h);
 void agi_dht_host_follow(struct agi_dht_host *h, struct agi_str service);
 /* Weight and zone of this host, configured anew. */
 void agi_dht_host_set_place(struct agi_dht_host *h, uint32_t weight_milli, const char *zone);
+void agi_dht_host_set_rebalance(struct agi_dht_host *h, uint64_t bytes_per_s, uint32_t slots);
 /* Other addresses to join by (names resolved anew). */
 void agi_dht_host_set_bootstrap(struct agi_dht_host *h, const struct agi_addr *addrs, size_t n,
                                 bool is_first_listed);

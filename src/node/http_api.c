@@ -39,6 +39,38 @@ static void core_metrics(struct agi_buf *b, const struct agi_dht_status *d)
 	one(b, "agihpc_rpcs_in_flight", "gauge", "Requests to peers that await an answer.", d->rpcs);
 	one(b, "agihpc_slot_changes_in_flight", "gauge", "Slots this node is changing now.", d->reconfigs);
 	one(b, "agihpc_provider_records", "gauge", "Service records kept for other hosts.", d->providers);
+	one(b, "agihpc_drained", "gauge", "1 when this host gives its slots away, or has.", d->is_drained);
+}
+
+static void move_metrics(struct agi_buf *b, const struct agi_dht_moves *m)
+{
+	const struct agi_move_stats *s = &m->stats;
+
+	one(b, "agihpc_slots_to_move", "gauge", "Slots led by this node that should have other members.",
+	    m->wanted);
+	head(b, "agihpc_slots_moving", "gauge", "Slots this node works on now, by what it does.");
+	agi_buf_printf(b, "agihpc_slots_moving{work=\"preparing\"} %u\nagihpc_slots_moving{work=\"proposing\"} %u\n"
+	                  "agihpc_slots_moving{work=\"copying\"} %u\nagihpc_slots_moving{work=\"joining\"} %u\n"
+	                  "agihpc_slots_moving{work=\"handing_over\"} %u\n",
+	               m->preparing, m->proposing, m->copying, m->joining, m->leaving);
+	one(b, "agihpc_slot_copies", "gauge", "Slots copied here for views to come.", m->copies);
+	head(b, "agihpc_move_bytes_total", "counter", "Bytes of records moved with slots, by direction.");
+	agi_buf_printf(b, "agihpc_move_bytes_total{direction=\"in\"} %llu\n"
+	                  "agihpc_move_bytes_total{direction=\"out\"} %llu\n",
+	               (unsigned long long)s->bytes_in, (unsigned long long)s->bytes_out);
+	one(b, "agihpc_move_bytes_after_seal_total", "counter",
+	    "Of the bytes moved in: while their slot did not serve.", s->bytes_sealed);
+	one(b, "agihpc_move_throttled_total", "counter", "Pages that waited for their share of the bandwidth.",
+	    s->throttled);
+	one(b, "agihpc_slot_changes_led_total", "counter", "Changes of views decided under this node's lead.",
+	    s->slots_led);
+	one(b, "agihpc_slots_taken_total", "counter", "Slots this node became a member of.", s->slots_in);
+	one(b, "agihpc_slots_given_total", "counter", "Slots this node gave away.", s->slots_out);
+	one(b, "agihpc_slot_pauses_total", "counter", "Times a slot did not serve here during a change.", s->sealed);
+	head(b, "agihpc_slot_pause_seconds_total", "counter", "Time slots did not serve here during changes.");
+	agi_buf_printf(b, "agihpc_slot_pause_seconds_total %llu.%06llu\n",
+	               (unsigned long long)(s->sealed_us / 1000000), (unsigned long long)(s->sealed_us % 1000000));
+	seconds(b, "agihpc_slot_pause_max_seconds", "Longest of these times.", s->sealed_max_us);
 }
 
 static void host_metrics(struct agi_buf *b, const struct agi_dht_host_stats *h)
@@ -46,7 +78,7 @@ static void host_metrics(struct agi_buf *b, const struct agi_dht_host_stats *h)
 	static const char *const calls[AGI_CALL_KINDS] = {
 	    "put",      "get", "delete", "owners", "lookup",  "register", "deregister",
 	    "discover", "cas", "add",    "drain",  "undrain", "leave", "scan", "batch",
-	    "operate", "restore", "digest"};
+	    "operate", "restore", "digest", "recover"};
 
 	head(b, "agihpc_messages_received_total", "counter", "Overlay messages from peers, by kind.");
 	for (int k = 1; k < AGI_MSG_KIND_MAX; k++)
@@ -66,6 +98,8 @@ static void host_metrics(struct agi_buf *b, const struct agi_dht_host_stats *h)
 	for (int k = 0; k < AGI_CALL_KINDS; k++)
 		agi_buf_printf(b, "agihpc_operations_failed_total{operation=\"%s\"} %llu\n", calls[k],
 		               (unsigned long long)h->calls_failed[k]);
+	one(b, "agihpc_slots_recovered_unsafe_total", "counter",
+	    "Slots an operator recovered without a majority of their members.", h->slots_recovered);
 	one(b, "agihpc_messages_refused_total", "counter", "Messages that were not understood.",
 	    h->decode_errors);
 	one(b, "agihpc_send_errors_total", "counter", "Messages that could not be queued.", h->send_errors);
@@ -170,11 +204,14 @@ static void log_metrics(struct agi_buf *b, const struct agi_log *log)
 static void metrics(struct agi_http_api *api, struct agi_buf *b)
 {
 	struct agi_dht_status d;
+	struct agi_dht_moves m;
 
 	agi_dht_status(agi_dht_host_core(api->svc->host), &d);
 	head(b, "agihpc_build_info", "gauge", "Version of this node, always 1.");
 	agi_buf_printf(b, "agihpc_build_info{version=\"%s\"} 1\n", AGI_VERSION);
 	core_metrics(b, &d);
+	agi_dht_moves(agi_dht_host_core(api->svc->host), &m);
+	move_metrics(b, &m);
 	host_metrics(b, agi_dht_host_stats(api->svc->host));
 	shell_metrics(b, api->svc);
 	log_metrics(b, api->svc->log);

@@ -535,6 +535,8 @@ static void fill_dht_cfg(struct agi_node *n, struct agi_dht_cfg *c)
 	c->slot_bits = f->node.slot_bits;
 	c->replicas = f->dht.replication_factor;
 	c->virtual_nodes = f->dht.virtual_nodes;
+	c->rebalance_bytes_per_s = f->dht.rebalance_bytes_per_s;
+	c->rebalance_slots = f->dht.rebalance_slots;
 	c->down_after_ms = f->node.down_after_ms;
 	c->stable_ms = f->node.stable_after_ms;
 	c->genesis_wait_ms = f->node.genesis_wait_ms;
@@ -898,6 +900,11 @@ void agi_node_reload(struct agi_node *n, const struct agi_config *fresh)
 	reload_others(n);
 	if (!n->svc.is_stopping)
 		agi_dht_host_set_place(n->host, weight_milli(fresh), fresh->node.zone);
+	agi_safety_host_reload(n->safety);
+	if (n->svc.is_stopping)
+		return;
+	agi_dht_host_set_place(n->host, weight_milli(fresh), fresh->node.zone);
+	agi_dht_host_set_rebalance(n->host, fresh->dht.rebalance_bytes_per_s, fresh->dht.rebalance_slots);
 }
 
 /* The other threads first, then nothing runs beside this. Servers next: their open calls are cancelled in the core;

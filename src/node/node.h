@@ -30,7 +30,7 @@ AGI_MUST_USE enum agi_err agi_node_new(const struct agi_node_cfg *cfg, struct ag
                                        struct agi_why *why);
 void agi_node_start(struct agi_node *n);
 /* Reads certificates and tokens again, takes over from fresh what may change while it runs: node.weight,
- * node.zone. */
+ * node.zone, dht.rebalance_…. */
 void agi_node_reload(struct agi_node *n, const struct agi_config *fresh);
 /* Says goodbye, takes no new connections, and ends the loop after AGI_STOP_GRACE_MS. Idempotent. */
 void agi_node_stop(struct agi_node *n);

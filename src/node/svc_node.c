@@ -7,6 +7,7 @@
 #include "agihpc.pb-c.h"
 #include "node/security.h"
 #include "node/svc.h"
+#include "node/svc_move.h"
 
 /* Replies with a message whose rows were allocated; frees both arrays. */
 static void reply_rows(struct agi_grpc_call *call, const ProtobufCMessage *m, void *rows, void *list)
@@ -66,6 +67,8 @@ static void fill_warnings(struct status_texts *t, const struct agi_dht_status *d
 {
 	if (d->members_down)
 		warn(t, "hosts are down: their slots have fewer live copies", d->members_down);
+	if (d->is_drained)
+		warn(t, d->is_leaving ? "node leaves for good: this one" : "node is drained: this one takes no slots", 1);
 	if (d->hints)
 		warn(t, "writes are owed to hosts that cannot be reached", d->hints);
 	if (d->is_read_only)
@@ -472,6 +475,8 @@ enum agi_err agi_svc_node_add(struct agi_grpc_server *server, struct agi_svc *s)
 	static const struct agi_grpc_method methods[] = {
 	    {"Status", status}, {"Members", members}, {"Slots", slots},
 	    {"Roles", roles},   {"Lookup", lookup},
+	    {"Rebalance", agi_svc_rebalance}, {"Drain", agi_svc_drain}, {"Undrain", agi_svc_undrain},
+	    {"Leave", agi_svc_leave}, {"RecoverUnsafe", agi_svc_recover_unsafe},
 	};
 
 	return agi_grpc_server_add(server, &agihpc__v1__node_service__descriptor, methods,
