@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The replicated memory beside etcd, Redis and RocksDB alone, in one run on this machine (make bench-kv).
 
-    bench_kv.py [--rounds N] [--seconds S] [--keys N] [--connections N] [--only WORKLOAD,...] [--keep]
+    bench_kv.py [--rounds N] [--seconds S] [--keys N] [--connections N] [--recovery-mib N] [--only WORKLOAD,...]
+                [--keep]
 
 Three nodes of each system on loopback, data on disk with fsync, 16-byte keys, 256-byte values. One client program
 (load_kv) drives them all: a closed loop, one call in flight per connection, every answer checked. gRPC to
@@ -14,6 +15,7 @@ A system that is not measured at the moment runs idle.
     quorum_put      agihpc-node level quorum      beside  Redis SET and WAIT 2: two replicas, appendonly yes,
                                                           appendfsync always, no automatic rewrite
     floor           one RocksDB, 32 threads that put and wait for the sync
+    recovery        five nodes, one is lost for good (recovery.py)
 
 Rounds take turns between the systems; a figure is the median of the rounds, a ratio the median of the
 rounds' ratios. Prints a table, then one line of JSON:
@@ -23,6 +25,7 @@ rounds' ratios. Prints a table, then one line of JSON:
     quorum_put_vs_redis                        operations per second, ours over theirs
     put_c1_vs_etcd, get_c1_vs_etcd, quorum_put_c1_vs_redis     one connection: p50, theirs over ours (above 1: faster)
     quorum_put_vs_floor, strong_put_vs_floor   operations per second over RocksDB's own
+    recovery_fraction                          rate of copying over that of the disk alone; more under "recovery"
     runs                                       every figure: per_s, p50_us, p99_us, cpu_us (of all three processes, per
                                                operation), of each system and workload
 """
@@ -40,6 +43,7 @@ import tempfile
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "e2e"))
 import overlay as o  # noqa: E402
+import recovery  # noqa: E402
 from overlay import wait_until  # noqa: E402
 
 LOAD = os.path.join(o.BUILDDIR, "tests", "bench", "load_kv")
@@ -217,9 +221,10 @@ def run(options, dir_):
     wanted = options.only.split(",")
     systems = {}
     try:
-        ours = Agihpc()
-        ours.net.keep = options.keep
-        systems.update(strong=ours, quorum=ours)
+        if set(wanted) & set(PAIRS):
+            ours = Agihpc()
+            ours.net.keep = options.keep
+            systems.update(strong=ours, quorum=ours)
         if "strong_put" in wanted or "strong_get" in wanted:
             systems["etcd"] = Etcd(dir_, o.free_subnet())
         if "quorum_put" in wanted:
@@ -229,6 +234,8 @@ def run(options, dir_):
                 bench.fill(systems[name], name)
         for _ in range(options.rounds):
             for pair in wanted:
+                if pair == "recovery":
+                    continue  # by itself, at the end
                 if pair == "floor":
                     bench.measure_floor()
                     continue
@@ -247,30 +254,45 @@ def run(options, dir_):
     return bench
 
 
+def recover(options, dir_):
+    r = recovery.Recovery(LOAD, options.recovery_mib << 20, dir_)
+    r.net.keep = options.keep
+    try:
+        return r.run()
+    finally:
+        r.close()
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="turns between the systems (3)")
     parser.add_argument("--seconds", type=float, default=4, help="of each measurement (4)")
     parser.add_argument("--keys", type=int, default=10000, help="number of different keys (10000)")
     parser.add_argument("--connections", type=int, default=50, help="of the many (50)")
-    parser.add_argument("--only", default="strong_put,strong_get,quorum_put,floor", help="workloads, by comma")
+    parser.add_argument("--only", default="strong_put,strong_get,quorum_put,floor,recovery", help="workloads, by comma")
+    parser.add_argument("--recovery-mib", type=int, default=1024, help="what the lost node held (1024)")
     parser.add_argument("--keep", action="store_true", help="keep the directories of the nodes")
     options = parser.parse_args()
-    if set(options.only.split(",")) - set(PAIRS) - {"floor"}:
-        parser.error("--only: expected some of " + ",".join([*PAIRS, "floor"]))
+    if set(options.only.split(",")) - set(PAIRS) - {"floor", "recovery"}:
+        parser.error("--only: expected some of " + ",".join([*PAIRS, "floor", "recovery"]))
     need("etcd", "etcdctl", "redis-server")
     dir_ = tempfile.mkdtemp(prefix="agihpc-bench-")
     try:
         bench = run(options, dir_)
+        again = recover(options, dir_) if "recovery" in options.only.split(",") else None
     finally:
         if not options.keep:
             shutil.rmtree(dir_, ignore_errors=True)
     print(f"{NODES} nodes each, {os.cpu_count()} CPUs, kernel {platform.release()}, {options.keys} keys, "
           f"median of {options.rounds} rounds of {options.seconds:g} s")
     bench.show()
+    if again:
+        recovery.show(again)
     out = {"bench": "kv", "cpus": os.cpu_count(), "kernel": platform.release(), **bench.summary()}
     out["runs"] = {f"{s}_{op}_c{n}": {k: round(bench.median((s, op, n), k), 1) for k in bench.runs[(s, op, n)][0]}
                    for s, op, n in bench.runs}
+    out["recovery"] = again
+    out["recovery_fraction"] = again["fraction"] if again else None
     print(json.dumps(out, sort_keys=True))
 
 

@@ -31,6 +31,8 @@ struct load_h2 {
 	size_t n_in, n_out;
 	uint32_t *body_bytes;  /* per stream id / 2: DATA so far */
 	uint32_t answer_bytes; /* DATA of the answer that came last */
+	bool is_tolerant;      /* a call may fail */
+	bool has_failed;       /* the call that ended last */
 };
 
 /* Ends the program. */

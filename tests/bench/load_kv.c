@@ -3,19 +3,23 @@
  * connections with one operation in flight each, spread evenly over the endpoints; every answer is
  * checked (status, and for a get that a whole value came), and a wrong one ends the program.
  *
- *   load_kv SYSTEM OPERATION CONNECTIONS SECONDS KEYS ENDPOINT[,ENDPOINT…] [PID…]
+ *   load_kv [-e] [-v BYTES] SYSTEM OPERATION CONNECTIONS SECONDS KEYS ENDPOINT[,ENDPOINT…] [PID…]
  *
- *   SYSTEM     strong, quorum   agihpc.v1.KvService at that level (gRPC)
- *              etcd             etcdserverpb.KV; gets are linearizable (gRPC)
- *              redis            SET and WAIT 2 in one packet; the answer counts when WAIT says 2
- * (RESP) OPERATION  fill             every key once; SECONDS is of no effect put, get         keys
- * at random
+ * SYSTEM: "strong" and "quorum" are agihpc.v1.KvService at that level (gRPC); "etcd" is
+ * etcdserverpb.KV, whose gets are linearizable (gRPC); "redis" is SET and WAIT 2 in one packet
+ * (RESP), and the answer counts when WAIT says 2.
  *
- * Keys have 16 bytes, values 256 that do not compress. Prints one line of JSON: operations,
- * seconds, per_s, mean_us, p50_us, p90_us, p99_us, max_us (from handing the request to the kernel
- * until the answer is read), cpu_us (CPU time of the processes PID per operation), load_cpu_us
- * (this program's own). */
+ * OPERATION: "fill" puts every key once, whatever SECONDS says; "put" and "get" take keys at
+ * random.
+ *
+ * -e: calls may fail, which is counted (gRPC). -v: bytes of a value, 1 to 16000; 256 without it.
+ *
+ * Keys have 16 bytes, values do not compress. Ends early at SIGTERM. Prints one line of JSON:
+ * operations (that succeeded), errors, seconds, per_s, mean_us, p50_us, p90_us, p99_us, max_us
+ * (from handing the request to the kernel until the answer is read), cpu_us (CPU time of the
+ * processes PID per operation), load_cpu_us (this program's own). */
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +30,9 @@
 
 #include "tests/bench/load_h2.h"
 
-enum { KEY_BYTES = 16, VALUE_BYTES = 256, POOL_BYTES = 64 << 10, CONNS_MAX = 1000, PIDS_MAX = 16 };
-enum { WAIT_REPLICAS = 2, WAIT_MS = 5000, RESP_MAX = 4096 };
+enum { KEY_BYTES = 16, VALUE_BYTES = 256, VALUE_BYTES_MAX = 16000, POOL_BYTES = 64 << 10 };
+enum { CONNS_MAX = 1000, TARGETS_MAX = 16 };
+enum { WAIT_REPLICAS = 2, WAIT_MS = 5000, RESP_MAX = VALUE_BYTES_MAX + 384 };
 enum { LEVEL_QUORUM = 2, LEVEL_STRONG = 4 };
 enum op { OP_FILL, OP_PUT, OP_GET };
 
@@ -46,6 +51,9 @@ struct load {
 	const struct system *system;
 	enum op op;
 	uint32_t keys, next_key;
+	size_t value_bytes;
+	bool is_tolerant;
+	uint64_t errors;
 	unsigned char pool[POOL_BYTES]; /* values are pieces of it */
 	uint64_t random;
 	uint64_t done;
@@ -77,9 +85,9 @@ static size_t put_field(unsigned char *to, int number, const void *p, size_t n)
 	size_t at = 0;
 
 	to[at++] = (unsigned char)(number << 3 | 2);
-	if (n >= 0x80)
-		to[at++] = (unsigned char)(n | 0x80);
-	to[at++] = (unsigned char)(n >= 0x80 ? n >> 7 : n);
+	for (size_t rest = n; rest >= 0x80; rest >>= 7)
+		to[at++] = (unsigned char)(rest | 0x80);
+	to[at++] = (unsigned char)(n >= 1 << 14 ? n >> 14 : n >= 1 << 7 ? n >> 7 : n);
 	memcpy(to + at, p, n);
 	return at + n;
 }
@@ -93,7 +101,7 @@ static void next_key(struct load *l, char key[KEY_BYTES + 1])
 
 static const unsigned char *next_value(struct load *l)
 {
-	return l->pool + next_random(l) % (POOL_BYTES - VALUE_BYTES);
+	return l->pool + next_random(l) % (POOL_BYTES - l->value_bytes);
 }
 
 static size_t make_grpc(void *ctx, unsigned char *to, size_t room)
@@ -107,7 +115,7 @@ static size_t make_grpc(void *ctx, unsigned char *to, size_t room)
 	next_key(l, key);
 	n += put_field(to + n, first, key, KEY_BYTES);
 	if (l->op != OP_GET)
-		n += put_field(to + n, first + 1, next_value(l), VALUE_BYTES);
+		n += put_field(to + n, first + 1, next_value(l), l->value_bytes);
 	if (l->system->level) {
 		to[n++] = (unsigned char)((l->op == OP_GET ? 3 : 4) << 3);
 		to[n++] = (unsigned char)l->system->level;
@@ -125,9 +133,9 @@ static void ask_redis(struct client *c)
 
 	next_key(c->load, key);
 	n = snprintf(out, sizeof out, "*3\r\n$3\r\nSET\r\n$%d\r\n%s\r\n$%d\r\n", KEY_BYTES, key,
-		     VALUE_BYTES);
-	memcpy(out + n, next_value(c->load), VALUE_BYTES);
-	n += VALUE_BYTES;
+		     (int)c->load->value_bytes);
+	memcpy(out + n, next_value(c->load), c->load->value_bytes);
+	n += (int)c->load->value_bytes;
 	n += snprintf(out + n, sizeof out - (size_t)n,
 		      "\r\n*3\r\n$4\r\nWAIT\r\n$1\r\n%d\r\n$4\r\n%d\r\n", WAIT_REPLICAS, WAIT_MS);
 	if (send(c->h2.fd, out, (size_t)n, MSG_NOSIGNAL) != n)
@@ -175,7 +183,7 @@ static bool receive_grpc(struct client *c)
 		load_h2_flush(&c->h2); /* acknowledgements of HTTP/2 */
 		return false;
 	}
-	if (c->load->op == OP_GET && c->h2.answer_bytes < VALUE_BYTES)
+	if (c->load->op == OP_GET && !c->h2.has_failed && c->h2.answer_bytes < c->load->value_bytes)
 		load_die("a get without a whole value");
 	return true;
 }
@@ -199,7 +207,10 @@ static void receive(struct client *c)
 		return;
 	if (!c->is_busy)
 		load_die("an answer nobody asked for");
-	note(c->load, load_now_s() - c->sent_s);
+	if (c->h2.has_failed)
+		c->load->errors++;
+	else
+		note(c->load, load_now_s() - c->sent_s);
 	c->load->done++;
 	ask(c);
 	if (!is_redis)
@@ -215,10 +226,19 @@ static void open_client(struct client *c, struct load *l, const char *target)
 		load_h2_open(&c->h2, target,
 			     l->op == OP_GET ? l->system->get_path : l->system->put_path);
 		c->h2.make = make_grpc;
+		c->h2.is_tolerant = l->is_tolerant;
 		c->h2.ctx = c;
 	} else {
 		c->h2.fd = load_dial(target);
 	}
+}
+
+static volatile sig_atomic_t is_ended;
+
+static void on_term(int number)
+{
+	(void)number;
+	is_ended = 1;
 }
 
 /* Until the time is up, or, when it is 0, until every key is written. */
@@ -226,7 +246,7 @@ static void run(struct load *l, struct client *clients, int ep, double until)
 {
 	struct epoll_event ev[64];
 
-	while (until ? load_now_s() < until : l->done < l->keys) {
+	while (!is_ended && (until ? load_now_s() < until : l->done < l->keys)) {
 		int got = epoll_wait(ep, ev, 64, 100);
 
 		if (got < 0 && errno != EINTR)
@@ -274,11 +294,12 @@ static void print(struct load *l, double seconds, double cpu, double load_cpu)
 	for (size_t i = 0; i < l->n_us; i++)
 		sum += l->us[i];
 	qsort(l->us, l->n_us, sizeof *l->us, ascending);
-	printf("{\"operations\":%zu,\"seconds\":%.3f,\"per_s\":%.1f,\"mean_us\":%.1f,\"p50_us\":%u,"
+	printf("{\"operations\":%zu,\"errors\":%llu,\"seconds\":%.3f,\"per_s\":%.1f,\"mean_us\":%."
+	       "1f,\"p50_us\":%u,"
 	       "\"p90_us\":%u,\"p99_us\":%u,\"max_us\":%u,\"cpu_us\":%.2f,\"load_cpu_us\":%.2f}\n",
-	       l->n_us, seconds, n / seconds, sum / n, l->us[l->n_us / 2],
-	       l->us[(size_t)(n * 0.90)], l->us[(size_t)(n * 0.99)], l->us[l->n_us - 1],
-	       cpu * 1e6 / n, load_cpu * 1e6 / n);
+	       l->n_us, (unsigned long long)l->errors, seconds, n / seconds, sum / n,
+	       l->us[l->n_us / 2], l->us[(size_t)(n * 0.90)], l->us[(size_t)(n * 0.99)],
+	       l->us[l->n_us - 1], cpu * 1e6 / n, load_cpu * 1e6 / n);
 }
 
 static void init(struct load *l, const char *system, const char *op, const char *keys)
@@ -298,10 +319,10 @@ static void init(struct load *l, const char *system, const char *op, const char 
 
 static int open_clients(struct client *clients, int n, struct load *l, char *endpoints)
 {
-	char *targets[16];
+	char *targets[TARGETS_MAX];
 	int n_targets = 0, ep = epoll_create1(0);
 
-	for (char *t = strtok(endpoints, ","); t && n_targets < 16; t = strtok(NULL, ","))
+	for (char *t = strtok(endpoints, ","); t && n_targets < TARGETS_MAX; t = strtok(NULL, ","))
 		targets[n_targets++] = t;
 	if (n_targets == 0 || ep < 0)
 		load_die("no endpoint");
@@ -315,24 +336,43 @@ static int open_clients(struct client *clients, int n, struct load *l, char *end
 	return ep;
 }
 
+/* Returns how many of argv were options and the program's name. */
+static int take_options(struct load *l, int argc, char **argv)
+{
+	int o;
+
+	l->value_bytes = VALUE_BYTES;
+	while ((o = getopt(argc, argv, "+ev:")) != -1) {
+		if (o == 'e')
+			l->is_tolerant = true;
+		else if (o == 'v')
+			l->value_bytes = strtoul(optarg, NULL, 10);
+		else
+			return argc;
+	}
+	return l->value_bytes >= 1 && l->value_bytes <= VALUE_BYTES_MAX ? optind : argc;
+}
+
 int main(int argc, char **argv)
 {
 	static struct load l;
 	struct client *clients;
 	double began, cpu, own, seconds;
-	int n, ep;
+	int n, ep, skip = take_options(&l, argc, argv) - 1;
 
+	argc -= skip;
+	argv += skip;
 	if (argc < 7 || (n = atoi(argv[3])) < 1 || n > CONNS_MAX) {
-		fprintf(
-		    stderr,
-		    "usage: load_kv strong|quorum|etcd|redis fill|put|get CONNECTIONS SECONDS KEYS "
-		    "ENDPOINT[,ENDPOINT...] [PID...]\n");
+		fprintf(stderr, "usage: load_kv [-e] [-v BYTES] strong|quorum|etcd|redis "
+				"fill|put|get CONNECTIONS SECONDS KEYS "
+				"ENDPOINT[,ENDPOINT...] [PID...]\n");
 		return 2;
 	}
 	init(&l, argv[1], argv[2], argv[5]);
 	clients = calloc((size_t)n, sizeof *clients);
 	if (!clients)
 		load_die("out of memory");
+	signal(SIGTERM, on_term);
 	ep = open_clients(clients, n, &l, argv[6]);
 	cpu = cpu_s(argv + 7, argc - 7);
 	own = clock_s(CLOCK_PROCESS_CPUTIME_ID);
