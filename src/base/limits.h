@@ -44,6 +44,12 @@ enum {
 
 	/* --- work in flight; full answers RESOURCE_EXHAUSTED, never waits --- */
 	AGI_CALLS_MAX = 4096,        /* client operations open at one node's core */
+	AGI_FEEDS_MAX = 4096,        /* watches a node looks at its slots for */
+	AGI_FEED_KEYS = 1024,        /* changed keys one of them waits to be told; beyond, their slots are read anew */
+	AGI_FEEDS_BYTES = 64 << 20,  /* of all such keys */
+	AGI_WATCHES_MAX = 1024,      /* watches of a node's clients */
+	AGI_WATCH_KEYS = 1024,       /* changed keys of one that wait to be read */
+	AGI_WATCHES_BYTES = 128 << 20, /* of what all of them remember of slots */
 	AGI_SCANS_MAX = 32,          /* scan pages being read by one node's core: about 3 MiB each */
 	AGI_SCAN_ITEMS_DEFAULT = 1000, /* items of a page when the client does not say */
 	AGI_SCAN_ITEMS_MAX = 10000,
@@ -88,6 +94,7 @@ enum {
 	AGI_REFRESH_MS = 30000,      /* bucket refresh: a lookup of a random id */
 	AGI_STABLE_MS = 1500,        /* membership unchanged for so long before slots move */
 	AGI_DOWN_AFTER_MS = 300000,  /* a host down for so long is replaced in its slots (5 min) */
+	AGI_FEED_IDLE_MS = 10000,    /* a watch that is not asked for again by then is over */
 	AGI_PROVIDER_TTL_MS = 6000,  /* a provider record not refreshed for so long is gone */
 	AGI_PROVIDER_REFRESH_MS = 2000, /* a third of the TTL: two refreshes may be lost */
 	AGI_MAX_SKEW_MS = 5000,      /* a version stamped further ahead than this is refused */

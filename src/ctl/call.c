@@ -108,21 +108,20 @@ static void on_done(void *arg, const struct agi_grpc_result *r)
 	event_active(s->batch->turn, EV_TIMEOUT, 0);
 }
 
-/* With TLS every node is called with TLS: an answer names others by host:port only. */
-static enum agi_err open_channel(const struct batch *b, const char *target,
-				 struct agi_grpc_channel **out, struct agi_why *why)
+enum agi_err ctl_open_channel(const struct ctl *c, struct event_base *base, const char *target,
+			      struct agi_grpc_channel **out, struct agi_why *why)
 {
 	bool is_bare = strncmp(target, "unix:", 5) != 0 &&
 		       strncmp(target, CTL_TLS_PREFIX, strlen(CTL_TLS_PREFIX)) != 0;
 	char full[CTL_TARGET_TEXT + sizeof CTL_TLS_PREFIX];
 	enum agi_err e;
 
-	snprintf(full, sizeof full, "%s%s", b->c->tls && is_bare ? CTL_TLS_PREFIX : "", target);
-	e = agi_grpc_channel_new(b->base, full, out, why);
+	snprintf(full, sizeof full, "%s%s", c->tls && is_bare ? CTL_TLS_PREFIX : "", target);
+	e = agi_grpc_channel_new(base, full, out, why);
 	if (e)
 		return e;
-	agi_grpc_channel_set_tls(*out, b->c->tls);
-	e = agi_grpc_channel_set_token(*out, b->c->token);
+	agi_grpc_channel_set_tls(*out, c->tls);
+	e = agi_grpc_channel_set_token(*out, c->token);
 	return e ? agi_fail(why, e, "the token cannot be sent: %s", agi_err_text(e)) : AGI_OK;
 }
 
@@ -132,7 +131,7 @@ static void open_call(struct batch *b, struct slot *s, struct ctl_call *call)
 
 	agi_grpc_channel_free(s->channel);
 	s->channel = NULL;
-	if (open_channel(b, call->target, &s->channel, &why) != AGI_OK) {
+	if (ctl_open_channel(b->c, b->base, call->target, &s->channel, &why) != AGI_OK) {
 		end_call(call, AGI_GRPC_UNAVAILABLE, why.text);
 		event_active(b->turn, EV_TIMEOUT, 0);
 		return;

@@ -36,6 +36,13 @@ enum ctl_exit ctl_report(const struct ctl *c, const struct ctl_call *call, const
 /* Milliseconds until the command's deadline, at least 1. */
 uint32_t ctl_left_ms(const struct ctl *c);
 
+/* A channel to target, with the command's TLS and token. With TLS every node is called with TLS: an answer names
+ * others by host:port only. */
+struct event_base;
+struct agi_grpc_channel;
+AGI_MUST_USE enum agi_err ctl_open_channel(const struct ctl *c, struct event_base *base, const char *target,
+					   struct agi_grpc_channel **out, struct agi_why *why);
+
 /* struct ctl_call for METHOD of SERVICE, its request and the type of its answer. */
 #define CTL_CALL(service_method, request, response_descriptor)                                     \
 	{                                                                                          \

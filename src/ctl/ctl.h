@@ -106,6 +106,7 @@ enum ctl_exit ctl_del(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_incr(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_scan(struct ctl *c, const struct ctl_input *in); /* cmd_scan.c */
 enum ctl_exit ctl_batch(struct ctl *c, const struct ctl_input *in); /* cmd_batch.c */
+enum ctl_exit ctl_watch(struct ctl *c, const struct ctl_input *in); /* cmd_watch.c */
 enum ctl_exit ctl_owners(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_safety_check(struct ctl *c, const struct ctl_input *in); /* cmd_safety.c */
 enum ctl_exit ctl_safety_stop(struct ctl *c, const struct ctl_input *in);  /* cmd_stop.c */
@@ -120,7 +121,7 @@ enum ctl_exit ctl_help(struct ctl *c, const struct ctl_input *in);         /* he
 enum ctl_exit ctl_completion(struct ctl *c, const struct ctl_input *in);   /* completion.c */
 
 extern const struct ctl_opt ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[],
-    ctl_opts_put[], ctl_opts_get[], ctl_opts_del[], ctl_opts_incr[], ctl_opts_scan[], ctl_opts_batch[],
+    ctl_opts_put[], ctl_opts_get[], ctl_opts_del[], ctl_opts_incr[], ctl_opts_scan[], ctl_opts_batch[], ctl_opts_watch[],
     ctl_opts_owners[],
     ctl_opts_lookup[], ctl_opts_safety_check[], ctl_opts_safety_stop[],
     ctl_opts_safety_verify[],

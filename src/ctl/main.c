@@ -39,6 +39,8 @@ static const struct ctl_command commands[] = {
      ctl_scan, ctl_opts_scan, 0, 1},
     {"batch", "[FILE]", "put and delete what the lines of FILE (or standard input) say", ctl_batch,
      ctl_opts_batch, 0, 1},
+    {"watch", "KEY [--prefix] [--initial] [--count N] [--for TIME]", "print changes as they happen", ctl_watch,
+     ctl_opts_watch, 0, 1},
     {"owners", "KEY", "the hosts that hold a key", ctl_owners, ctl_opts_owners, 1, 1},
     {"lookup", "HEX | --key KEY", "look for the hosts nearest to an id, hop by hop", ctl_lookup,
      ctl_opts_lookup, 0, 1},

@@ -6,6 +6,7 @@
 #include "dht/care.h"
 #include "dht/inner.h"
 #include "dht/scan.h"
+#include "dht/watch.h"
 
 static struct agi_open_call *find_call(struct agi_dht *d, uint64_t id)
 {
@@ -196,6 +197,9 @@ void agi_call_run(struct agi_dht *d, uint64_t call_id, const struct agi_call *ca
 		break;
 	case AGI_CALL_BATCH:
 		agi_batch_call(d, call_id, call);
+		break;
+	case AGI_CALL_WATCH:
+		agi_watch_call(d, call_id, call);
 		break;
 	case AGI_CALL_SCAN:
 		agi_scan_call(d, call_id, call);

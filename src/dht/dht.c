@@ -7,9 +7,11 @@
 
 #include "dht/batch.h"
 #include "dht/care.h"
+#include "dht/feed.h"
 #include "dht/inner.h"
 #include "dht/page.h"
 #include "dht/scan.h"
+#include "dht/watch.h"
 
 enum { SCRATCH_KEPT = 64 << 10 }; /* bytes of memory kept between storage requests */
 
@@ -92,7 +94,7 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	agi_drain_init(d);
 	agi_trees_init(d);
 	agi_repair_init(d);
-	if (agi_views_init(d) != AGI_OK ||
+	if (agi_views_init(d) != AGI_OK || agi_feeds_init(d) != AGI_OK ||
 	    agi_ring_add(&d->hosts.ring, &d->self, d->cfg.virtual_nodes) != AGI_OK) {
 		agi_dht_free(d);
 		return AGI_E_NOMEM;
@@ -112,6 +114,11 @@ static void no_store(void *ctx, uint64_t id, const struct agi_storage_req *r)
 	(void)ctx, (void)id, (void)r;
 }
 static void no_reply(void *ctx, uint64_t id, const struct agi_result *r) { (void)ctx, (void)id, (void)r; }
+static bool no_event(void *ctx, uint64_t id, const struct agi_event *e)
+{
+	(void)ctx, (void)id, (void)e;
+	return true;
+}
 static void no_note(void *ctx, const struct agi_note *n) { (void)ctx, (void)n; }
 
 struct agi_buf *agi_scratch(struct agi_dht *d)
@@ -140,9 +147,11 @@ void agi_dht_free(struct agi_dht *d)
 	if (!d)
 		return;
 	/* whatever is torn down below must not reach a shell that may be half gone */
-	d->fx = (struct agi_dht_effects){no_send, no_store, no_reply, no_note};
+	d->fx = (struct agi_dht_effects){no_send, no_store, no_reply, no_note, no_event};
 	d->is_stopped = true;
 	agi_batches_free(d);
+	agi_watches_free(d);
+	agi_feeds_free(d);
 	agi_scans_free(d);
 	agi_inners_free(d);
 	agi_dht_jobs_free(d);
@@ -302,6 +311,12 @@ static void serve(struct agi_dht *d, const struct agi_peer *from, const struct a
 		break;
 	case AGI_MSG_DIGEST:
 		agi_digest_on(d, from, m);
+		break;
+	case AGI_MSG_WATCH:
+		agi_feed_on_watch(d, from, m);
+		break;
+	case AGI_MSG_CHANGED:
+		agi_watch_on_changed(d, from, m);
 		break;
 	case AGI_MSG_SCAN:
 		agi_page_on_scan(d, from, m);

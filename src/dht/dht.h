@@ -73,6 +73,7 @@ struct agi_note {
 };
 
 struct agi_result;
+struct agi_event;
 struct agi_dht_effects {
 	/* An error when the message cannot even be queued (FULL, UNREACHABLE, TOO_LARGE, NOMEM): then this
 	 * one request fails, and others to the same peer are not disturbed. */
@@ -83,6 +84,9 @@ struct agi_dht_effects {
 	/* Ends a client call; exactly once per agi_dht_call that was not cancelled. */
 	void (*reply)(void *ctx, uint64_t call_id, const struct agi_result *res);
 	void (*note)(void *ctx, const struct agi_note *note);
+	/* Of a WATCH. False: not taken, as the client reads too slowly; agi_dht_watch_resume says when it goes on, and what
+	 * happened meanwhile comes then, each key in its newest state. */
+	bool (*event)(void *ctx, uint64_t call_id, const struct agi_event *event);
 };
 
 /* --- client calls ----------------------------------------------------------------------------- */
@@ -105,9 +109,12 @@ enum agi_call_kind {
 	AGI_CALL_OPERATE,    /* target, value: an operator's task for that node's shell; answer in value */
 	AGI_CALL_RESTORE,    /* items: one, written as it is, its version included */
 	AGI_CALL_DIGEST,     /* slot: what its members hold, compared */
-	AGI_CALL_RECOVER     /* slot or is_all: a majority of its members is gone for good, says the operator */
+	AGI_CALL_RECOVER,    /* slot or is_all: a majority of its members is gone for good, says the operator */
+	/* ns, key, is_prefix, level, is_initial, cursor (a token), expected (a version of the key): changes come as events;
+	 * the reply is its end, always an error. */
+	AGI_CALL_WATCH
 };
-enum { AGI_CALL_KINDS = AGI_CALL_RECOVER + 1 };
+enum { AGI_CALL_KINDS = AGI_CALL_WATCH + 1 };
 struct agi_call {
 	enum agi_call_kind kind;
 	uint32_t timeout_ms; /* 0 = AGI_CALL_TIMEOUT_MS */
@@ -125,6 +132,8 @@ struct agi_call {
 	size_t n_items;
 	uint32_t limit;      /* SCAN: items in one page at most; 0 = AGI_SCAN_ITEMS_DEFAULT */
 	struct agi_str cursor; /* SCAN: what the page before ended with; empty = from the beginning */
+	bool is_prefix;      /* WATCH: all keys that begin with key */
+	bool is_initial;     /* WATCH: first what is there */
 	bool is_keys_only;   /* SCAN: items without their values */
 	bool is_count;       /* SCAN: only how many there are */
 	struct agi_id target;
@@ -202,6 +211,15 @@ struct agi_result {
 	struct agi_recovered recovered; /* RECOVER */
 };
 
+/* What a watch tells: a key's new state, or something about the watch itself. Borrowed. */
+struct agi_event {
+	bool has_item;
+	struct agi_item item;     /* is_tombstone: deleted, or expired */
+	bool is_caught_up;        /* from now on nothing is missed; comes once, after what was there or had changed */
+	uint32_t n_uncovered;     /* without an item: slots that too few members look at, so that changes come later */
+	struct agi_str token;     /* not empty: where to go on, should the watch be interrupted */
+};
+
 /* --- life and events -------------------------------------------------------------------------- */
 AGI_MUST_USE enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_effects *fx,
                                       void *ctx, struct agi_dht **out);
@@ -229,6 +247,8 @@ uint64_t agi_dht_next_deadline(const struct agi_dht *d);
 
 /* call_id is the caller's own, below 2^63 and unique among its open calls. May reply before it returns. */
 void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const struct agi_call *call);
+/* A watch's client takes events again. */
+void agi_dht_watch_resume(struct agi_dht *d, struct agi_now now, uint64_t call_id);
 /* No reply will follow. Unknown ids are ignored. */
 void agi_dht_cancel(struct agi_dht *d, uint64_t call_id);
 /* Result of a local health check or a role's load: re-advertises at once on a change. NOT_FOUND when

@@ -3,7 +3,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "dht/state.h"
+#include "dht/feed.h"
 
 static void take_out(struct agi_dht *d, struct agi_rpc *r)
 {
@@ -185,9 +185,11 @@ uint64_t agi_job_submit(struct agi_dht *d, const struct agi_storage_req *req, ag
 	j->fn = fn;
 	j->arg = arg;
 	j->note = agi_tree_note_new(d, req);
+	j->feed_note = agi_feed_note_new(d, req);
 	HASH_ADD(hh, d->jobs.by_id, id, sizeof j->id, j);
 	if (!j->hh.tbl) {
 		agi_tree_note_free(j->note);
+		agi_feed_note_free(j->feed_note);
 		agi_pool_put(&d->pools.job, j);
 		return 0;
 	}
@@ -255,6 +257,8 @@ void agi_dht_on_stored(struct agi_dht *d, struct agi_now now, uint64_t job_id,
 		note_failure(d, done);
 	agi_tree_note_apply(d, copy.note, done);
 	agi_tree_note_free(copy.note);
+	agi_feed_note_apply(d, copy.feed_note, done);
+	agi_feed_note_free(copy.feed_note);
 	if (copy.fn)
 		copy.fn(d, copy.arg, done);
 }
@@ -271,6 +275,7 @@ void agi_dht_jobs_free(struct agi_dht *d)
 
 		HASH_DEL(d->jobs.by_id, j);
 		agi_tree_note_free(j->note);
+		agi_feed_note_free(j->feed_note);
 		agi_pool_put(&d->pools.job, j);
 		if (fn)
 			fn(d, arg, &closed);

@@ -13,7 +13,8 @@
  *   kv.c         put/get/delete coordinator                    inner.c     calls of the core to itself
  *   page.c       many records of many slots, at a member        scan.c      scans by prefix
  *   repair.c repair_*.c  keeping replicas alike (repair.h)
- *   kv.c         put/get/delete coordinator
+ *   feed.c       a member tells of changes                     watch*.c    watches of clients
+ *   batch.c      several writes in one call
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
  *   provider.c   what a record's signature covers               records.c   sets of records
  *   registry.c   advertise, keep for others                     discover.c  find, follow, cache
@@ -87,6 +88,7 @@ struct agi_job {
 	uint32_t slot;  /* whose record it writes, with this promise for registers in it (round 0 = none) */
 	struct agi_ballot promise;
 	struct agi_tree_note *note; /* what its completion changes in the slots' trees */
+	struct agi_feed_note *feed_note; /* and what it has to tell to watches */
 	UT_hash_handle hh;
 };
 struct agi_jobs {
@@ -555,6 +557,16 @@ struct agi_dht {
 	struct agi_open_call *calls;
 	struct agi_inners inners;
 	TAILQ_HEAD(, agi_batch) batches;
+	struct {
+		struct agi_watch *by_id;
+		size_t bytes;
+	} watches;
+	struct {
+		TAILQ_HEAD(, agi_feed) all;
+		uint32_t n;
+		uint16_t *per_slot; /* feeds that look at it */
+		size_t bytes;       /* of keys that wait to be told */
+	} feeds;
 	struct {
 		TAILQ_HEAD(, agi_scan) open;
 		uint32_t n;

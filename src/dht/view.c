@@ -14,7 +14,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
-#include "dht/state.h"
+#include "dht/feed.h"
 
 enum {
 	RECORD_VERSION = 3,
@@ -90,6 +90,8 @@ void agi_slot_set_phase(struct agi_dht *d, struct agi_slot *s, enum agi_view_pha
 		s->active_us = d->now.mono_us;
 		agi_repair_soon(d);
 	}
+	if (p != AGI_VIEW_ACTIVE)
+		agi_feeds_moved(d, s->view.slot);
 	d->fx.note(d->ctx, &n);
 }
 

@@ -35,6 +35,7 @@ static const struct {
     {"agihpc.v1.KvService", "Add", WRITE},
     {"agihpc.v1.KvService", "Scan", READ},
     {"agihpc.v1.KvService", "Batch", WRITE},
+    {"agihpc.v1.KvService", "Watch", READ},
     {"agihpc.v1.RegistryService", "RegisterService", WRITE},
     {"agihpc.v1.RegistryService", "DeregisterService", WRITE},
     {"agihpc.v1.RegistryService", "Discover", READ},

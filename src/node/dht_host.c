@@ -34,6 +34,7 @@ struct todo {
 
 struct open_call {
 	agi_dht_reply_fn *fn; /* NULL = free slot */
+	agi_dht_event_fn *on_event;
 	void *arg;
 	uint32_t generation;
 	uint32_t next_free;
@@ -335,6 +336,14 @@ static void fx_reply(void *ctx, uint64_t call_id, const struct agi_result *res)
 	fn(c->arg, res);
 }
 
+static bool fx_event(void *ctx, uint64_t call_id, const struct agi_event *ev)
+{
+	struct agi_dht_host *h = ctx;
+	struct open_call *c = call_of(h, call_id);
+
+	return !c || !c->on_event || c->on_event(c->arg, ev);
+}
+
 static void note_member(struct agi_dht_host *h, const struct agi_note *n, const char *event)
 {
 	AGI_LOG(h->log, AGI_LOG_INFO, event, agi_kv_id("node", &n->contact->id),
@@ -397,7 +406,7 @@ static void fx_note(void *ctx, const struct agi_note *n)
 	}
 }
 
-static const struct agi_dht_effects effects = {fx_send, fx_store, fx_reply, fx_note};
+static const struct agi_dht_effects effects = {fx_send, fx_store, fx_reply, fx_note, fx_event};
 
 /* --- loading ---------------------------------------------------------------------------------------------- */
 struct load {
@@ -617,6 +626,23 @@ static uint64_t refuse_call(struct agi_dht_host *h, const struct agi_call *call,
 uint64_t agi_dht_host_call(struct agi_dht_host *h, const struct agi_call *call, agi_dht_reply_fn *fn,
                            void *arg)
 {
+	return agi_dht_host_watch(h, call, NULL, fn, arg);
+}
+
+void agi_dht_host_resume(struct agi_dht_host *h, uint64_t id)
+{
+	struct agi_now now;
+
+	if (!call_of(h, id))
+		return;
+	now = enter(h);
+	agi_dht_watch_resume(h->dht, now, id);
+	leave(h);
+}
+
+uint64_t agi_dht_host_watch(struct agi_dht_host *h, const struct agi_call *call, agi_dht_event_fn *on_event,
+                            agi_dht_reply_fn *fn, void *arg)
+{
 	struct open_call *c;
 	struct agi_now now;
 	uint64_t id;
@@ -627,6 +653,7 @@ uint64_t agi_dht_host_call(struct agi_dht_host *h, const struct agi_call *call, 
 	c = &h->calls[h->first_free];
 	h->first_free = c->next_free;
 	c->fn = fn;
+	c->on_event = on_event;
 	c->arg = arg;
 	c->generation = (c->generation + 1) & INT32_MAX; /* ids stay below 2^63 */
 	id = (uint64_t)c->generation << 32 | (uint64_t)(c - h->calls);

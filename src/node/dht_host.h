@@ -68,6 +68,11 @@ typedef void agi_dht_reply_fn(void *arg, const struct agi_result *res);
  * has been answered already. */
 uint64_t agi_dht_host_call(struct agi_dht_host *h, const struct agi_call *call, agi_dht_reply_fn *fn,
                            void *arg);
+/* The same for a call that tells of events before its reply. False: not taken; agi_dht_host_resume goes on. */
+typedef bool agi_dht_event_fn(void *arg, const struct agi_event *event);
+uint64_t agi_dht_host_watch(struct agi_dht_host *h, const struct agi_call *call, agi_dht_event_fn *on_event,
+                            agi_dht_reply_fn *fn, void *arg);
+void agi_dht_host_resume(struct agi_dht_host *h, uint64_t id);
 /* fn will not be called any more. Unknown ids and 0 are ignored. */
 void agi_dht_host_cancel(struct agi_dht_host *h, uint64_t id);
 /* As agi_dht_set_traits; unknown pairs are ignored. */

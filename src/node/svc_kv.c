@@ -242,6 +242,7 @@ enum agi_err agi_svc_kv_add(struct agi_grpc_server *server, struct agi_svc *s)
 	    {"Add", agi_svc_add},
 	    {"Scan", agi_svc_scan},
 	    {"Batch", agi_svc_batch},
+	    {"Watch", agi_svc_watch, AGI_GRPC_SERVER_STREAM, NULL},
 	};
 
 	return agi_grpc_server_add(server, &agihpc__v1__kv_service__descriptor, methods,

@@ -21,6 +21,9 @@ AGI_MUST_USE enum agi_err agi_svc_ttl(uint64_t *out, uint64_t ttl_ms, struct agi
 /* svc_batch.c */
 void agi_svc_batch(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx);
 
+/* svc_watch.c */
+void agi_svc_watch(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx);
+
 /* svc_scan.c */
 void agi_svc_scan(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx);
 

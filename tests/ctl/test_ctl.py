@@ -371,6 +371,12 @@ class Tests:
                            (b'put a "\\q"', "1: an escape that is none"), (b'put "a"b', "1: a blank is missing"), (b"put a \0", "zero byte")):
             self.run("batch", stdin=text).expect(1, says)
 
+    def test_watch_refuses_what_cannot_be_meant(self):
+        self.run("watch").expect(2, "no key: give KEY, or --prefix")
+        self.run("watch", "k", "--prefix", "--from-version", "3").expect(2, "--from-version is for a single key")
+        self.run("watch", "k", "--count", "0").expect(2, "--count")
+        self.run("watch", "k", "--for", "soon").expect(2, "--for")
+
     def test_a_value_that_cannot_be_written_is_an_error(self):
         with open("/dev/full", "wb") as full:
             done = subprocess.run([CTL, "-n", self.node, "get", "k"], stdout=full, stderr=subprocess.PIPE, timeout=WAIT_S)

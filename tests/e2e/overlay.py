@@ -144,8 +144,8 @@ class Rpc:
     """A gRPC service by name: service.Method(request, timeout) with plain generic stubs."""
 
     def __init__(self, channel, name, methods):
-        for method, (request, response) in methods.items():
-            setattr(self, method, channel.unary_unary(
+        for method, (request, response, *stream) in methods.items():
+            setattr(self, method, (channel.unary_stream if stream else channel.unary_unary)(
                 f"/{name}/{method}", request_serializer=request.SerializeToString,
                 response_deserializer=response.FromString))
 
@@ -159,7 +159,8 @@ def rpc_table():
             "Owners": (a.OwnersRequest, a.OwnersResponse),
             "CompareAndSet": (a.CompareAndSetRequest, a.CompareAndSetResponse),
             "Add": (a.AddRequest, a.AddResponse),
-            "Scan": (a.ScanRequest, a.ScanResponse), "Batch": (a.BatchRequest, a.BatchResponse)}),
+            "Scan": (a.ScanRequest, a.ScanResponse), "Batch": (a.BatchRequest, a.BatchResponse),
+            "Watch": (a.WatchRequest, a.WatchResponse, "stream")}),
         "registry": ("agihpc.v1.RegistryService", {
             "RegisterService": (a.RegisterRequest, a.RegisterResponse),
             "DeregisterService": (a.DeregisterRequest, a.DeregisterResponse),

@@ -75,7 +75,7 @@ static void answer(struct agi_dht *d, struct disk *k, struct agi_now now)
 /* --- a node ---------------------------------------------------------------------------------------------- */
 static struct agi_dht *new_node(struct disk *k)
 {
-	static const struct agi_dht_effects fx = {on_send, on_store, on_reply, on_note};
+	static const struct agi_dht_effects fx = {.send = on_send, .store = on_store, .reply = on_reply, .note = on_note};
 	uint8_t seed[AGI_SEED_BYTES] = {7}, pub[AGI_PUBKEY_BYTES];
 	struct agi_dht_cfg cfg = {.seed = 1, .slot_bits = SLOT_BITS, .virtual_nodes = 4, .is_first_listed = true};
 	struct agi_dht *d;

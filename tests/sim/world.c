@@ -232,7 +232,17 @@ static void fx_reply(void *ctx, uint64_t call_id, const struct agi_result *res)
 		sim_client_reply(n, call_id, res);
 }
 
-static const struct agi_dht_effects effects = {fx_send, fx_store, fx_reply, fx_note};
+
+/* Of watches: a scenario's own affair. */
+static bool fx_event(void *ctx, uint64_t call_id, const struct agi_event *ev)
+{
+	struct sim_node *n = ctx;
+
+	trace(n->w, call_id ^ ev->item.version.hlc);
+	return !n->w->on_event || n->w->on_event(n, call_id, ev);
+}
+
+static const struct agi_dht_effects effects = {fx_send, fx_store, fx_reply, fx_note, fx_event};
 
 /* --- invariants --------------------------------------------------------------------------------------------- */
 

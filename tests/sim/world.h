@@ -154,6 +154,7 @@ struct sim_world {
 	struct sim_call *calls[SIM_CALL_BUCKETS];
 	int outcome[SIM_KEYS + SIM_REGISTERS]; /* of checks after healing */
 	void (*on_reply)(struct sim_node *n, uint64_t call_id, const struct agi_result *res);
+	bool (*on_event)(struct sim_node *n, uint64_t call_id, const struct agi_event *ev); /* of watches; NULL = taken */
 	void *user;
 	bool is_edited;          /* a test changed disks behind the nodes' backs: trees are not what is there */
 	char failure[400];

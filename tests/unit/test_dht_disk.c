@@ -97,7 +97,7 @@ static void tick(struct bench *b, uint32_t ms)
 
 static int setup(void **state)
 {
-	static const struct agi_dht_effects fx = {fx_send, fx_store, fx_reply, fx_note};
+	static const struct agi_dht_effects fx = {.send = fx_send, .store = fx_store, .reply = fx_reply, .note = fx_note};
 	struct bench *b = calloc(1, sizeof *b);
 	struct agi_dht_cfg cfg = {.seed = 1, .force_init = true, .slot_bits = 4, .virtual_nodes = 4};
 	uint8_t seed[AGI_SEED_BYTES] = {7}, pub[AGI_PUBKEY_BYTES];
@@ -254,7 +254,7 @@ static void a_nearly_full_disk_takes_deletions_and_promises_but_no_data(void **s
 static enum agi_err load_view(const struct bench *b, enum agi_view_phase phase, const struct agi_id *member,
                               uint64_t promised, uint64_t accepted, struct agi_why *why)
 {
-	static const struct agi_dht_effects fx = {fx_send, fx_store, fx_reply, fx_note};
+	static const struct agi_dht_effects fx = {.send = fx_send, .store = fx_store, .reply = fx_reply, .note = fx_note};
 	struct agi_dht_cfg cfg = {.self = {.id = b->self.id, .weight_milli = 1000}, .slot_bits = 4};
 	uint8_t seed[AGI_SEED_BYTES] = {7}, pub[AGI_PUBKEY_BYTES];
 	struct agi_dht *d;
