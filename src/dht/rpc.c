@@ -203,17 +203,22 @@ void agi_job_saves(struct agi_dht *d, uint64_t id, const struct agi_slot *s)
 
 	HASH_FIND(hh, d->jobs.by_id, &id, sizeof id, j);
 	if (j) {
+		j->saves_slot = true;
 		j->slot = s->view.slot;
 		j->promise = s->strong_promised;
 	}
 }
 
 /* A promise counts once it is on the disk, whatever became of the request that asked for it. */
-static void note_saved(struct agi_dht *d, const struct agi_job *j)
+static void note_saved(struct agi_dht *d, const struct agi_job *j, bool is_ok)
 {
-	struct agi_slot *s = j->promise.round ? agi_slot_find(d, j->slot) : NULL;
+	struct agi_slot *s = j->saves_slot ? agi_slot_find(d, j->slot) : NULL;
 
-	if (s && agi_ballot_cmp(&j->promise, &s->strong_saved) > 0)
+	if (!s)
+		return;
+	if (s->ahead_job == j->id)
+		s->ahead_job = 0;
+	if (is_ok && agi_ballot_cmp(&j->promise, &s->strong_saved) > 0)
 		s->strong_saved = j->promise;
 }
 
@@ -251,9 +256,8 @@ void agi_dht_on_stored(struct agi_dht *d, struct agi_now now, uint64_t job_id,
 	copy = *j;
 	HASH_DEL(d->jobs.by_id, j);
 	agi_pool_put(&d->pools.job, j);
-	if (done->err == AGI_OK)
-		note_saved(d, &copy);
-	else if (done->err != AGI_E_NOT_FOUND)
+	note_saved(d, &copy, done->err == AGI_OK);
+	if (done->err != AGI_OK && done->err != AGI_E_NOT_FOUND)
 		note_failure(d, done);
 	agi_tree_note_apply(d, copy.note, done);
 	agi_tree_note_free(copy.note);

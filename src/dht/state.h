@@ -85,7 +85,8 @@ struct agi_job {
 	uint64_t id;
 	agi_job_fn *fn; /* NULL: nobody waits, only failures are noted */
 	void *arg;
-	uint32_t slot;  /* whose record it writes, with this promise for registers in it (round 0 = none) */
+	bool saves_slot; /* it writes the record of … */
+	uint32_t slot;   /* … this slot, with this promise for registers in it (round 0 = none) */
 	struct agi_ballot promise;
 	struct agi_tree_note *note; /* what its completion changes in the slots' trees */
 	struct agi_feed_note *feed_note; /* and what it has to tell to watches */
@@ -235,6 +236,9 @@ struct agi_slot {
 	uint32_t installing;                  /* newer views on their way to the disk */
 	struct agi_tree tree;
 	bool is_copy;                         /* durable: what is stored of it was only copied (copy.c) */
+	uint64_t ahead_job;                   /* a save on its way that is ahead of what stands here (agi_slot_save); 0 = none */
+	enum agi_view_phase ahead_phase;      /* what it writes, as must every save behind it */
+	bool ahead_is_copy;
 	uint32_t copy_tries;
 	uint64_t copy_until_us;               /* is_copy, no member: dropped then; 0 = not asked since the start */
 	uint64_t copied_us;                   /* when it was last brought up to date; 0 = never */
@@ -280,7 +284,9 @@ bool agi_slot_is_held(const struct agi_slot *s); /* data is here: active, joinin
 void agi_slot_set_phase(struct agi_dht *d, struct agi_slot *s, enum agi_view_phase p);
 void agi_slot_set_copy(struct agi_dht *d, struct agi_slot *s, bool is_copy);
 void agi_slot_set_wanted(struct agi_dht *d, struct agi_slot *s, bool is_wanted);
-/* Writes the record; up to two extra operations go into the same atomic write. */
+/* Writes the record; up to two extra operations go into the same atomic write. s may be a changed copy of the slot: its
+ * phase and is_copy are to become the slot's own when they are on the disk. Until then every other save of the slot
+ * writes them too, or it would undo them. */
 uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct agi_storage_op *extra,
                        size_t n_extra, agi_job_fn *fn, void *arg);
 /* Somebody's view of a slot, and the members of the epoch before it. Installed when newer. */

@@ -191,9 +191,22 @@ static void slot_key(uint8_t key[4], uint32_t slot)
 	key[3] = (uint8_t)slot;
 }
 
+/* What the record of this slot is to say: what is on its way already counts. */
+static struct agi_slot to_be_saved(struct agi_slot *real, const struct agi_slot *s)
+{
+	struct agi_slot as = *s;
+
+	if (s == real && real->ahead_job) {
+		as.phase = real->ahead_phase;
+		as.is_copy = real->ahead_is_copy;
+	}
+	return as;
+}
+
 uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct agi_storage_op *extra,
                        size_t n_extra, agi_job_fn *fn, void *arg)
 {
+	struct agi_slot *real = agi_slot_find(d, s->view.slot), as = to_be_saved(real, s);
 	uint8_t key[4];
 	struct agi_buf value;
 	struct agi_storage_op ops[3];
@@ -202,7 +215,7 @@ uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct
 
 	slot_key(key, s->view.slot);
 	agi_buf_init(&value, 0);
-	record_encode(&value, s);
+	record_encode(&value, &as);
 	ops[0] = (struct agi_storage_op){AGI_PUT, AGI_CF_VIEWS, {(const char *)key, 4}, agi_buf_str(&value)};
 	assert(n_extra <= 2);
 	for (size_t i = 0; i < n_extra; i++)
@@ -210,6 +223,11 @@ uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct
 	if (!value.err)
 		job = agi_job_submit(d, &req, fn, arg);
 	agi_job_saves(d, job, s);
+	if (job && s != real) {
+		real->ahead_job = job;
+		real->ahead_phase = s->phase;
+		real->ahead_is_copy = s->is_copy;
+	}
 	agi_buf_free(&value);
 	return job;
 }
@@ -378,6 +396,7 @@ static void install(struct agi_dht *d, struct agi_slot *s, const struct agi_view
 
 	agi_reconf_abort(d, s);
 	agi_lead_abort(d, s);
+	s->ahead_job = 0;
 	s->view = *v;
 	s->n_prev = n_prev;
 	for (uint8_t i = 0; i < n_prev; i++)

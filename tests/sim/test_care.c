@@ -242,6 +242,40 @@ static void versions_of_restored_registers_go_on_from_the_old_ones(void **state)
 	end(w);
 }
 
+/* --- what a restart finds -------------------------------------------------------------------------- */
+static void what_serves_is_on_the_disk_as_such(void **state)
+{
+	(void)state;
+	for (int round = 0; round < 20; round++) {
+		struct sim_world *w = malloc(sizeof *w);
+		struct sim_cfg cfg = {.seed = 100 + (uint64_t)round, .nodes = 5, .slot_bits = 5};
+
+		assert_non_null(w);
+		sim_set_up(w, &cfg);
+		for (uint32_t i = 0; i < cfg.nodes; i++)
+			sim_start_node(w, i);
+		for (int s = 0; s < 120 && !sim_is_settled(w); s++)
+			sim_run_until(w, w->now_us + SECOND);
+		sim_run_until(w, w->now_us + SECOND);
+		for (uint32_t i = 0; i < cfg.nodes; i++) {
+			struct sim_table *t = &w->node[i].disk.cf[AGI_CF_VIEWS];
+
+			for (size_t k = 0; k < t->n; k++) {
+				enum agi_view_phase stored, phase;
+				struct agi_view v, now;
+
+				assert_int_equal(agi_dht_read_view(t->e[k].key, t->e[k].value, &v, &stored), AGI_OK);
+				assert_true(agi_dht_slot(w->node[i].dht, v.slot, &now, &phase));
+				if (phase == AGI_VIEW_ACTIVE && (stored != phase || v.epoch != now.epoch))
+					fail_msg("slot %u is active in epoch %lu, on the disk %s in %lu", v.slot,
+					         (unsigned long)now.epoch, agi_view_phase_name(stored),
+					         (unsigned long)v.epoch);
+			}
+		}
+		end(w);
+	}
+}
+
 /* --- tasks -------------------------------------------------------------------------------------------- */
 static void a_task_for_a_node_without_operators_is_refused(void **state)
 {
@@ -264,6 +298,7 @@ int main(void)
 	    cmocka_unit_test(deleted_and_expired_items_do_not_count),
 	    cmocka_unit_test(a_restored_item_keeps_its_version_and_newer_ones_stay),
 	    cmocka_unit_test(versions_of_restored_registers_go_on_from_the_old_ones),
+	    cmocka_unit_test(what_serves_is_on_the_disk_as_such),
 	    cmocka_unit_test(a_task_for_a_node_without_operators_is_refused),
 	};
 
