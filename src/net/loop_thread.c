@@ -244,6 +244,10 @@ static struct event_base *new_base(void)
 		base = event_base_new_with_config(c);
 	if (c)
 		event_config_free(c);
+	if (base && event_base_priority_init(base, AGI_LOOP_PRIORITIES)) {
+		event_base_free(base);
+		base = NULL;
+	}
 	return base;
 }
 

@@ -23,7 +23,10 @@
 struct event_base;
 struct agi_loop;
 
-enum { AGI_LOOP_BATCH = 64 };
+enum {
+	AGI_LOOP_BATCH = 64,
+	AGI_LOOP_PRIORITIES = 3 /* of a base of its own: events have the middle one unless they are given another */
+};
 
 struct agi_loop_cfg {
 	const char *name;        /* of the thread, at most 15 bytes; copied */

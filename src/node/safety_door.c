@@ -33,6 +33,7 @@ struct question {
 	struct asked asked;
 	uint64_t deadline_us; /* the client's; UINT64_MAX = none */
 	LIST_ENTRY(question) link; /* door->asked, on the safety loop */
+	struct safety_work work;   /* an evaluation that takes long */
 	size_t n;
 	char bytes[];
 };
@@ -229,12 +230,29 @@ static void evaluate(struct question *q)
 		protobuf_c_message_free_unpacked(req, NULL);
 }
 
+static void evaluate_now(struct safety_work *work)
+{
+	evaluate((struct question *)((char *)work - offsetof(struct question, work)));
+}
+
+/* The plane goes; the door frees its questions. */
+static void forget(struct safety_work *work) { (void)work; }
+
+static void evaluate_later(struct question *q)
+{
+	q->work = (struct safety_work){.run = evaluate_now, .drop = forget, .bytes = sizeof *q + q->n};
+	if (safety_later_add(&q->door->plane->later, &q->work))
+		send_answer(q, NULL, AGI_E_FULL, NULL);
+}
+
 static void on_question(void *arg)
 {
 	struct question *q = arg;
 
 	LIST_INSERT_HEAD(&q->door->asked, q, link);
-	if (q->asked.kind == ERISML)
+	if (q->asked.kind == ERISML && q->n > SAFETY_LONG_BYTES)
+		evaluate_later(q);
+	else if (q->asked.kind == ERISML)
 		evaluate(q);
 	else if (q->asked.kind == CHECK_STEP)
 		check_step(q);

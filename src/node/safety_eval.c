@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * This node's ErisML: asked by gateways over links, by clients over gRPC. */
 #include <assert.h>
+#include <stdlib.h>
 
 #include "node/safety_impl.h"
 
@@ -191,7 +192,7 @@ void eval_fail(struct agi_grpc_call *call, enum agi_err err, const struct agi_wh
 		agi_grpc_fail_err(call, err, why->text[0] ? why : NULL);
 }
 
-static void on_call(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+static void answer(struct agi_safety_plane *s, struct agi_grpc_call *call, const ProtobufCMessage *req)
 {
 	const ProtobufCMessage *res;
 	struct agi_why why = {{0}};
@@ -199,12 +200,67 @@ static void on_call(struct agi_grpc_call *call, const ProtobufCMessage *req, voi
 	enum agi_err err;
 
 	agi_pool_init(&pool, 0);
-	err = eval_method(ctx, eval_method_of(call), req, &pool, &res, &why);
+	err = eval_method(s, eval_method_of(call), req, &pool, &res, &why);
 	if (err)
 		eval_fail(call, err, &why);
 	else
 		agi_grpc_reply(call, res);
 	agi_pool_free(&pool);
+}
+
+/* A call whose evaluation waits for its turn. */
+struct waiting {
+	struct safety_work work;
+	struct agi_safety_plane *plane;
+	struct agi_grpc_call *call;
+	const ProtobufCMessage *req;
+};
+
+static void waiting_run(struct safety_work *work)
+{
+	struct waiting *w = (struct waiting *)work;
+
+	agi_grpc_call_on_cancel(w->call, NULL, NULL);
+	answer(w->plane, w->call, w->req);
+	free(w);
+}
+
+/* The call was ended by its server. */
+static void waiting_drop(struct safety_work *work) { free(work); }
+
+static void on_cancel(void *arg)
+{
+	struct waiting *w = arg;
+
+	safety_later_remove(&w->plane->later, &w->work);
+	agi_grpc_fail(w->call, AGI_GRPC_CANCELLED, "cancelled");
+	free(w);
+}
+
+static void answer_later(struct agi_safety_plane *s, struct agi_grpc_call *call, const ProtobufCMessage *req)
+{
+	struct waiting *w = malloc(sizeof *w);
+	enum agi_err e = AGI_E_NOMEM;
+
+	if (w) {
+		*w = (struct waiting){{.run = waiting_run, .drop = waiting_drop}, s, call, req};
+		w->work.bytes = sizeof *w + agi_grpc_call_bytes(call).n;
+		e = safety_later_add(&s->later, &w->work);
+	}
+	if (e) {
+		free(w);
+		agi_grpc_fail_err(call, e, NULL);
+		return;
+	}
+	agi_grpc_call_on_cancel(call, on_cancel, w);
+}
+
+static void on_call(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	if (agi_grpc_call_bytes(call).n > SAFETY_LONG_BYTES)
+		answer_later(ctx, call, req);
+	else
+		answer(ctx, call, req);
 }
 
 enum agi_err eval_serve(struct agi_grpc_server *server, struct agi_grpc_method methods[EVAL_METHODS],

@@ -9,6 +9,7 @@
 #include <event2/event.h>
 
 #include "node/eval_codec.h"
+#include "node/safety_later.h"
 #include "node/safety_msg.h"
 #include "node/safety_plane.h"
 
@@ -51,6 +52,7 @@ struct agi_safety_plane {
 	struct locals locals;
 	size_t local_bytes;
 	struct event *local_event;
+	struct safety_later later;
 	struct signing signing;     /* votes made in this turn of the loop: signed together at its end */
 	struct event *sign_event;
 	uint32_t n_checks, n_votes;

@@ -174,6 +174,77 @@ const struct agi_latch *agi_safety_plane_latch(const struct agi_safety_plane *s)
 const struct agi_gateway_policy *agi_safety_plane_policy(const struct agi_safety_plane *s) { return &s->policy; }
 
 /* --- messages that arrive ---------------------------------------------------------------------------- */
+/* The questions that take long, and answers to them. */
+static void judge(struct agi_safety_plane *s, const struct agi_peer *from, const struct agi_safety_msg *m)
+{
+	if (m->kind == AGI_BODY_VOTE_REQUEST)
+		vote_on_request(s, from, m);
+	else if (m->kind == AGI_BODY_EVAL_REQUEST)
+		eval_on_request(s, from, m);
+	else
+		vote_on_eval_reply(s, &from->id, m);
+}
+
+/* A message that waits for its turn. */
+struct waiting {
+	struct safety_work work;
+	struct agi_safety_plane *plane;
+	struct agi_peer from;
+	struct agi_pool pool; /* of the strings */
+	struct agi_safety_msg m;
+	uint64_t came_us;
+};
+
+static void waiting_free(struct safety_work *work)
+{
+	struct waiting *w = (struct waiting *)work;
+
+	agi_pool_free(&w->pool);
+	free(w);
+}
+
+static void waiting_run(struct safety_work *work)
+{
+	struct waiting *w = (struct waiting *)work;
+	uint64_t waited_ms = (safety_mono_us() - w->came_us) / 1000;
+	uint32_t budget_ms = w->m.kind == AGI_BODY_VOTE_REQUEST ? w->m.budget_ms : w->plane->timeout_ms;
+
+	if (waited_ms < budget_ms) {
+		if (w->m.budget_ms)
+			w->m.budget_ms -= (uint32_t)waited_ms;
+		judge(w->plane, &w->from, &w->m);
+	} /* else whoever asked has blocked already */
+	waiting_free(work);
+}
+
+static void judge_later(struct agi_safety_plane *s, const struct agi_peer *from, const struct agi_safety_msg *m)
+{
+	struct waiting *w = calloc(1, sizeof *w);
+
+	if (!w)
+		return; /* no answer is BLOCK */
+	agi_pool_init(&w->pool, 0);
+	w->work = (struct safety_work){.run = waiting_run, .drop = waiting_free};
+	w->work.bytes = sizeof *w + m->request.n + m->response.n;
+	w->plane = s;
+	w->from = *from;
+	w->came_us = safety_mono_us();
+	w->m = *m;
+	w->m.nonce = agi_pool_copy(&w->pool, m->nonce);
+	w->m.plan_hash = agi_pool_copy(&w->pool, m->plan_hash);
+	w->m.request = agi_pool_copy(&w->pool, m->request);
+	w->m.response = agi_pool_copy(&w->pool, m->response);
+	w->m.error = agi_pool_copy(&w->pool, m->error);
+	w->m.statement = agi_pool_copy(&w->pool, m->statement);
+	if (w->pool.err || safety_later_add(&s->later, &w->work))
+		waiting_free(&w->work);
+}
+
+static bool is_long(const struct agi_safety_msg *m)
+{
+	return m->request.n + m->response.n > SAFETY_LONG_BYTES;
+}
+
 void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_peer *from,
                                  const struct agi_envelope *env)
 {
@@ -183,16 +254,15 @@ void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_pe
 		return; /* whoever waits for an answer gets none and blocks */
 	switch (m.kind) {
 	case AGI_BODY_VOTE_REQUEST:
-		vote_on_request(s, from, &m);
+	case AGI_BODY_EVAL_REQUEST:
+	case AGI_BODY_EVAL_REPLY:
+		if (is_long(&m))
+			judge_later(s, from, &m);
+		else
+			judge(s, from, &m);
 		break;
 	case AGI_BODY_VOTE_REPLY:
 		check_on_vote_reply(s, &from->id, &m);
-		break;
-	case AGI_BODY_EVAL_REQUEST:
-		eval_on_request(s, from, &m);
-		break;
-	case AGI_BODY_EVAL_REPLY:
-		vote_on_eval_reply(s, &from->id, &m);
 		break;
 	case AGI_BODY_STOP_NOTICE:
 		on_stop_notice(s, &m);
@@ -302,6 +372,8 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 		               AGI_PANEL_MAX);
 	if (!err)
 		err = open_erisml_channel(s, config, why);
+	if (!err)
+		err = safety_later_init(&s->later, base);
 	s->local_event = err ? NULL : event_new(base, -1, 0, on_local, s);
 	s->sign_event = err ? NULL : event_new(base, -1, 0, on_sign, s);
 	if (!err && (!s->local_event || !s->sign_event))
@@ -329,6 +401,7 @@ void agi_safety_plane_free(struct agi_safety_plane *s)
 	}
 	if (s->local_event)
 		event_free(s->local_event);
+	safety_later_free(&s->later);
 	if (s->sign_event)
 		event_free(s->sign_event);
 	agi_pool_free(&s->policy_pool);

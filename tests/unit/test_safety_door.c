@@ -261,6 +261,35 @@ static void every_method_of_erisml_is_answered(void **state)
 	tear_down(&w);
 }
 
+/* Work that takes long has another way: it waits for what is short. */
+static void a_long_evaluation_is_answered_too(void **state)
+{
+	enum { STEPS = 2000 };
+	static Agi__Erisml__V1__EthicalFactsProto facts[STEPS], *list[STEPS];
+	Agi__Erisml__V1__EvaluatePlanRequest m = AGI__ERISML__V1__EVALUATE_PLAN_REQUEST__INIT;
+	struct world w;
+	(void)state;
+
+	for (int i = 0; i < STEPS; i++) {
+		facts[i] = (Agi__Erisml__V1__EthicalFactsProto)AGI__ERISML__V1__ETHICAL_FACTS_PROTO__INIT;
+		facts[i].option_id = agi_str_to_pb(AGI_STR("an option"));
+		list[i] = &facts[i];
+	}
+	m.n_step_facts = STEPS;
+	m.step_facts = list;
+	set_up(&w);
+	start(&w);
+	assert_int_equal(agi_grpc_unary(w.channel, "/agi.erisml.v1.ErisMLService/EvaluatePlan", &m.base,
+	                                &agi__erisml__v1__evaluate_plan_response__descriptor, 0, on_done, &w), AGI_OK);
+	send_plan(&w, "get_temperature", 0);
+	until_done(&w, 2);
+	assert_int_equal(w.status, AGI_GRPC_OK);
+	assert_int_equal(agi_grpc_unary(w.channel, "/agi.erisml.v1.ErisMLService/EvaluatePlan", &m.base,
+	                                &agi__erisml__v1__evaluate_plan_response__descriptor, 1, on_done, &w), AGI_OK);
+	until_done(&w, 3);
+	tear_down(&w); /* perhaps with the evaluation waiting */
+}
+
 static void answers_to_cancelled_calls_reach_nobody(void **state)
 {
 	struct world w;
@@ -383,6 +412,7 @@ int main(void)
 	    cmocka_unit_test(a_check_gets_the_decision_of_the_other_loop),
 	    cmocka_unit_test(an_evaluation_gets_its_answer_or_its_error),
 	    cmocka_unit_test(every_method_of_erisml_is_answered),
+	    cmocka_unit_test(a_long_evaluation_is_answered_too),
 	    cmocka_unit_test(answers_to_cancelled_calls_reach_nobody),
 	    cmocka_unit_test(calls_of_a_broken_connection_are_forgotten),
 	    cmocka_unit_test(no_answer_in_time_is_block_and_a_late_one_is_dropped),

@@ -11,6 +11,7 @@
 
 #include <event2/event.h>
 
+#include "net/loop_thread.h"
 #include "node/eval_pb.h"
 #include "node/safety_msg.h"
 #include "node/safety_plane.h"
@@ -225,6 +226,7 @@ static void add_node(struct net *net, size_t i, const struct shape *s)
 static void set_up(struct net *net, const struct shape *s)
 {
 	*net = (struct net){.base = event_base_new()};
+	assert_int_equal(event_base_priority_init(net->base, AGI_LOOP_PRIORITIES), 0); /* as the safety loop's */
 	assert_non_null(net->base);
 	for (size_t i = 0; i < NODES; i++)
 		add_node(net, i, s);
@@ -303,6 +305,92 @@ static void expect(const struct shape *shape, const char *tool, enum agi_decisio
 		fail_msg("%s: %s (%s: %s), expected %s (%s)", tool, agi_decision_name(net.decision),
 		         net.cause, net.reason, agi_decision_name(d), cause);
 	assert_int_equal(net.answers, 1);
+	tear_down(&net);
+}
+
+/* --- long plans ---------------------------------------------------------------------------------------- */
+enum { LONG_STEPS = 250 }; /* just long: this runs in slow builds too */
+
+static struct agi_str long_plan(struct agi_pool *pool)
+{
+	Agi__Safety__V1__CheckPlanRequest m = AGI__SAFETY__V1__CHECK_PLAN_REQUEST__INIT;
+	Agi__Plan__V1__PlanGraphProto plan = AGI__PLAN__V1__PLAN_GRAPH_PROTO__INIT;
+	Agi__Plan__V1__PlanStep *steps = agi_pool_take(pool, LONG_STEPS, sizeof *steps);
+	Agi__Plan__V1__PlanStep **list = agi_pool_take(pool, LONG_STEPS, sizeof *list);
+
+	for (size_t i = 0; i < LONG_STEPS; i++) {
+		steps[i] = (Agi__Plan__V1__PlanStep)AGI__PLAN__V1__PLAN_STEP__INIT;
+		steps[i].step_id = agi_str_to_pb(agi_pool_printf(pool, "step-%zu", i));
+		steps[i].tool_id = agi_str_to_pb(AGI_STR("report"));
+		list[i] = &steps[i];
+	}
+	plan.n_steps = LONG_STEPS;
+	plan.steps = list;
+	m.plan = &plan;
+	return agi_pb_to_pool(&m.base, pool);
+}
+
+struct asked {
+	unsigned *n_answers, at;
+	enum agi_decision decision;
+};
+
+static void on_asked(void *arg, const Agi__Safety__V1__CheckPlanResponse *res)
+{
+	struct asked *a = arg;
+
+	a->at = ++*a->n_answers;
+	a->decision = agi_decision_from_pb((int)res->result->decision);
+}
+
+/* n long checks at once, then a short one; all with so much time. */
+static void ask_many(struct net *net, struct asked *asked, size_t n, uint32_t budget_ms)
+{
+	struct agi_safety_plane *plane = net->nodes[NODES - 1].plane;
+	unsigned n_answers = 0;
+	struct agi_pool pool;
+	struct agi_str plan;
+
+	agi_pool_init(&pool, 0);
+	plan = long_plan(&pool);
+	for (size_t i = 0; i <= n; i++) {
+		asked[i] = (struct asked){.n_answers = &n_answers};
+		agi_safety_plane_check(plane, i < n ? plan : plan_of("report", &pool), budget_ms, on_asked, &asked[i]);
+	}
+	while (n_answers <= n)
+		assert_true(event_base_loop(net->base, EVLOOP_ONCE) >= 0);
+	agi_pool_free(&pool);
+}
+
+static void what_is_short_does_not_wait_behind_what_is_long(void **state)
+{
+	const struct shape s = {.quorum = 1, .gateways = 1, .erismls = 5};
+	struct asked asked[9];
+	struct net net;
+
+	(void)state;
+	set_up(&net, &s);
+	ask_many(&net, asked, 8, 0);
+	for (size_t i = 0; i <= 8; i++)
+		assert_int_equal(asked[i].decision, AGI_DECISION_ALLOW);
+	assert_in_range(asked[8].at, 1, 3); /* asked last */
+	tear_down(&net);
+}
+
+static void what_nobody_waits_for_any_more_is_not_evaluated(void **state)
+{
+	const struct shape s = {.quorum = 1, .gateways = 1, .erismls = 5};
+	static struct asked asked[301];
+	struct net net;
+
+	(void)state;
+	set_up(&net, &s);
+	ask_many(&net, asked, 300, 60); /* ten times as much work */
+	event_base_loop(net.base, EVLOOP_NONBLOCK);
+	for (int i = 0; i < 1000; i++)
+		event_base_loop(net.base, EVLOOP_NONBLOCK);
+	assert_in_range(net.nodes[0].evaluations, 1, 250);
+	assert_int_equal(asked[299].decision, AGI_DECISION_BLOCK);
 	tear_down(&net);
 }
 
@@ -582,6 +670,8 @@ static void messages_survive_the_wire(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(what_is_short_does_not_wait_behind_what_is_long),
+	    cmocka_unit_test(what_nobody_waits_for_any_more_is_not_evaluated),
 	    cmocka_unit_test(three_gateways_and_one_erisml_decide),
 	    cmocka_unit_test(a_gateway_with_erisml_on_its_own_host_asks_nobody),
 	    cmocka_unit_test(a_node_asks_itself_like_any_peer),
