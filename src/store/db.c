@@ -6,7 +6,8 @@
  *    a power cut a disk may have kept some sectors of the last write only: wal.h tells that from damage, and
  *    such an end is cut off.
  *  - Memory: 200 daemons share one machine in tests. One small cache holds data, index and filter blocks of all
- *    column families; the memtables share one bound; arenas start small; few files are open. */
+ *    column families; the memtables share one bound, which one busy family may use up (the larger a memtable,
+ *    the less is rewritten by compactions); arenas start small; few files are open. */
 #include "store/db.h"
 
 #include <errno.h>
@@ -26,6 +27,7 @@
 enum {
 	CACHE_BYTES_DEFAULT = 8 << 20,
 	MEMTABLE_BYTES_DEFAULT = 16 << 20,
+	TABLE_SYNC_BYTES = 256 << 10, /* tables go to the disk as they are written: syncs of the log do not wait for bursts */
 	ARENA_BYTES = 64 << 10,       /* per column family, taken at its first write */
 	WAL_BYTES_MAX = 64 << 20,     /* rarely written families are flushed so that old logs go */
 	MANIFEST_BYTES_MAX = 4 << 20,
@@ -159,12 +161,13 @@ static void set_table_options(rocksdb_options_t *o, uint64_t cache_bytes)
 static void set_memory_options(rocksdb_options_t *o, uint64_t memtable_bytes)
 {
 	rocksdb_options_set_db_write_buffer_size(o, memtable_bytes);
-	rocksdb_options_set_write_buffer_size(o, memtable_bytes / 4);
+	rocksdb_options_set_write_buffer_size(o, memtable_bytes);
 	rocksdb_options_set_max_write_buffer_number(o, 2);
 	rocksdb_options_set_arena_block_size(o, ARENA_BYTES);
 	rocksdb_options_set_max_open_files(o, OPEN_FILES_MAX);
 	rocksdb_options_set_target_file_size_base(o, 8 << 20);
 	rocksdb_options_set_max_background_jobs(o, 2); /* one flush, one compaction */
+	rocksdb_options_set_bytes_per_sync(o, TABLE_SYNC_BYTES);
 	rocksdb_options_set_compression(o, rocksdb_lz4_compression);
 }
 
