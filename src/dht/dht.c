@@ -220,6 +220,14 @@ static struct agi_open_call *client_call(struct agi_dht *d)
 	return c;
 }
 
+/* A write that is open may be on its way to be done: who is told "try again" would do it twice. */
+static enum agi_err outcome_at_stop(enum agi_call_kind k)
+{
+	return k == AGI_CALL_PUT || k == AGI_CALL_DELETE || k == AGI_CALL_CAS || k == AGI_CALL_ADD
+	           ? AGI_E_UNKNOWN_OUTCOME
+	           : AGI_E_CLOSED;
+}
+
 void agi_dht_stop(struct agi_dht *d, struct agi_now now)
 {
 	struct agi_open_call *c;
@@ -228,10 +236,11 @@ void agi_dht_stop(struct agi_dht *d, struct agi_now now)
 	agi_clock_enter(d, now);
 	d->is_stopped = true;
 	while ((c = client_call(d))) {
-		struct agi_result res = {.kind = c->kind, .err = AGI_E_CLOSED};
+		struct agi_result res = {.kind = c->kind, .err = outcome_at_stop(c->kind)};
 		uint64_t id = c->id;
 
-		agi_fail(&res.why, AGI_E_CLOSED, "this node is shutting down");
+		agi_fail(&res.why, res.err, "this node is shutting down%s",
+		         res.err == AGI_E_CLOSED ? "" : "; read the version to learn whether the write happened");
 		agi_dht_cancel(d, id);
 		d->fx.reply(d->ctx, id, &res);
 	}

@@ -228,7 +228,7 @@ void agi_dht_free(struct agi_dht *d);
 AGI_MUST_USE enum agi_err agi_dht_load(struct agi_dht *d, enum agi_cf cf, struct agi_str key,
                                        struct agi_str value, struct agi_why *why);
 void agi_dht_start(struct agi_dht *d, struct agi_now now);
-/* Says GOODBYE to the peers and stops proposing; calls end with CLOSED. */
+/* Says GOODBYE to the peers and stops proposing; calls end with CLOSED, writes with UNKNOWN_OUTCOME. */
 void agi_dht_stop(struct agi_dht *d, struct agi_now now);
 
 /* from: authenticated id and the address the message came from (for answers over the same link). */

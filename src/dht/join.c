@@ -79,9 +79,11 @@ static void pull_next_source(struct agi_reconf *r)
 static bool choose_sources(struct agi_reconf *r)
 {
 	bool is_old_member = false;
-	uint32_t need = agi_majority(r->s->n_prev), have;
+	uint32_t need = AGI_MUTANT(MERGE_ONE) ? 1 : agi_majority(r->s->n_prev), have;
 
 	r->n_pull = 0;
+	if (AGI_MUTANT(MERGE_NONE))
+		return true;
 	for (uint8_t i = 0; i < r->n_peers; i++) {
 		if (r->is_active[i]) { /* one active member of the new view has it all */
 			r->to_pull[r->n_pull++] = i;
@@ -158,6 +160,10 @@ void agi_reconf_join(struct agi_dht *d, struct agi_slot *s)
 		agi_reconf_tell(d, &r->peer[i], &s->view, s->prev, s->n_prev, on_source, r, i, &r->rpc[i]);
 		r->waiting += r->rpc[i] != 0;
 	}
-	if (r->waiting == 0)
+	for (uint8_t i = 0; AGI_MUTANT(MERGE_UNSEALED) && i < r->n_old; i++)
+		r->is_ready[i] = true;
+	if (AGI_MUTANT(MERGE_UNSEALED) && choose_sources(r))
+		pull_next_source(r);
+	else if (r->waiting == 0)
 		agi_reconf_finish(r, true);
 }

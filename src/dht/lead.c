@@ -543,11 +543,14 @@ static struct agi_lead *lead_of(struct agi_dht *d, struct agi_slot *s)
  * sender was told did not happen. So those that were refused are remembered too. */
 static bool is_repeated(struct agi_dht *d, const struct agi_peer *from, uint64_t rpc_id)
 {
-	struct agi_seen *seen = &d->strong_seen[rpc_id % AGI_STRONG_SEEN];
+	struct agi_strong_seen *seen = &d->strong_seen;
 
-	if (seen->rpc_id == rpc_id && agi_id_eq(&seen->from, &from->id) && !AGI_MUTANT(DO_TWICE))
-		return true;
-	*seen = (struct agi_seen){from->id, rpc_id};
+	for (uint32_t i = 0; i < AGI_STRONG_SEEN; i++)
+		if (seen->rpc_id[i] == rpc_id && agi_id_eq(&seen->from[i], &from->id) && !AGI_MUTANT(DO_TWICE))
+			return true;
+	seen->rpc_id[seen->next] = rpc_id;
+	seen->from[seen->next] = from->id;
+	seen->next = (seen->next + 1) % AGI_STRONG_SEEN;
 	return false;
 }
 

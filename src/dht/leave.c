@@ -287,6 +287,10 @@ void agi_reconf_leave(struct agi_dht *d, struct agi_slot *s)
 
 	if (!r)
 		return;
+	if (AGI_MUTANT(RELEASE_EARLY)) {
+		release(r);
+		return;
+	}
 	agi_gather_init(&r->g, s->view.n_members, agi_majority(s->view.n_members));
 	for (uint32_t i = 0; i < s->view.n_members; i++) {
 		uint64_t rpc;

@@ -14,12 +14,11 @@
 	X(SEAL_UNSTORED, "a proposal is accepted before it is on disk")                              \
 	X(ANSWER_OUTSIDE, "who is no member answers reads and takes writes")                         \
 	X(ANSWER_JOINING, "a member that still merges answers")                                      \
-	X(ANSWER_SEALED, "a member that accepted the next view goes on answering")                   \
 	X(IGNORE_EPOCH, "a request of an older epoch is served")                                     \
 	X(MERGE_ONE, "a new member merges one old member instead of a majority")                     \
 	X(MERGE_UNSEALED, "a new member merges from old members that still serve the old epoch")     \
 	X(MERGE_NO_REGISTERS, "registers do not move with their slot")                               \
-	X(ACTIVE_UNMERGED, "a new member is active before what it merged is on disk")                \
+	X(MERGE_NONE, "a new member is active without having merged anything")                       \
 	X(RELEASE_EARLY, "a former member drops its data before the new ones have it")               \
 	X(FORGET_ACCEPTED, "a proposer overlooks what may have been chosen already")                 \
 	X(VIEW_BELOW_PROMISE, "an acceptor accepts a view below its promise")                        \

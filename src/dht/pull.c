@@ -60,7 +60,7 @@ static void advance(struct agi_pull *p)
 	} else if (p->until.n) {
 		set(&p->cursor, agi_buf_str(&p->until));
 		next_page(p);
-	} else if (!p->is_strong) {
+	} else if (!p->is_strong && !AGI_MUTANT(MERGE_NO_REGISTERS)) {
 		p->is_strong = true;
 		p->has_own_ended = false;
 		agi_buf_reset(&p->cursor);
@@ -138,7 +138,7 @@ static bool write_records(struct agi_pull *p, struct agi_str blob)
 static void take_strong_round(struct agi_pull *p, const struct agi_msg *m)
 {
 	/* our next leader's rounds, and so versions, go on from the highest any source has promised */
-	if (m->is_strong && m->ballot.round > p->s->strong_promised.round)
+	if (m->is_strong && m->ballot.round > p->s->strong_promised.round && !AGI_MUTANT(ROUND_LOST))
 		p->s->strong_promised = m->ballot;
 }
 

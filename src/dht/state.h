@@ -397,11 +397,12 @@ void agi_reg_on_read(struct agi_dht *d, const struct agi_peer *from, const struc
 void agi_lead_on_do(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 /* The slot's view changed or this node stops: what was not finished is answered as unknown or retryable. */
 void agi_lead_abort(struct agi_dht *d, struct agi_slot *s);
-/* Requests for strong operations of late, by request id: one that comes twice is done once. */
-enum { AGI_STRONG_SEEN = 1024 };
-struct agi_seen {
-	struct agi_id from;
-	uint64_t rpc_id;
+/* The last requests for strong operations: one that comes twice is done once. */
+enum { AGI_STRONG_SEEN = 512 };
+struct agi_strong_seen {
+	uint64_t rpc_id[AGI_STRONG_SEEN];
+	struct agi_id from[AGI_STRONG_SEEN];
+	uint32_t next;
 };
 struct agi_strong_call;
 void agi_strong_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
@@ -543,7 +544,7 @@ struct agi_dht {
 	uint64_t clock_judged_us;
 	struct agi_prng prng;
 	struct agi_hlc hlc;
-	struct agi_seen strong_seen[AGI_STRONG_SEEN];
+	struct agi_strong_seen strong_seen;
 	uint32_t n_above;       /* stamps made by agi_stamp_above */
 	struct agi_contact self;
 	uint8_t pubkey[AGI_PUBKEY_BYTES];

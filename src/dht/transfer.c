@@ -144,7 +144,7 @@ static enum agi_err admit(struct agi_dht *d, const struct agi_peer *from, const 
 
 	if (m->slot >= d->slots.n)
 		return AGI_E_INVALID;
-	if (!s || s->view.epoch < m->epoch) {
+	if (!s || s->view.epoch + AGI_MUTANT(MERGE_UNSEALED) < m->epoch) {
 		agi_view_fetch_from(d, from, m->slot);
 		return AGI_E_SEALED;
 	}

@@ -512,12 +512,11 @@ enum agi_err agi_view_admit(struct agi_dht *d, const struct agi_peer *from, uint
 		return AGI_E_SEALED; /* retry: we will have caught up */
 	}
 	agi_view_tell(s, answer);
-	if (s->view.epoch > epoch && !AGI_MUTANT(IGNORE_EPOCH))
-		return AGI_E_STALE_EPOCH;
 	if (AGI_MUTANT(ANSWER_OUTSIDE) && s->phase >= AGI_VIEW_LEAVING)
 		return AGI_OK;
-	if ((AGI_MUTANT(ANSWER_JOINING) && s->phase == AGI_VIEW_JOINING) ||
-	    (AGI_MUTANT(ANSWER_SEALED) && s->phase == AGI_VIEW_SEALED))
+	if (s->view.epoch > epoch && !AGI_MUTANT(IGNORE_EPOCH))
+		return AGI_E_STALE_EPOCH;
+	if (AGI_MUTANT(ANSWER_JOINING) && s->phase == AGI_VIEW_JOINING)
 		return AGI_OK;
 	switch (s->phase) {
 	case AGI_VIEW_ACTIVE:

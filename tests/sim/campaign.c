@@ -41,6 +41,7 @@ void sim_cfg_of_seed(struct sim_cfg *c, uint64_t seed)
 	c->fault_seconds = (c->nodes > 15 ? 10 : 20) + (uint32_t)agi_prng_below(&r, c->nodes > 7 ? 10 : 30);
 	c->faults = draw_faults(&r);
 	c->down_after_ms = 3000 + (uint32_t)agi_prng_below(&r, 17000);
+	c->stable_ms = 100 + 100 * (uint32_t)agi_prng_below(&r, 8);
 	c->n_keys = 2 + (uint32_t)agi_prng_below(&r, SIM_KEYS - 1);
 	c->n_registers = 1 + (uint32_t)agi_prng_below(&r, SIM_REGISTERS);
 	c->strong_percent = 10 + 20 * (uint32_t)agi_prng_below(&r, 4);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "dht/state.h"
+#include "faults.h"
 
 enum { RECENT = 4, KEY_BITS = 8, HANG_UP_PERCENT = 4, TTL_PERCENT = 15, CLOCKS_MS = 5000, ADDS_MAX = 62 };
 static const char eventual_ns[] = "sim", strong_ns[] = "strong";
@@ -40,6 +41,8 @@ static void start_call(struct sim_world *w, struct sim_node *n, struct sim_call 
 	c->node = n->index;
 	c->kind = call->kind;
 	c->level = call->level;
+	if (c->is_strong && (w->cfg.faults >> SIM_RIVALS & 1) && !c->outcome && agi_prng_below(&w->prng, 4) == 0)
+		sim_rivals_lead(n, call->ns, call->key);
 	bucket = &w->calls[c->id % SIM_CALL_BUCKETS];
 	c->next = *bucket;
 	*bucket = c;

@@ -20,7 +20,10 @@ static void crash(struct sim_world *w, uint32_t node)
 	if (!w->node[node].dht)
 		return;
 	sim_crash_node(w, node);
-	restart_later(w, node, 100000, sim_chance(w, 0.1) ? 30 * SECOND : 4 * SECOND);
+	if (sim_chance(w, 0.4)) /* before anybody misses it */
+		restart_later(w, node, 1000, 200000);
+	else
+		restart_later(w, node, 100000, sim_chance(w, 0.1) ? 30 * SECOND : 4 * SECOND);
 }
 
 void sim_faults_store_crash(struct sim_world *w, uint32_t node)
@@ -58,6 +61,18 @@ static void cut(struct sim_world *w, bool is_one_way)
 				w->is_cut[j][i] |= !is_one_way;
 			}
 	sim_say(w, "partition %s", is_one_way ? "one way" : "both ways");
+}
+
+/* Who can talk to whom is not the same for all: each has its own idea of who lives. */
+static void cut_pairs(struct sim_world *w)
+{
+	for (uint64_t n = sim_between(w, 1, w->cfg.nodes); n > 0; n--) {
+		uint64_t i = agi_prng_below(&w->prng, w->cfg.nodes), j = agi_prng_below(&w->prng, w->cfg.nodes);
+
+		w->is_cut[i][j] = true;
+		w->is_cut[j][i] |= sim_chance(w, 0.7);
+	}
+	w->stats.partitions++;
 }
 
 /* --- disks ------------------------------------------------------------------------------------------------ */
@@ -164,6 +179,46 @@ static void jump_clock(struct sim_world *w, struct sim_node *n)
 	sim_say(w, "node %u: the wall clock is %+lld ms off", n->index, (long long)n->skew_ms);
 }
 
+/* --- operators --------------------------------------------------------------------------------------------------- */
+
+static void move(struct sim_world *w, struct sim_node *n)
+{
+	static const uint32_t weights[] = {250, 1000, 1000, 3000};
+	static const char *const zones[] = {"", "z1", "z2", "z3"};
+
+	sim_set_place(n, weights[agi_prng_below(&w->prng, 4)], zones[agi_prng_below(&w->prng, 4)]);
+}
+
+/* One that has left has handed everything over: its disk is not needed, and a new node takes its place. */
+static void replace_left(struct sim_world *w)
+{
+	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+		struct agi_dht_status st = {.is_left = false};
+
+		if (w->node[i].dht)
+			agi_dht_status(w->node[i].dht, &st);
+		if (!st.is_left)
+			continue;
+		w->stats.left++;
+		sim_wipe_node(w, i);
+		w->stats.wipes--;
+		restart_later(w, i, 1000, SECOND);
+	}
+}
+
+void sim_faults_restaff(struct sim_world *w)
+{
+	replace_left(w);
+	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+		struct agi_dht_status st = {.is_drained = false};
+
+		if (w->node[i].dht)
+			agi_dht_status(w->node[i].dht, &st);
+		if (st.is_drained || st.is_leaving)
+			sim_order(&w->node[i], AGI_CALL_UNDRAIN);
+	}
+}
+
 /* --- steps ----------------------------------------------------------------------------------------------------- */
 
 static void change_weather(struct sim_world *w)
@@ -173,6 +228,9 @@ static void change_weather(struct sim_world *w)
 	w->refuse_sends = may(w, SIM_REFUSE) && sim_chance(w, 0.3) ? 0.05 : 0;
 	w->duplicate = may(w, SIM_DUPLICATE) && sim_chance(w, 0.7) ? 0.03 : 0;
 	w->store_crash = may(w, SIM_STORE_CRASH) && sim_chance(w, 0.7) ? 0.001 : 0;
+	for (uint32_t i = 0; i < w->cfg.nodes; i++)
+		w->node[i].disk_slow_us =
+		    may(w, SIM_SLOW_DISK) && sim_chance(w, 0.3) ? sim_between(w, 5000, 400000) : 0;
 	for (uint32_t i = 0; i < w->cfg.nodes; i++)
 		w->node[i].disk.bad_reads = may(w, SIM_BAD_READ) && sim_chance(w, 0.2) ? 0.005 : 0;
 }
@@ -191,6 +249,24 @@ static void do_fault(struct sim_world *w, enum sim_fault f, uint32_t victim)
 	case SIM_PARTITION:
 	case SIM_ONE_WAY:
 		cut(w, f == SIM_ONE_WAY);
+		break;
+	case SIM_RIVALS:
+		for (uint64_t i = sim_between(w, 1, 4); i > 0; i--)
+			sim_rivals_propose(w);
+		break;
+	case SIM_PAIRS:
+		cut_pairs(w);
+		break;
+	case SIM_PLACE:
+		move(w, n);
+		break;
+	case SIM_DRAIN:
+		if (n->dht)
+			sim_order(n, sim_chance(w, 0.6) ? AGI_CALL_DRAIN : AGI_CALL_UNDRAIN);
+		break;
+	case SIM_LEAVE:
+		if (n->dht && sim_chance(w, 0.5))
+			sim_order(n, AGI_CALL_LEAVE);
 		break;
 	case SIM_WIPE:
 		wipe(w, victim);
@@ -239,6 +315,7 @@ void sim_faults_step(struct sim_world *w)
 
 	if (next < w->end_us)
 		sim_push(w, next, SIM_FAULT, 0);
+	replace_left(w);
 	if (sim_chance(w, 0.25)) {
 		mend(w, victim);
 		return;
@@ -272,6 +349,7 @@ void sim_faults_end(struct sim_world *w)
 		struct sim_node *n = &w->node[i];
 
 		n->skew_ms = 0;
+		n->disk_slow_us = 0;
 		n->paused_until = 0;
 		n->disk.bad_reads = 0;
 		if (n->disk.is_failing || is_read_only(n))

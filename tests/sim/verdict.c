@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "clients.h"
+#include "faults.h"
 #include "replicas.h"
 
 enum { SECOND = 1000000, SETTLE_SECONDS = 240, ALIKE_SECONDS = 120, ATTEMPTS = 5, ATTEMPT_MS = 4500, STEP_MS = 20, WANTED = 3 };
@@ -70,8 +71,10 @@ static void explain_unsettled(struct sim_world *w)
 
 static void settle(struct sim_world *w)
 {
-	for (int s = 0; s < SETTLE_SECONDS && !w->failure[0] && !sim_is_settled(w); s++)
+	for (int s = 0; s < SETTLE_SECONDS && !w->failure[0] && !sim_is_settled(w); s++) {
+		sim_faults_restaff(w);
 		sim_run_until(w, w->now_us + SECOND);
+	}
 	if (w->failure[0] || sim_is_settled(w))
 		return;
 	explain_unsettled(w);

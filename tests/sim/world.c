@@ -10,6 +10,8 @@
 #include "faults.h"
 #include "replicas.h"
 
+enum { FIRST_ORDER = 1 << 29 }; /* calls with this id or above are an operator's */
+
 /* --- helpers ---------------------------------------------------------------------------------------- */
 
 static void trace(struct sim_world *w, uint64_t v)
@@ -160,6 +162,34 @@ static void unreachable(struct sim_node *n, const struct agi_peer *to, enum agi_
 	e->traffic = traffic;
 }
 
+static uint64_t view_hash(const struct agi_view *v)
+{
+	uint64_t h = 0xcbf29ce484222325u ^ v->n_members;
+
+	for (int i = 0; i < v->n_members; i++) {
+		uint64_t part;
+
+		memcpy(&part, v->members[i].b, sizeof part);
+		h = (h ^ part) * 0x9e3779b97f4a7c15u;
+		h ^= h >> 31;
+	}
+	return h | 1;
+}
+
+/* Rare things that have to happen for a campaign to be worth something. */
+static void count_rivals(struct sim_world *w, const struct agi_msg *m)
+{
+	uint64_t hash = view_hash(&m->view);
+
+	w->stats.leads += m->kind == AGI_MSG_LED && m->status == AGI_OK;
+	w->stats.rival_leads += m->kind == AGI_MSG_REG_ACK && m->status == AGI_E_EXISTS;
+	if (m->kind != AGI_MSG_VIEW_ACCEPT)
+		return;
+	w->stats.rival_views += w->proposed[m->slot].epoch == m->epoch && w->proposed[m->slot].hash != hash;
+	w->proposed[m->slot].epoch = m->epoch;
+	w->proposed[m->slot].hash = hash;
+}
+
 static enum agi_err fx_send(void *ctx, const struct agi_peer *to, enum agi_traffic traffic, const struct agi_msg *m)
 {
 	struct sim_node *n = ctx, *peer = node_at(n->w, to);
@@ -175,8 +205,9 @@ static enum agi_err fx_send(void *ctx, const struct agi_peer *to, enum agi_traff
 		w->stats.refused++;
 		return AGI_E_FULL;
 	}
+	n->has_spoken |= agi_msg_is_answer(m->kind) && m->status == AGI_OK && m->kind != AGI_MSG_PONG;
 	w->stats.pages += m->kind == AGI_MSG_SLOT_PULL;
-	w->stats.leads += m->kind == AGI_MSG_LED && m->status == AGI_OK;
+	count_rivals(w, m);
 	deliver(w, n, peer, m);
 	if (sim_chance(w, w->duplicate)) {
 		w->stats.duplicated++;
@@ -190,7 +221,7 @@ static void schedule_disk(struct sim_node *n)
 	if (n->has_disk_event)
 		return;
 	n->has_disk_event = true;
-	sim_push(n->w, n->w->now_us + sim_between(n->w, 20, 900), SIM_DISK, n->index);
+	sim_push(n->w, n->w->now_us + sim_between(n->w, 20, 900 + n->disk_slow_us), SIM_DISK, n->index);
 }
 
 static void fx_store(void *ctx, uint64_t job_id, const struct agi_storage_req *req)
@@ -228,7 +259,7 @@ static void fx_reply(void *ctx, uint64_t call_id, const struct agi_result *res)
 	trace(n->w, (uint64_t)res->err << 48 ^ call_id);
 	if (call_id >= SIM_OWN_CALL)
 		n->w->on_reply(n, call_id, res);
-	else
+	else if (call_id < FIRST_ORDER)
 		sim_client_reply(n, call_id, res);
 }
 
@@ -245,20 +276,6 @@ static bool fx_event(void *ctx, uint64_t call_id, const struct agi_event *ev)
 static const struct agi_dht_effects effects = {fx_send, fx_store, fx_reply, fx_note, fx_event};
 
 /* --- invariants --------------------------------------------------------------------------------------------- */
-
-static uint64_t view_hash(const struct agi_view *v)
-{
-	uint64_t h = 0xcbf29ce484222325u ^ v->n_members;
-
-	for (int i = 0; i < v->n_members; i++) {
-		uint64_t part;
-
-		memcpy(&part, v->members[i].b, sizeof part);
-		h = (h ^ part) * 0x9e3779b97f4a7c15u;
-		h ^= h >> 31;
-	}
-	return h | 1;
-}
 
 /* Never two views of one epoch, whoever holds them. */
 static void check_view(struct sim_node *n, uint32_t slot)
@@ -364,11 +381,14 @@ void sim_start_node(struct sim_world *w, uint32_t i)
 	struct sim_node *n = &w->node[i];
 	struct agi_dht_cfg cfg = {.seed = agi_prng_u64(&w->prng), .slot_bits = w->cfg.slot_bits,
 	                          .down_after_ms = w->cfg.down_after_ms ? w->cfg.down_after_ms : 20000,
-	                          .stable_ms = 800, .virtual_nodes = 32, .repair_interval_ms = w->cfg.repair_ms ? w->cfg.repair_ms : 4000};
+	                          .stable_ms = w->cfg.stable_ms ? w->cfg.stable_ms : 800, .virtual_nodes = 32,
+	                          .repair_interval_ms = w->cfg.repair_ms ? w->cfg.repair_ms : 4000};
 
 	memcpy(cfg.seckey, n->seckey, sizeof cfg.seckey);
 	cfg.self.addr = n->addr;
 	cfg.self.incarnation = ++n->incarnation;
+	cfg.self.weight_milli = n->weight_milli;
+	snprintf(cfg.self.zone, sizeof cfg.self.zone, "%s", n->zone ? n->zone : "");
 	for (uint32_t b = 0; b < 3 && b < w->cfg.nodes; b++)
 		cfg.bootstrap[cfg.n_bootstrap++] = w->node[b].addr;
 	cfg.is_first_listed = i == 0 && n->identity == 0; /* who replaces a lost disk must not found a cluster */
@@ -433,6 +453,28 @@ void sim_pause_node(struct sim_world *w, uint32_t i, uint64_t until_us)
 	sim_say(w, "node %u stands still until %.6f", i, (double)until_us / 1e6);
 }
 
+void sim_order(struct sim_node *n, enum agi_call_kind kind)
+{
+	struct agi_call call = {.kind = kind, .timeout_ms = 5000};
+
+	agi_dht_call(n->dht, sim_now(n), FIRST_ORDER + ++n->w->next_order, &call);
+	sim_rearm(n);
+	n->w->stats.orders++;
+	sim_say(n->w, "node %u is ordered to %s", n->index,
+	        kind == AGI_CALL_DRAIN ? "drain" : kind == AGI_CALL_LEAVE ? "leave" : "serve");
+}
+
+void sim_set_place(struct sim_node *n, uint32_t weight_milli, const char *zone)
+{
+	n->weight_milli = weight_milli;
+	n->zone = zone;
+	if (n->dht)
+		agi_dht_set_place(n->dht, sim_now(n), weight_milli, zone);
+	sim_rearm(n);
+	n->w->stats.places++;
+	sim_say(n->w, "node %u has weight %u in zone %s", n->index, weight_milli, zone);
+}
+
 uint32_t sim_n_running(const struct sim_world *w)
 {
 	uint32_t n = 0;
@@ -482,6 +524,7 @@ static void happen_to_node(struct sim_world *w, struct sim_node *n, struct sim_e
 {
 	bool is_alive = n->dht && e->life == n->life;
 
+	n->has_spoken = false;
 	switch (e->kind) {
 	case SIM_MESSAGE:
 		if (is_deliverable(n, e))
@@ -504,10 +547,12 @@ static void happen_to_node(struct sim_world *w, struct sim_node *n, struct sim_e
 			sim_start_node(w, e->node);
 		break;
 	}
-	if (n->dht) {
-		sim_rearm(n);
-		check_node(n);
-	}
+	if (!n->dht)
+		return;
+	sim_rearm(n);
+	check_node(n);
+	if (n->has_spoken && n->disk.first && sim_chance(w, 2 * w->store_crash))
+		sim_faults_store_crash(w, n->index);
 }
 
 static void happen(struct sim_world *w, struct sim_event *e)

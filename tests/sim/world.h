@@ -4,7 +4,7 @@
  *
  *   world.c     nodes, their clocks, disks and links      clients.c   what clients ask and were told
  *   queue.c     events in order of time                   history.c   linearizability
- *   disk.c      base/storage.h in memory                  faults.c    what goes wrong
+ *   disk.c      base/storage.h in memory                  faults.c, rivals.c  what goes wrong
  *   verdict.c   what must hold when all is well again     campaign.c  what a seed stands for; a whole run
  *   replicas.c  what disks have in common */
 #ifndef SIM_WORLD_H
@@ -33,15 +33,21 @@ enum {
 	X(REFUSE, "messages cannot be queued")                                                       \
 	X(PARTITION, "the network is cut")                                                           \
 	X(ONE_WAY, "the network is cut in one direction")                                            \
+	X(PAIRS, "some pairs of nodes cannot talk")                                                  \
 	X(CRASH, "nodes lose power, unsynced writes are lost")                                       \
-	X(STORE_CRASH, "nodes lose power between a write and its completion")                        \
+	X(STORE_CRASH, "nodes lose power between a write and its completion, or right after an answer") \
 	X(POWER, "all nodes lose power at once")                                                     \
 	X(WIPE, "disks are lost, nodes come back as new ones")                                       \
 	X(BAD_DISK, "disks fail, nodes turn read-only")                                              \
 	X(BAD_READ, "reads from disk fail")                                                          \
+	X(SLOW_DISK, "disks take long")                                                              \
 	X(CLOCK_JUMP, "wall clocks jump")                                                            \
 	X(CLOCK_RATE, "clocks run fast and slow")                                                    \
 	X(PAUSE, "nodes stand still for seconds")                                                    \
+	X(RIVALS, "members lead and propose against each other")                                     \
+	X(PLACE, "weights and zones change")                                                         \
+	X(DRAIN, "nodes are drained and take part again")                                            \
+	X(LEAVE, "nodes leave for good, new ones come in their place")                               \
 	X(EARLY, "all of it from the first moment on")
 enum sim_fault {
 #define SIM_FAULT_ENUM(name, text) SIM_##name,
@@ -58,6 +64,7 @@ struct sim_cfg {
 	uint32_t faults;         /* bit i: enum sim_fault i may happen */
 	uint32_t down_after_ms;  /* 0 = 20 s */
 	uint32_t repair_ms;      /* replicas are compared so often; 0 = 4 s */
+	uint32_t stable_ms;      /* 0 = 800 */
 	uint32_t n_keys, n_registers; /* in use; 0 = all */
 	uint32_t strong_percent; /* of the operations */
 	uint32_t load_us;        /* greatest pause between two operations; 0 = 40 ms */
@@ -82,7 +89,11 @@ struct sim_node {
 	uint64_t identity;       /* grows when the disk is lost, and with it the node's key */
 	struct sim_clock clock;
 	int64_t skew_ms;         /* of its wall clock */
+	uint32_t weight_milli;   /* 0 = 1000 */
+	const char *zone;
 	uint64_t paused_until;
+	uint64_t disk_slow_us;   /* added to the time its disk takes, at most */
+	bool has_spoken;         /* it answered something in this event */
 	bool has_disk_event;
 	uint64_t timer_at;       /* earliest timer event queued */
 	uint64_t changed_slots;  /* bit: its view has to be looked at */
@@ -121,8 +132,8 @@ struct sim_names {
 
 #define SIM_STATS(X)                                                                                 \
 	X(events) X(messages) X(dropped) X(duplicated) X(refused) X(crashes) X(store_crashes) X(partitions) \
-	X(wipes) X(bad_disks) X(bad_reads) X(clock_jumps) X(pauses)                                  \
-	X(views) X(pages) X(seals)                                                                   \
+	X(wipes) X(bad_disks) X(bad_reads) X(clock_jumps) X(pauses) X(places) X(orders) X(left)      \
+	X(views) X(pages) X(seals) X(rival_views) X(rival_leads)                                     \
 	X(puts) X(gets) X(deletes) X(acked) X(failed) X(hang_ups)                                    \
 	X(strong) X(strong_unknown) X(strong_failed) X(strong_condition) X(leads)
 struct sim_stats {
@@ -147,9 +158,12 @@ struct sim_world {
 	struct sim_key key[SIM_KEYS];
 	struct sim_register reg[SIM_REGISTERS];
 	struct sim_names names;
-	uint64_t next_value, next_call;
+	uint64_t next_value, next_call, next_order;
 	uint64_t trace;          /* hash of everything that happened */
 	uint64_t seen[SIM_SLOTS_MAX][SIM_EPOCHS_MAX]; /* hash of the one view of each epoch */
+	struct {
+		uint64_t epoch, hash;
+	} proposed[SIM_SLOTS_MAX]; /* of late */
 	struct sim_stats stats;
 	struct sim_call *calls[SIM_CALL_BUCKETS];
 	int outcome[SIM_KEYS + SIM_REGISTERS]; /* of checks after healing */
@@ -178,6 +192,9 @@ struct agi_now sim_now(const struct sim_node *n);
 void sim_rearm(struct sim_node *n);
 /* Calls with this id or above are given to on_reply instead of being checked by the world. */
 enum { SIM_OWN_CALL = 1 << 30 };
+/* An operator's order to a node (drain, leave, …); nobody waits for the answer. */
+void sim_order(struct sim_node *n, enum agi_call_kind kind);
+void sim_set_place(struct sim_node *n, uint32_t weight_milli, const char *zone);
 
 /* --- for the parts of the simulator ------------------------------------------------------------------ */
 void sim_fail(struct sim_world *w, const char *fmt, ...) AGI_PRINTF(2, 3); /* the first reason stays */

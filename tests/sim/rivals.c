@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "dht/reconf.h"
+#include "faults.h"
+
+/* The newest view of a slot that a running node is an active member of; false when nobody is. */
+static bool newest_view(struct sim_world *w, uint32_t slot, struct agi_view *out)
+{
+	out->epoch = 0;
+	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+		enum agi_view_phase phase;
+		struct agi_view v;
+
+		if (w->node[i].dht && agi_dht_slot(w->node[i].dht, slot, &v, &phase) &&
+		    phase == AGI_VIEW_ACTIVE && v.epoch > out->epoch)
+			*out = v;
+	}
+	return out->epoch > 0;
+}
+
+/* A next view as somebody might want it: a majority of the members stays, the others are any hosts. */
+static void draw_view(struct sim_world *w, const struct agi_view *v, struct agi_view *out)
+{
+	uint32_t keep = v->n_members - (v->n_members > 2 && sim_chance(w, 0.8));
+	uint32_t first = (uint32_t)agi_prng_below(&w->prng, v->n_members);
+
+	*out = (struct agi_view){.slot = v->slot, .epoch = v->epoch + 1};
+	for (uint32_t i = 0; i < keep; i++)
+		out->members[out->n_members++] = v->members[(first + i) % v->n_members];
+	for (int tries = 0; tries < 8 && out->n_members < v->n_members; tries++) {
+		const struct sim_node *n = &w->node[agi_prng_below(&w->prng, w->cfg.nodes)];
+
+		if (n->dht && !agi_view_has(out, &n->id))
+			out->members[out->n_members++] = n->id;
+	}
+	while (out->n_members < v->n_members) /* nobody else: as it is */
+		out->members[out->n_members] = v->members[(first + out->n_members) % v->n_members], out->n_members++;
+}
+
+static void propose(struct sim_node *n, const struct agi_view *wanted)
+{
+	struct agi_slot *s = agi_slot_find(n->dht, wanted->slot);
+
+	if (!s || s->phase != AGI_VIEW_ACTIVE || s->view.epoch + 1 != wanted->epoch ||
+	    !agi_reconf_has_room(n->dht, AGI_WORK_PROPOSE))
+		return;
+	agi_clock_enter(n->dht, sim_now(n));
+	agi_reconf_abort(n->dht, s);
+	agi_reconf_propose(n->dht, s, wanted);
+	sim_rearm(n);
+	sim_say(n->w, "node %u proposes a view of slot %u of its own", n->index, wanted->slot);
+}
+
+void sim_rivals_propose(struct sim_world *w)
+{
+	struct agi_view v, wanted;
+
+	if (!newest_view(w, (uint32_t)agi_prng_below(&w->prng, (uint64_t)1 << w->cfg.slot_bits), &v))
+		return;
+	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+		struct sim_node *n = &w->node[i];
+
+		if (!n->dht || n->paused_until > w->now_us || !agi_view_has(&v, &n->id) || sim_chance(w, 0.2))
+			continue;
+		draw_view(w, &v, &wanted);
+		propose(n, &wanted);
+	}
+}
+
+void sim_rivals_lead(struct sim_node *n, struct agi_str ns, struct agi_str key)
+{
+	enum agi_view_phase phase;
+	struct agi_view v;
+
+	if (!agi_dht_slot(n->dht, agi_dht_slot_of(n->dht, ns, key), &v, &phase))
+		return;
+	agi_clock_enter(n->dht, sim_now(n));
+	agi_hosts_refused(n->dht, &v.members[agi_prng_below(&n->w->prng, v.n_members)]);
+}
