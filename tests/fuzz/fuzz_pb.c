@@ -3,19 +3,23 @@
  * services and of the overlay: 0 protobuf 1 JSON 2 gRPC's framing, compressed or not (second byte: encoding).
  * What was read must come through writing and reading again as it was. */
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "agihpc.pb-c.h"
 #include "base/buf.h"
+#include "descriptors.pb-c.h"
 #include "erisml.pb-c.h"
 #include "health.pb-c.h"
 #include "memory.pb-c.h"
+#include "net/descriptor_set.h"
 #include "net/grpc.h"
 #include "net/grpc_wire.h"
 #include "net/pb.h"
 #include "net/pbjson.h"
 #include "overlay.pb-c.h"
 #include "plan.pb-c.h"
+#include "reflection.pb-c.h"
 #include "rh.pb-c.h"
 #include "safety.pb-c.h"
 
@@ -37,24 +41,47 @@ static void add_type(const ProtobufCMessageDescriptor *d)
 			add_type(d->fields[i].descriptor);
 }
 
+static const ProtobufCServiceDescriptor *const services[] = {
+    &agihpc__v1__kv_service__descriptor, &agihpc__v1__registry_service__descriptor,
+    &agihpc__v1__node_service__descriptor, &agi__erisml__v1__eris_mlservice__descriptor,
+    &grpc__health__v1__health__descriptor, &agi__memory__v1__semantic_memory_service__descriptor,
+    &agi__memory__v1__episodic_memory_service__descriptor,
+    &agi__memory__v1__procedural_memory_service__descriptor,
+    &agi__memory__v1__unified_memory_service__descriptor, &agi__plan__v1__plan_service__descriptor,
+    &agi__plan__v1__simulation_service__descriptor, &agi__rh__v1__perception_service__descriptor,
+    &agi__rh__v1__world_model_service__descriptor,
+    &agi__rh__v1__control_execution_service__descriptor, &agi__rh__v1__rhhealth_service__descriptor,
+    &agi__safety__v1__pre_action_safety_service__descriptor,
+    &agi__safety__v1__in_action_safety_service__descriptor,
+    &agi__safety__v1__post_action_safety_service__descriptor,
+    &agihpc__v1__event_service__descriptor, &agihpc__v1__safety_service__descriptor,
+    &grpc__reflection__v1__server_reflection__descriptor};
+enum { SERVICES = sizeof services / sizeof *services };
+
+/* No service is forgotten: the embedded descriptors know them all. (Reflection v1alpha has v1's messages.) */
+static void check_services(void)
+{
+	const struct agi_str set = {(const char *)agi_descriptors, agi_descriptors_bytes};
+	struct agi_descriptor_method m;
+
+	for (size_t n = 0; agi_descriptor_method_at(set, n, &m); n++) {
+		bool is_there = agi_str_eq(m.package, AGI_STR("grpc.reflection.v1alpha"));
+
+		for (size_t i = 0; i < SERVICES; i++)
+			is_there |= agi_str_eq(m.service, agi_str_of(services[i]->short_name)) &&
+			            agi_str_eq(m.package, agi_str_of(services[i]->package));
+		if (!is_there) {
+			fprintf(stderr, "%.*s is missing in tests/fuzz/fuzz_pb.c\n", AGI_STR_ARG(m.service));
+			abort();
+		}
+	}
+}
+
 static void add_types(void)
 {
-	static const ProtobufCServiceDescriptor *const services[] = {
-	    &agihpc__v1__kv_service__descriptor, &agihpc__v1__registry_service__descriptor,
-	    &agihpc__v1__node_service__descriptor, &agi__erisml__v1__eris_mlservice__descriptor,
-	    &grpc__health__v1__health__descriptor, &agi__memory__v1__semantic_memory_service__descriptor,
-	    &agi__memory__v1__episodic_memory_service__descriptor,
-	    &agi__memory__v1__procedural_memory_service__descriptor,
-	    &agi__memory__v1__unified_memory_service__descriptor, &agi__plan__v1__plan_service__descriptor,
-	    &agi__plan__v1__simulation_service__descriptor, &agi__rh__v1__perception_service__descriptor,
-	    &agi__rh__v1__world_model_service__descriptor,
-	    &agi__rh__v1__control_execution_service__descriptor, &agi__rh__v1__rhhealth_service__descriptor,
-	    &agi__safety__v1__pre_action_safety_service__descriptor,
-	    &agi__safety__v1__in_action_safety_service__descriptor,
-	    &agi__safety__v1__post_action_safety_service__descriptor};
-
+	check_services();
 	add_type(&agihpc__overlay__v1__envelope__descriptor);
-	for (size_t i = 0; i < sizeof services / sizeof *services; i++)
+	for (size_t i = 0; i < SERVICES; i++)
 		for (unsigned k = 0; k < services[i]->n_methods; k++) {
 			add_type(services[i]->methods[k].input);
 			add_type(services[i]->methods[k].output);
