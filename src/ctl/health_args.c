@@ -3,11 +3,12 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 enum form { CURL = 1, PROBE = 2, BOTH = 3 };
 
 struct taken {
-	const char *plaintext, *data, *max_time, *emit_defaults;
+	const char *plaintext, *data, *max_time, *emit_defaults, *header;
 	const char *addr, *service, *rpc_timeout, *tls;
 	const char *connect_timeout, *help, *version;
 	const char *ca, *cert, *key, *server_name;
@@ -23,6 +24,7 @@ static const struct option {
 } options[] = {
     {"plaintext", CURL, false, offsetof(struct taken, plaintext)},
     {"d", CURL, true, offsetof(struct taken, data)},
+    {"H", CURL, true, offsetof(struct taken, header)},
     {"max-time", CURL, true, offsetof(struct taken, max_time)},
     {"emit-defaults", CURL, false, offsetof(struct taken, emit_defaults)},
     {"cacert", CURL, true, offsetof(struct taken, ca)},
@@ -61,7 +63,7 @@ static enum agi_err take_option(struct taken *t, char **argv, int argc, int *i, 
 
 	if (!o)
 		return agi_fail(why, AGI_E_INVALID,
-				"unknown option %.60s; valid are -plaintext, -d, -max-time, -connect-timeout, "
+				"unknown option %.60s; valid are -plaintext, -d, -H, -max-time, -connect-timeout, "
 				"-emit-defaults, -cacert, -cert, -key, -servername, or -addr, -service, -connect-timeout, -rpc-timeout, -tls, "
 				"-tls-ca-cert, -tls-client-cert, -tls-client-key, -tls-server-name",
 				argv[*i]);
@@ -144,6 +146,26 @@ static enum agi_err as_probe(struct health_args *a, const struct taken *t, struc
 	return e ? e : take_target(a, t->addr, !t->tls, why);
 }
 
+/* Of headers, only the one that lets a caller in is sent. */
+static enum agi_err take_header(struct health_args *a, const char *header, struct agi_why *why)
+{
+	static const char name[] = "authorization:", scheme[] = "bearer ";
+	const char *p = header;
+
+	if (!header)
+		return AGI_OK;
+	if (strncasecmp(p, name, sizeof name - 1) != 0)
+		return agi_fail(why, AGI_E_INVALID,
+				"-H: expected \"authorization: Bearer TOKEN\"; other headers are not sent");
+	p += sizeof name - 1;
+	p += strspn(p, " ");
+	if (strncasecmp(p, scheme, sizeof scheme - 1) != 0)
+		return agi_fail(why, AGI_E_INVALID, "-H authorization: expected \"Bearer TOKEN\"");
+	p += sizeof scheme - 1;
+	a->token = p + strspn(p, " ");
+	return AGI_OK;
+}
+
 static enum agi_err as_curl(struct health_args *a, const struct taken *t, struct agi_why *why)
 {
 	enum agi_err e;
@@ -161,7 +183,9 @@ static enum agi_err as_curl(struct health_args *a, const struct taken *t, struct
 	a->data = t->data;
 	a->has_defaults = t->emit_defaults;
 	a->timeout_ms = HEALTH_TIMEOUT_MS;
-	e = take_time(&a->timeout_ms, t->connect_timeout, "connect-timeout", why);
+	e = take_header(a, t->header, why);
+	if (!e)
+		e = take_time(&a->timeout_ms, t->connect_timeout, "connect-timeout", why);
 	if (!e)
 		e = take_time(&a->timeout_ms, t->max_time, "max-time", why);
 	return e ? e : take_target(a, t->words[0], t->plaintext, why);

@@ -18,6 +18,7 @@ struct health_args {
 	const char *symbol;               /* "list", or "package.Service/Method"; NULL: of a probe */
 	const char *of;                   /* list: a service whose methods are listed; NULL = all services */
 	const char *data;                 /* -d; NULL = an empty message */
+	const char *token;                /* of -H "authorization: Bearer TOKEN"; NULL = none */
 	const char *service;              /* probe: -service; "" = overall */
 	uint32_t timeout_ms;              /* of everything */
 	const char *ca_file, *cert_file, *key_file, *server_name; /* TLS; NULL = not given */

@@ -60,7 +60,7 @@ static const ProtobufCServiceDescriptor *const services[] = {
 enum { SERVICES = sizeof services / sizeof *services };
 
 static const char usage[] =
-    "usage: agihpc-health [-plaintext] [-d JSON] [-max-time SECONDS] HOST:PORT SERVICE/METHOD\n"
+    "usage: agihpc-health [-plaintext] [-d JSON] [-H HEADER] [-max-time SECONDS] HOST:PORT SERVICE/METHOD\n"
     "       agihpc-health [-plaintext] [-max-time SECONDS] HOST:PORT list [SERVICE]\n"
     "       agihpc-health -addr=HOST:PORT [-service=NAME] [-connect-timeout=TIME] [-rpc-timeout=TIME] [-tls]\n";
 
@@ -156,6 +156,7 @@ static int ask(const struct health_args *a, struct ctl_call *call)
 	struct agi_why why;
 
 	call->target = a->target;
+	c.token = (char *)(a->token ? a->token : getenv("AGIHPC_TOKEN"));
 	if (agi_dial_is_tls(agi_str_of(a->target)) && agi_tls_client_new(&tls, &c.tls, &why)) {
 		call->status = AGI_GRPC_UNAVAILABLE;
 		call->message = ctl_copy(agi_str_of(why.text));

@@ -244,6 +244,24 @@ def test_certificates(tap, w):
         assert w.ctl("--tls-server-name", "node1.test", "--token-file", token, "get", "k").expect(0).out == "v"
 
 
+def test_health_tool(tap, w):
+    tool, call = o.find_program("agihpc-health"), "agi.erisml.v1.ErisMLService/EvaluatePlan"
+
+    def evaluate(*how):
+        return run(tool, "-cacert", w.certs.path("ca.crt"), *how, w.node.addr, call)
+    with tap.case("agihpc-health shows a token, from the command line or from the environment"):
+        assert "needs the scope" in evaluate().expect(64 + 16).err
+        header = "Authorization: Bearer " + w.tokens["checker"]
+        assert "planApproved" in evaluate("-H", header).expect(0).out
+        os.environ["AGIHPC_TOKEN"] = w.tokens["checker"]
+        try:
+            assert "planApproved" in evaluate().expect(0).out
+            evaluate("-H", "authorization: Bearer " + w.tokens["reader"]).expect(64 + 7)
+        finally:
+            del os.environ["AGIHPC_TOKEN"]
+        assert "other headers are not sent" in evaluate("-H", "x-trace: 1").expect(2).err
+
+
 def test_http(tap, w):
     if not shutil.which("curl"):
         with tap.case("curl"):
@@ -396,7 +414,7 @@ def main():
         w = World(net)
         tap.on_failure = w.log
         w.start()
-        for test in (test_unix_socket, test_tokens, test_certificates, test_http, test_hostile, test_reload,
+        for test in (test_unix_socket, test_tokens, test_certificates, test_health_tool, test_http, test_hostile, test_reload,
                      test_required, test_bad_start):
             test(tap, w)
     tap.done()
