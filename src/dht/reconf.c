@@ -295,7 +295,7 @@ static void scan(struct agi_dht *d, void *arg)
 			all->scan_due_us = due_us(d, s);
 	}
 	if (all->scan_next < all->n) {
-		agi_reconf_wake(d, agi_after_ms(d, 1));
+		agi_timer_set(&d->timers, &all->scan, agi_after_ms(d, 1));
 		return;
 	}
 	all->scan_next = 0;
@@ -303,8 +303,11 @@ static void scan(struct agi_dht *d, void *arg)
 		agi_reconf_wake(d, all->scan_due_us);
 }
 
+/* In the middle of a pass the slot that matters may lie behind it: then another pass follows. */
 void agi_reconf_wake(struct agi_dht *d, uint64_t due_us)
 {
+	if (d->slots.scan_next > 0 && due_us < d->slots.scan_due_us)
+		d->slots.scan_due_us = due_us;
 	if (!d->slots.scan.is_set || due_us < d->slots.scan.due_us)
 		agi_timer_set(&d->timers, &d->slots.scan, due_us);
 }
