@@ -63,7 +63,7 @@ enum {
 	AGI_REPAIR_BYTES = 16 << 20, /* a second, read and sent to keep replicas alike: 10 GiB in 11 minutes */
 	AGI_RECONFIG_SLOTS = 32,     /* slots one node works on at once, of each kind of work */
 	AGI_REBALANCE_BYTES_MIN = 64 << 10, /* a second: below it a page takes longer than anybody waits */
-	AGI_COPIES_PER_PAIR = 8,     /* slots one node copies from one other at once */
+	AGI_COPIES_PER_PAIR = 32,    /* slots one node copies from one other at once */
 	AGI_COMPARE_ITEMS = 1024,    /* keys and versions in one page that is compared */
 	AGI_REPAIR_INTERVAL_MS = 600000, /* members of a slot compare: the roots of 4096 slots are 112 KiB */
 	AGI_PROVIDERS_MAX = 16384,   /* provider records one node keeps for others */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Before a change is proposed, the newcomers copy the slot. Nothing of the protocol's state changes meanwhile: the
- * present members serve, and what the newcomers then still lack is transferred after the seal (join.c).
+ * present members serve, and what the newcomers then still lack is transferred after the seal (join.c). Of a slot
+ * in which this member holds nothing there is nothing to copy: it is proposed at once.
  *
  * A newcomer that makes no progress for long is given up: the change is proposed without waiting for it, if a
  * majority of the new members has what it takes (old members, and newcomers that are done). Otherwise the old view
@@ -125,6 +126,48 @@ static void ask(struct agi_reconf *r, uint32_t i)
 		agi_timer_set(&d->timers, &r->newcomer[i].again, agi_after_ms(d, BUSY_MS));
 }
 
+static void ask_newcomers(struct agi_reconf *r)
+{
+	for (uint8_t i = 0; i < r->n_newcomers; i++)
+		ask(r, i);
+}
+
+/* --- is there anything to copy? ------------------------------------------------------------------------- */
+
+static void look_for_records(struct agi_reconf *r);
+
+static void on_looked(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
+{
+	struct agi_reconf *r = arg;
+
+	(void)d;
+	r->job = 0;
+	if (done->err != AGI_OK || done->n) {
+		ask_newcomers(r);
+	} else if (r->looks_in == AGI_CF_ITEMS) {
+		r->looks_in = AGI_CF_STRONG;
+		look_for_records(r);
+	} else {
+		for (uint8_t i = 0; i < r->n_newcomers; i++)
+			r->newcomer[i].is_done = true;
+		go_on(r);
+	}
+}
+
+static void look_for_records(struct agi_reconf *r)
+{
+	uint8_t begin[4], end[4];
+	struct agi_storage_req req = {.kind = AGI_STORAGE_SCAN, .cf = r->looks_in, .max_items = 1,
+	                              .max_bytes = 1, .value_bytes = AGI_VERSION_BYTES};
+
+	agi_slot_range(r->s->view.slot, begin, end);
+	req.begin = (struct agi_str){(const char *)begin, sizeof begin};
+	req.end = (struct agi_str){(const char *)end, sizeof end};
+	r->job = agi_job_submit(r->d, &req, on_looked, r);
+	if (!r->job)
+		ask_newcomers(r);
+}
+
 void agi_reconf_prepare(struct agi_dht *d, struct agi_slot *s, const struct agi_view *wanted)
 {
 	struct agi_reconf *r = agi_reconf_begin(d, s, AGI_WORK_PREPARE);
@@ -140,8 +183,9 @@ void agi_reconf_prepare(struct agi_dht *d, struct agi_slot *s, const struct agi_
 		r->newcomer[r->n_newcomers].progress_us = d->now.mono_us;
 		r->newcomer[r->n_newcomers++].again = (struct agi_timer){.fn = on_again, .arg = r};
 	}
-	for (uint8_t i = 0; i < r->n_newcomers; i++)
-		ask(r, i);
-	if (r->n_newcomers == 0)
+	r->looks_in = AGI_CF_ITEMS;
+	if (r->n_newcomers)
+		look_for_records(r);
+	else
 		go_on(r);
 }

@@ -23,6 +23,7 @@ struct agi_reconf {
 		struct agi_timer again;
 	} newcomer[AGI_REPLICAS_MAX];
 	uint8_t n_newcomers;
+	enum agi_cf looks_in; /* prepare: for records, before it asks anybody to copy some */
 	/* join: old members and new members, who is asked what */
 	struct agi_id peer[2 * AGI_REPLICAS_MAX];
 	uint64_t rpc[2 * AGI_REPLICAS_MAX];
