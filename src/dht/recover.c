@@ -386,6 +386,9 @@ void agi_recover_call(struct agi_dht *d, uint64_t call_id, const struct agi_call
 
 void agi_recover_free(struct agi_dht *d)
 {
+	if (!d->recovery)
+		return;
+	agi_timer_clear(&d->timers, &d->recovery->step);
 	free(d->recovery);
 	d->recovery = NULL;
 }

@@ -75,9 +75,7 @@ static enum agi_err open_all(struct agi_archive *a, struct agi_why *why)
 	size_t n;
 
 	names = rocksdb_list_column_families(a->options, a->path, &n, &err);
-	if (err)
-		return fail_take(why, a->path, err);
-	e = open_families(a, names, n, why);
+	e = err ? fail_take(why, a->path, err) : open_families(a, names, n, why);
 	rocksdb_list_column_families_destroy(names, n);
 	return e;
 }

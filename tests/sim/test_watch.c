@@ -25,7 +25,6 @@ static struct client {
 	uint32_t n_uncovered;
 	struct agi_version has[KEYS];
 	bool is_deleted[KEYS];
-	uint64_t since_us[KEYS];   /* when its write was acknowledged; 0 = not */
 	char token[TOKEN_MAX];
 	size_t token_bytes;
 } client[WATCHES];
@@ -66,10 +65,23 @@ static struct client *client_of(uint64_t call)
 	return NULL;
 }
 
+static unsigned key_number(struct agi_str key)
+{
+	char text[24];
+	unsigned n;
+
+	assert_true(key.n < sizeof text); /* no string: what follows it in memory may be digits */
+	memcpy(text, key.p, key.n);
+	text[key.n] = '\0';
+	assert_int_equal(sscanf(text, "key-%u", &n), 1);
+	assert_true(n < KEYS);
+	return n;
+}
+
 static bool on_event(struct sim_node *n, uint64_t call, const struct agi_event *ev)
 {
 	struct client *c = client_of(call);
-	unsigned key = 0;
+	unsigned key;
 
 	assert_non_null(c);
 	if (c->is_slow && agi_prng_below(&n->w->prng, 3)) {
@@ -87,8 +99,7 @@ static bool on_event(struct sim_node *n, uint64_t call, const struct agi_event *
 	}
 	if (!ev->has_item)
 		return true;
-	assert_int_equal(sscanf(ev->item.key.p, "key-%u", &key), 1);
-	assert_true(key < KEYS);
+	key = key_number(ev->item.key);
 	c->n_events++;
 	c->n_deletes += ev->item.is_tombstone;
 	if (version_cmp(&ev->item.version, &c->has[key]) >= 0) {
