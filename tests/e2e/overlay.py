@@ -458,6 +458,13 @@ class Overlay:
             return slots == replicas * total
         wait_until(f"every slot is held by {replicas} hosts", is_settled, seconds, every=0.1)
 
+    def wait_met(self, seconds=60):
+        """Until all running nodes know each other: then a node's safety check reaches every gateway it has found."""
+        nodes = self.running()
+        for node in nodes:
+            wait_until(f"node {node.number} sees {len(nodes) - 1} others",
+                       lambda node=node: node.status().members_up == len(nodes) - 1, seconds)
+
     def running(self):
         return [n for n in self.nodes if n.is_running()]
 

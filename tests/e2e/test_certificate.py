@@ -19,7 +19,9 @@ def main():
     with o.Overlay(4, roles={i: ["erisml", "safety-gateway"] for i in (1, 2, 3)}) as net:
         tap.on_failure = net.logs
         net.start()
+        net.wait_met()
         node = net.nodes[3]
+        o.wait_until("gateways are found", lambda: len(node.discover("safety-gateway")) == 3)
         o.wait_until("the plan is allowed",
                      lambda: node.check_plan(o.load_plan(os.path.join(plans, "harmless.json")))[0] == "ALLOW")
         ids = [m["node_id"] for m in node.ctl_json("members")["members"]]
