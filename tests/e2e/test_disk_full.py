@@ -115,8 +115,8 @@ def full(tap):
             for key, value in items.items():
                 net.nodes[0].put(key, value)
             disk.fill_up()
-            for i in range(100):  # until the victim has met it
-                key, value = b"b/%d" % i, b"%d" % i * 8000
+            for i in range(1000):  # until the victim has met it: its log may have some MiB set aside
+                key, value = b"b/%d" % i, b"%03d" % i * 8000
                 try:
                     net.nodes[i % 3].put(key, value)
                     items[key] = value
