@@ -7,10 +7,8 @@ enum { JUDGE_MS = 1000, FRESH_MS = 15000 };
 
 uint64_t agi_stamp_next(struct agi_dht *d)
 {
-	if (agi_hlc_is_ahead(d->hlc.last, d->now.wall_ms, d->cfg.max_skew_ms)) {
-		d->hlc.last = 0; /* the time was set back: others would refuse what follows the old one */
-		d->hlc.salt = (uint16_t)agi_prng_below(&d->prng, AGI_STAMP_ABOVE);
-	}
+	if (agi_hlc_is_ahead(d->hlc.last, d->now.wall_ms, d->cfg.max_skew_ms))
+		agi_hlc_set_back(&d->hlc); /* others would refuse what follows the old time */
 	return agi_hlc_next(&d->hlc, d->now.wall_ms);
 }
 
@@ -18,13 +16,17 @@ uint64_t agi_stamp_above(struct agi_dht *d, uint64_t stamp)
 {
 	uint64_t next = agi_stamp_next(d);
 
-	return next > stamp ? next : stamp + 1 + (AGI_MUTANT(STAMP_TWICE) ? 0 : d->n_above++ % AGI_STAMP_ABOVE);
+	if (next <= stamp) {
+		next = AGI_MUTANT(STAMP_TWICE) ? stamp + 1 : agi_hlc_above(&d->hlc, stamp, d->n_above++);
+		agi_stamp_see(d, next); /* nor is it made in the ordinary way later */
+	}
+	return next;
 }
 
 bool agi_stamp_is_refused(const struct agi_dht *d, uint64_t stamp, uint64_t above)
 {
 	return agi_hlc_is_ahead(stamp, d->now.wall_ms, d->cfg.max_skew_ms) &&
-	       !(above && stamp > above && stamp - above <= AGI_STAMP_ABOVE);
+	       !(above && stamp > above && stamp - above <= AGI_HLC_ABOVE);
 }
 
 void agi_stamp_see(struct agi_dht *d, uint64_t stamp)

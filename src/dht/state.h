@@ -494,14 +494,13 @@ void agi_discover_free(struct agi_dht *d);
 /* --- stamps and clocks (stamp.c) ------------------------------------------------------------------------------------------ */
 /* A stamp greater than every one made or seen, unless the time was set back by more than max_skew. */
 uint64_t agi_stamp_next(struct agi_dht *d);
-/* Takes note of another node's stamp; one that is too far ahead is not followed: it would have ours refused. */
 /* One above another stamp, even when that is too far ahead for our clock to follow. Two writes that overrule the
- * same get different ones; in two lives of a node all but certainly (1 in AGI_STAMP_ABOVE). */
-enum { AGI_STAMP_ABOVE = 1 << 15 };
+ * same get different ones. */
 uint64_t agi_stamp_above(struct agi_dht *d, uint64_t stamp);
 /* A write stamped too far ahead of our clock is refused, but not one that is just above what it has to overrule
  * (above, 0 = nothing): else an item with a stamp of a wrong clock could not be written until that time has come. */
 bool agi_stamp_is_refused(const struct agi_dht *d, uint64_t stamp, uint64_t above);
+/* Takes note of another node's stamp; one that is too far ahead is not followed: it would have ours refused. */
 void agi_stamp_see(struct agi_dht *d, uint64_t stamp);
 /* Every event begins with this. */
 void agi_clock_enter(struct agi_dht *d, struct agi_now now);

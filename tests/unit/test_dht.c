@@ -272,6 +272,49 @@ static void hybrid_clock_never_goes_back(void **state)
 	assert_false(agi_hlc_is_ahead(6000ull << 16, 1000, 5000));
 }
 
+static void two_lives_of_a_node_never_make_the_same_stamp(void **state)
+{
+	struct agi_hlc a, b;
+
+	(void)state;
+	for (uint64_t r = 0; r < 5000; r++) { /* the other life's stamps are seen, its millisecond is the same */
+		agi_hlc_init(&a, 7, r);
+		agi_hlc_init(&b, 8, 3 * r);
+		a.last = b.last = 1000ull << 16 | 12 * r;
+		assert_true(agi_hlc_next(&a, 1000) != agi_hlc_next(&b, 1000));
+		assert_true(agi_hlc_above(&a, r, 5) != agi_hlc_above(&b, r, 5));
+	}
+}
+
+static void one_life_of_a_node_never_makes_the_same_stamp_twice(void **state)
+{
+	static uint64_t made[2000];
+	struct agi_hlc a;
+
+	(void)state;
+	agi_hlc_init(&a, 7, 99);
+	for (uint32_t n = 0; n < 2000; n++) { /* what is overruled goes up and down */
+		uint64_t stamp = 5000ull * (n * 7919 % 13), last = 0;
+
+		made[n] = agi_hlc_above(&a, stamp, UINT32_MAX - 1000 + n);
+		assert_in_range(made[n], stamp + 1, stamp + AGI_HLC_ABOVE);
+		for (uint32_t i = 0; i < n; i++)
+			assert_true(made[i] != made[n]);
+		for (uint32_t i = 0; i < 3; i++) {
+			uint64_t next = agi_hlc_next(&a, 1000 + n);
+
+			assert_true(next > last);
+			last = next;
+		}
+	}
+	for (uint32_t back = 0; back < 15; back++) { /* the same millisecond again and again */
+		made[back] = agi_hlc_next(&a, 9000);
+		agi_hlc_set_back(&a);
+		for (uint32_t i = 0; i < back; i++)
+			assert_true(made[i] != made[back]);
+	}
+}
+
 static void signature_covers_every_field_of_a_provider(void **state)
 {
 	uint8_t seed[AGI_SEED_BYTES] = {1}, pub[AGI_PUBKEY_BYTES], sec[AGI_SECKEY_BYTES];
@@ -473,6 +516,8 @@ int main(void)
 	    cmocka_unit_test(slots_cover_the_id_space_and_midpoints_lie_in_them),
 	    cmocka_unit_test(gather_is_won_or_lost_exactly_when_nothing_can_change_it),
 	    cmocka_unit_test(hybrid_clock_never_goes_back),
+	    cmocka_unit_test(two_lives_of_a_node_never_make_the_same_stamp),
+	    cmocka_unit_test(one_life_of_a_node_never_makes_the_same_stamp_twice),
 	    cmocka_unit_test(signature_covers_every_field_of_a_provider),
 	    cmocka_unit_test(a_record_without_traits_is_signed_as_it_was_before_there_were_any),
 	    cmocka_unit_test(newer_records_replace_older_ones_and_never_the_other_way),
