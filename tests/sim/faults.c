@@ -309,7 +309,7 @@ static void mend(struct sim_world *w, uint32_t victim)
 
 void sim_faults_step(struct sim_world *w)
 {
-	uint64_t next = w->now_us + sim_between(w, 50000, 2000000);
+	uint64_t next = w->now_us + sim_between(w, 50000, w->cfg.fault_us ? w->cfg.fault_us : 2 * SECOND);
 	uint32_t victim = (uint32_t)agi_prng_below(&w->prng, w->cfg.nodes);
 	enum sim_fault f = (enum sim_fault)agi_prng_below(&w->prng, SIM_FAULT_COUNT);
 

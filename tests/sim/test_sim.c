@@ -55,7 +55,7 @@ static int replay(uint64_t seed)
 
 	if (!w)
 		return 1;
-	sim_cfg_of_seed(&c, seed);
+	sim_cfg_of_seed(&c, seed, SIM_FOCUS_ANY);
 	tell_cfg(&c);
 	c.is_verbose = true;
 	rc = sim_run(w, &c);
@@ -80,7 +80,7 @@ static void run_seeds(uint64_t base, uint64_t n, uint64_t first, uint64_t step, 
 	if (!w)
 		abort();
 	for (uint64_t i = first; i < n; i += step) {
-		sim_cfg_of_seed(&c, base + i);
+		sim_cfg_of_seed(&c, base + i, SIM_FOCUS_ANY);
 		if (sim_run(w, &c) != 0) {
 			printf("# seed %" PRIu64 ": %s\n# replay: SEED=%" PRIu64 " tests/sim/test_sim\n", base + i,
 			       w->failure, base + i);
@@ -139,7 +139,7 @@ static bool is_repeatable(uint64_t seed)
 
 	if (!w)
 		return false;
-	sim_cfg_of_seed(&c, seed);
+	sim_cfg_of_seed(&c, seed, SIM_FOCUS_ANY);
 	(void)sim_run(w, &c);
 	hash = w->trace;
 	(void)sim_run(w, &c);

@@ -68,6 +68,7 @@ struct sim_cfg {
 	uint32_t n_keys, n_registers; /* in use; 0 = all */
 	uint32_t strong_percent; /* of the operations */
 	uint32_t load_us;        /* greatest pause between two operations; 0 = 40 ms */
+	uint32_t fault_us;       /* greatest pause between two faults; 0 = 2 s */
 	bool is_verbose;
 };
 
@@ -207,8 +208,10 @@ void sim_names_learn(struct sim_world *w, const char *what, uint32_t key, const 
                      uint64_t value);
 
 /* --- a whole run (campaign.c) --------------------------------------------------------------------------- */
-/* What a seed stands for: size, load and what goes wrong. */
-void sim_cfg_of_seed(struct sim_cfg *cfg, uint64_t seed);
+/* What a seed stands for: size, load and what goes wrong; anything, or what one part of the protocol has to
+ * fear most. */
+enum sim_focus { SIM_FOCUS_NONE, SIM_FOCUS_STRONG, SIM_FOCUS_VIEWS, SIM_FOCUS_ITEMS, SIM_FOCUS_FOUNDING, SIM_FOCUS_ANY };
+void sim_cfg_of_seed(struct sim_cfg *cfg, uint64_t seed, enum sim_focus focus);
 /* Runs one seed; 0 = every invariant held. The reason and statistics are in w. */
 int sim_run(struct sim_world *w, const struct sim_cfg *cfg);
 
