@@ -15,10 +15,11 @@ int lin_begin(struct lin_history *h, enum lin_kind kind, uint64_t arg, uint64_t 
 enum { WORDS = LIN_OPS_MAX / 64, END = -1, TRIED_MAX = 400000 };
 #define UNSEEN UINT64_MAX /* a token that nobody was told */
 
-/* What has been put in order, and the register's value then. */
+/* What has been put in order, and the register's value then and, if the last operation was a pending one, before it. */
 struct config {
 	uint64_t done[WORDS];
-	uint64_t state;
+	uint64_t state, before;
+	uint64_t is_lazy; /* a word: they are compared as bytes */
 };
 
 /* Configurations that were tried and led nowhere. */
@@ -39,7 +40,8 @@ struct search {
 	size_t n_versions, n_versions_done;
 	struct {
 		int op;
-		uint64_t state; /* before it */
+		uint64_t state, before; /* of the configuration before it */
+		bool is_lazy;
 	} step[LIN_OPS_MAX];
 	size_t n_steps;
 	struct memo memo;
@@ -49,6 +51,7 @@ static size_t hash(const struct config *c)
 {
 	uint64_t h = c->state * 0x9e3779b97f4a7c15u;
 
+	h ^= c->is_lazy ? c->before * 0xc2b2ae3d27d4eb4fu + 1 : 0;
 	for (int i = 0; i < WORDS; i++)
 		h = (h ^ c->done[i]) * 0xff51afd7ed558ccdu, h ^= h >> 32;
 	return (size_t)h;
@@ -157,7 +160,11 @@ static void link_all(struct search *s)
 static void take(struct search *s, int i, uint64_t state)
 {
 	s->step[s->n_steps].op = i;
-	s->step[s->n_steps++].state = s->at.state;
+	s->step[s->n_steps].state = s->at.state;
+	s->step[s->n_steps].before = s->at.before;
+	s->step[s->n_steps++].is_lazy = s->at.is_lazy;
+	s->at.is_lazy = is_pending(&s->h->op[i]) && s->h->op[i].kind != LIN_ADD;
+	s->at.before = s->at.is_lazy ? s->at.state : 0;
 	s->at.state = state;
 	s->at.done[i / 64] |= (uint64_t)1 << (i % 64);
 	s->next[s->prev[i]] = s->next[i];
@@ -173,6 +180,8 @@ static int take_back(struct search *s)
 	int i = s->step[--s->n_steps].op;
 
 	s->at.state = s->step[s->n_steps].state;
+	s->at.before = s->step[s->n_steps].before;
+	s->at.is_lazy = s->step[s->n_steps].is_lazy;
 	s->at.done[i / 64] &= ~((uint64_t)1 << (i % 64));
 	s->next[s->prev[i]] = i;
 	if (s->next[i] != END)
@@ -218,13 +227,30 @@ static bool is_too_early(const struct search *s, int i, int first)
 	return a->kind == LIN_ADD && (f->kind == LIN_ADD || f->kind == LIN_GET) && !(f->result & a->arg);
 }
 
+/* A pending operation is put in only right before what needs it: where the next one could as well have come before
+ * it, the pending one can be left for later, or out. (Additions are told apart by their sums.) */
+static bool is_needless(const struct search *s, int i)
+{
+	const struct lin_op *op = &s->h->op[i];
+	uint64_t state = s->at.state, before = s->at.before;
+	bool could_be = apply(op, &before);
+
+	if (op->kind == LIN_ADD)
+		return false;
+	if (is_pending(op) && apply(op, &state) && state == s->at.state)
+		return true;
+	if (is_pending(op))
+		could_be = op->kind != LIN_CAS || before != s->at.before;
+	return s->at.is_lazy && could_be;
+}
+
 static bool try_op(struct search *s, int i, int first)
 {
 	uint64_t state = s->at.state;
 
 	if (is_dated(s, i) && s->h->op[i].version != s->version[s->n_versions_done])
 		return false;
-	if (is_too_early(s, i, first) || has_twin(s, i) || !apply(&s->h->op[i], &state))
+	if (is_too_early(s, i, first) || has_twin(s, i) || is_needless(s, i) || !apply(&s->h->op[i], &state))
 		return false;
 	if (2 * s->memo.n >= s->memo.cap)
 		grow(&s->memo);
@@ -256,13 +282,13 @@ static int candidate(const struct search *s, int after, uint64_t end)
 	}
 }
 
-static bool run(struct search *s)
+static enum lin_answer run(struct search *s)
 {
 	int after = (int)s->h->n;
 
 	while (s->n_open) { /* what is pending need not have happened */
 		if (s->memo.n > TRIED_MAX)
-			return false;
+			return LIN_UNDECIDED;
 		int first = first_to_end(s);
 		uint64_t end = s->h->op[first].end;
 		int i = candidate(s, after, end);
@@ -273,17 +299,17 @@ static bool run(struct search *s)
 			after = (int)s->h->n;
 		} else {
 			if (s->n_steps == 0)
-				return false;
+				return LIN_NO;
 			after = take_back(s);
 		}
 	}
-	return true;
+	return LIN_YES;
 }
 
-static bool is_linearizable(const struct lin_history *h, bool is_by_version)
+static enum lin_answer find_order(const struct lin_history *h, bool is_by_version)
 {
 	struct search *s = calloc(1, sizeof *s);
-	bool is_good;
+	enum lin_answer answer;
 
 	if (!s)
 		abort();
@@ -292,11 +318,11 @@ static bool is_linearizable(const struct lin_history *h, bool is_by_version)
 	if (is_by_version)
 		sort_versions(s);
 	grow(&s->memo);
-	is_good = run(s);
+	answer = run(s);
 	free(s->memo.slot);
 	free(s->memo.used);
 	free(s);
-	return is_good;
+	return answer;
 }
 
 static bool tells(const struct lin_op *op, const struct lin_op *write)
@@ -323,10 +349,11 @@ static bool writes_a_token(const struct lin_op *op)
 	return op->kind == LIN_PUT || op->kind == LIN_CAS || op->kind == LIN_ADD;
 }
 
-bool lin_search(const struct lin_history *h, bool is_by_version)
+enum lin_answer lin_search(const struct lin_history *h, bool is_by_version)
 {
 	struct lin_history *x = malloc(sizeof *x);
-	bool is_good;
+	bool is_less = false;
+	enum lin_answer answer;
 
 	if (!x)
 		abort();
@@ -338,18 +365,22 @@ bool lin_search(const struct lin_history *h, bool is_by_version)
 		if (is_pending(op) && writes_a_token(op) && !is_seen(h, &h->op[i])) {
 			op->kind = LIN_NONE;
 			op->arg = UNSEEN; /* one is as good as another */
+			is_less = true;
 		}
 	}
-	is_good = is_linearizable(x, is_by_version);
+	answer = find_order(x, is_by_version);
 	for (size_t i = 0; i < h->n; i++)
 		if (h->op[i].kind != LIN_ADD)
 			x->op[i].kind = h->op[i].kind;
-	is_good = is_good || is_linearizable(x, is_by_version);
+	if (answer != LIN_YES && is_less)
+		answer = find_order(x, is_by_version);
 	free(x);
-	return is_good;
+	return answer;
 }
 
-bool lin_check(const struct lin_history *h)
+enum lin_answer lin_check(const struct lin_history *h)
 {
-	return lin_has_witness(h) || lin_search(h, true) || lin_search(h, false);
+	if (lin_has_witness(h) || lin_search(h, true) == LIN_YES)
+		return LIN_YES;
+	return lin_search(h, false);
 }

@@ -30,11 +30,13 @@ struct lin_history {
 
 /* Returns the new operation's index, or -1 when the history is full. */
 int lin_begin(struct lin_history *h, enum lin_kind kind, uint64_t arg, uint64_t expected, uint64_t now);
-/* Is there an order of the operations that respects real time and gives every result seen? */
-bool lin_check(const struct lin_history *h);
-/* The same by search alone (false too when none was found within a bound): of all orders, or of those that agree with
- * the versions; and by laying the operations in the order of their versions, which may miss an order that is there. */
-bool lin_search(const struct lin_history *h, bool is_by_version);
+/* Is there an order of the operations that respects real time and gives every result seen? Undecided: a search of
+ * bounded length neither found one nor came to its end. */
+enum lin_answer { LIN_NO, LIN_YES, LIN_UNDECIDED };
+enum lin_answer lin_check(const struct lin_history *h);
+/* The same by search alone: of all orders, or of those that agree with the versions; and by laying the operations in
+ * the order of their versions, which may miss an order that is there. */
+enum lin_answer lin_search(const struct lin_history *h, bool is_by_version);
 bool lin_has_witness(const struct lin_history *h);
 
 #endif
