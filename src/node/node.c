@@ -898,9 +898,6 @@ void agi_node_reload(struct agi_node *n, const struct agi_config *fresh)
 {
 	agi_security_reload(n->security);
 	reload_others(n);
-	if (!n->svc.is_stopping)
-		agi_dht_host_set_place(n->host, weight_milli(fresh), fresh->node.zone);
-	agi_safety_host_reload(n->safety);
 	if (n->svc.is_stopping)
 		return;
 	agi_dht_host_set_place(n->host, weight_milli(fresh), fresh->node.zone);
