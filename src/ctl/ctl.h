@@ -96,6 +96,11 @@ enum ctl_exit ctl_roles(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_health(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_lookup(struct ctl *c, const struct ctl_input *in);   /* cmd_lookup.c */
 enum ctl_exit ctl_slots(struct ctl *c, const struct ctl_input *in);    /* cmd_slots.c */
+enum ctl_exit ctl_rebalance(struct ctl *c, const struct ctl_input *in); /* cmd_move.c */
+enum ctl_exit ctl_drain(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_undrain(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_leave(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_slot_recover(struct ctl *c, const struct ctl_input *in); /* cmd_recover.c */
 enum ctl_exit ctl_register(struct ctl *c, const struct ctl_input *in); /* cmd_registry.c */
 enum ctl_exit ctl_deregister(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_discover(struct ctl *c, const struct ctl_input *in);
@@ -120,7 +125,8 @@ enum ctl_exit ctl_config_check(struct ctl *c, const struct ctl_input *in); /* cm
 enum ctl_exit ctl_help(struct ctl *c, const struct ctl_input *in);         /* help.c */
 enum ctl_exit ctl_completion(struct ctl *c, const struct ctl_input *in);   /* completion.c */
 
-extern const struct ctl_opt ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[],
+extern const struct ctl_opt ctl_opts_rebalance[], ctl_opts_drain[], ctl_opts_slot_recover[],
+    ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[],
     ctl_opts_put[], ctl_opts_get[], ctl_opts_del[], ctl_opts_incr[], ctl_opts_scan[], ctl_opts_batch[], ctl_opts_watch[],
     ctl_opts_owners[],
     ctl_opts_lookup[], ctl_opts_safety_check[], ctl_opts_safety_stop[],

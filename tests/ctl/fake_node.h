@@ -35,6 +35,9 @@ void fake_make_id(char out[65], const char *letter);
 /* Ends the call in the way the word asks for: missing, noquorum, refused, broken, hang (never
  * answers). False when it asks for none of them. */
 bool fake_makes_trouble(struct agi_grpc_call *call, ProtobufCBinaryData word);
+/* NodeService's methods about slots that move. */
+enum { FAKE_MOVE_METHODS = 5 };
+extern const struct agi_grpc_method fake_move_methods[FAKE_MOVE_METHODS];
 /* The services; ctx of every handler is the struct fake_node. */
 bool fake_add_data_services(struct agi_grpc_server *s,
 			    struct fake_node *node); /* memory, registry */

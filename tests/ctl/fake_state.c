@@ -217,8 +217,12 @@ static const struct agi_grpc_method safety[] = {{"CheckPlan", on_check_plan}};
 
 bool fake_add_state_services(struct agi_grpc_server *s, struct fake_node *node)
 {
-	return agi_grpc_server_add(s, &agihpc__v1__node_service__descriptor, of_node, 5, node) ==
-		   AGI_OK &&
+	struct agi_grpc_method all[5 + FAKE_MOVE_METHODS];
+
+	memcpy(all, of_node, sizeof of_node);
+	memcpy(all + 5, fake_move_methods, sizeof fake_move_methods);
+	return agi_grpc_server_add(s, &agihpc__v1__node_service__descriptor, all, 5 + FAKE_MOVE_METHODS,
+				   node) == AGI_OK &&
 	       agi_grpc_server_add(s, &grpc__health__v1__health__descriptor, health, 1, node) ==
 		   AGI_OK &&
 	       agi_grpc_server_add(s, &agi__safety__v1__pre_action_safety_service__descriptor,

@@ -155,6 +155,70 @@ class Tests:
         self.run("slots", "--all", "-v").expect(0).rows(
             f"4 3 sealed 1 {'b' * 12} {'c' * 12}", "7 0 unreported 0")
 
+    def test_rebalance_adds_up_what_members_report(self):
+        r = Node(self.folder, "r", f"b=up={Node(self.folder, 's').address}", f"c=down={self.closed}")
+        d = self.doc("rebalance", node=r.address)
+        assert (d["slots_to_move"], d["in_work"], d["bytes_moved"], d["settled"]) == (40, 8, 6 << 20, False), d
+        assert (d["bytes_left_estimate"], d["eta_s"], d["pause_mean_ms"]) == (40 << 20, 10.0, 2.5), d
+        assert len(d["nodes"]) == 2 and d["members_silent"] == 0, d
+        text = self.run("rebalance", "--local", node=r.address).expect(0).out
+        assert text.startswith("10 slots to move (4 in work), about 10.0 MiB; 512.0 KiB/s; 5.00 s.\n"), text
+        r.stop()
+
+    def test_rebalance_watches_until_nothing_moves(self):
+        r = Node(self.folder, "w")
+        out = self.run("rebalance", "--watch", node=r.address).expect(0).out.splitlines()
+        assert out[0].startswith("[........") and out[0].endswith(" 0 %  0/20 slots  512.0 KiB/s  10.00 s left"), out
+        assert out[1].endswith("] 50 %  10/20 slots  512.0 KiB/s  5.00 s left") and "#" in out[1], out
+        assert out[2].endswith("] 100 %  20/20 slots  0 B/s") and "." not in out[2].split("]")[0], out
+        assert out[3].startswith("Every slot is where it should be."), out
+        r.stop()
+        r = Node(self.folder, "x")
+        lines = self.run("-o", "json", "rebalance", "-w", "-l", node=r.address).expect(0).out.splitlines()
+        assert [json.loads(line)["slots_to_move"] for line in lines] == [20, 10, 0], lines
+        r.stop()
+
+    def test_a_bar_of_progress_stays_on_its_line_of_a_terminal(self):
+        d = Node(self.folder, "t")
+        master, slave = pty.openpty()
+        subprocess.run([CTL, "-n", d.address, "drain", "--wait"], stdout=slave, timeout=WAIT_S)
+        os.close(slave)
+        out = b""
+        while b"100 %" not in out or not out.endswith(b"\n"):
+            out += os.read(master, 4096)
+        os.close(master)
+        bars = out.split(b"\r\n")[1].split(b"\r\x1b[K")
+        assert bars[0] == b"" and len(bars) >= 3 and bars[-1].startswith(b"[" + b"#" * 40 + b"]"), bars
+        assert all(len(bar) < 80 for bar in bars), bars
+        d.stop()
+
+    def test_drain_goes_to_the_node_that_is_named(self):
+        self.run("drain").expect(1, "2 hosts would remain for 3 replicas")
+        assert "120 slots will move" in self.run("drain", "--force").expect(0).out
+        assert self.a.last() == "Drain force=1"
+        assert self.b.address in self.run("drain", "bbbb").expect(0).out and self.b.last() == "Drain force=0"
+        self.run("undrain", self.b.address).expect(0)
+        assert self.b.last() == "Undrain"
+        self.run("drain", "nobody").expect(3, "no member has the id or address nobody")
+        assert self.doc("leave", "--force") == {"address": self.node, "order": "leaves the cluster for good", "slots": 120}
+
+    def test_drain_waits_until_the_slots_have_moved(self):
+        d = Node(self.folder, "d")
+        out = self.run("drain", "--wait", node=d.address).expect(0).out
+        assert " 33 %  40/120 slots" in out and " 100 %  120/120 slots" in out, out
+        d.stop()
+
+    def test_slot_recover_asks_twice_and_tells_what_was_done(self):
+        self.run("slot", "recover", "1").expect(2, "--unsafe is missing")
+        self.run("slot", "recover", "--unsafe", "1").expect(2, "--yes is missing: there is no terminal")
+        self.run("slot", "recover", "--unsafe", "--yes").expect(2, "give the number of a slot or --all-lost")
+        self.run("slot", "recover", "--unsafe", "--yes", "x").expect(2, "SLOT")
+        assert "1 slots recovered" in self.run("slot", "recover", "--unsafe", "--yes", "1").expect(0).out
+        assert self.b.last() == "RecoverUnsafe slot=1 all=0"  # everybody is asked
+        self.run("slot", "recover", "--unsafe", "--yes", "2").expect(1, "refused", "3 of its 3 members answer")
+        self.run("slot", "recover", "--unsafe", "--yes", "5").expect(3, "no member that answers holds anything")
+        assert self.doc("slot", "recover", "--unsafe", "--yes", "--all-lost")["recovered"] == 3
+
     def test_slots_of_all_name_the_members_that_do_not_report(self):
         lonely = Node(self.folder, "d", f"c=up={self.closed}")
         r = self.run("slots", "--all", "-o", "json", node=lonely.address).expect(0, "warning: " + self.closed, "did not report")

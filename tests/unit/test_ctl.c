@@ -13,6 +13,7 @@
 #include "base/prng.h"
 #include "ctl/args.h"
 #include "ctl/decision.h"
+#include "ctl/moves.h"
 #include "ctl/out.h"
 #include "ctl/slot_map.h"
 #include "ctl/status.h"
@@ -550,6 +551,63 @@ static void impossible_slot_reports_are_refused(void **state)
 	ctl_slot_map_free(&map);
 }
 
+/* --- moves ------------------------------------------------------------------------------------- */
+static void assert_line(size_t columns, uint64_t done, uint64_t total, double rate, double eta_s,
+			const char *expected)
+{
+	struct agi_buf b;
+
+	agi_buf_init(&b, 0);
+	ctl_progress_line(&b, columns, done, total, rate, eta_s);
+	assert_true(b.n <= columns);
+	agi_buf_u8(&b, 0);
+	assert_string_equal((const char *)b.p, expected);
+	agi_buf_free(&b);
+}
+
+static void a_line_of_progress_fits_its_terminal(void **state)
+{
+	(void)state;
+	assert_line(100, 3, 12, 2048, 90,
+		    "[##########..............................] 25 %  3/12 slots  2.0 KiB/s  1m 30s left");
+	assert_line(60, 3, 12, 2048, 90, "[####.............] 25 %  3/12 slots  2.0 KiB/s  1m 30s left");
+	assert_line(30, 3, 12, 2048, 90, "25 %  3/12 slots  2.0 KiB/s  1");
+	assert_line(80, 0, 0, 0, -1, "[########################################] 100 %  0/0 slots  0 B/s");
+	assert_line(0, 1, 2, 0, -1, "");
+}
+
+static void reports_of_moves_add_up(void **state)
+{
+	Agihpc__V1__RebalanceResponse r = AGIHPC__V1__REBALANCE_RESPONSE__INIT;
+	struct ctl_moves_sum s = {.reports = 0};
+
+	(void)state;
+	r.settled = true;
+	r.pauses = 1;
+	r.pause_mean_ms = 10;
+	r.slots_held = 4;
+	r.store_bytes = 4000;
+	ctl_moves_add(&s, &r);
+	r.settled = false;
+	r.slots_to_move = 6;
+	r.changes_per_s = 3;
+	r.pauses = 3;
+	r.pause_mean_ms = 2;
+	ctl_moves_add(&s, &r);
+	ctl_moves_finish(&s);
+	assert_false(s.is_settled);
+	assert_true(s.pause_mean_ms == 4);
+	assert_int_equal(s.bytes_per_slot, 1000); /* nothing moved yet: as large as those held */
+	assert_true(ctl_moves_eta_s(&s) == 2);
+	s.changes_per_s = 0;
+	assert_true(ctl_moves_eta_s(&s) < 0);
+	s = (struct ctl_moves_sum){.silent = 1};
+	r.settled = true;
+	ctl_moves_add(&s, &r);
+	ctl_moves_finish(&s);
+	assert_false(s.is_settled); /* one did not answer */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -572,6 +630,8 @@ int main(void)
 	    cmocka_unit_test(advice_goes_by_the_error_the_node_names),
 	    cmocka_unit_test(only_a_plain_allow_is_allow),
 	    cmocka_unit_test(the_highest_epoch_and_the_worst_state_win),
+	    cmocka_unit_test(a_line_of_progress_fits_its_terminal),
+	    cmocka_unit_test(reports_of_moves_add_up),
 	    cmocka_unit_test(impossible_slot_reports_are_refused),
 	};
 
