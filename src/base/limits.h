@@ -98,7 +98,8 @@ enum {
 	AGI_PROVIDER_TTL_MS = 6000,  /* a provider record not refreshed for so long is gone */
 	AGI_PROVIDER_REFRESH_MS = 2000, /* a third of the TTL: two refreshes may be lost */
 	AGI_MAX_SKEW_MS = 5000,      /* a version stamped further ahead than this is refused */
-	AGI_TOMBSTONE_TTL_MS = 86400000, /* reported to operators; collection needs all members (issue C) */
+	AGI_HINT_TTL_MS = 10800000,  /* three hours: then the comparison of replicas is cheaper than many hints */
+	AGI_TOMBSTONE_GRACE_MS = 86400000, /* a day: how long a host may be away and still hand over what it alone has */
 
 	/* --- safety (deployment guide, "failsafe") --- */
 	AGI_SAFETY_KNOWN_MS = 3000,  /* what the safety loop was told of gateways is good for so long */

@@ -52,6 +52,8 @@ static void fill_defaults(struct agi_dht_cfg *c)
 	use_default(&c->repair_bytes, AGI_REPAIR_BYTES);
 	use_default(&c->rebalance_slots, AGI_RECONFIG_SLOTS);
 	use_default(&c->repair_interval_ms, AGI_REPAIR_INTERVAL_MS);
+	use_default(&c->hint_ttl_ms, AGI_HINT_TTL_MS);
+	use_default(&c->tombstone_grace_ms, AGI_TOMBSTONE_GRACE_MS);
 	use_default(&c->self.weight_milli, 1000);
 }
 
@@ -88,12 +90,14 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	TAILQ_INIT(&d->lookups);
 	TAILQ_INIT(&d->repair.regs);
 	TAILQ_INIT(&d->repair.serves);
+	TAILQ_INIT(&d->sweeps.serves);
 	TAILQ_INIT(&d->registry.local);
 	agi_reconf_init(d);
 	agi_hint_init(d);
 	agi_drain_init(d);
 	agi_trees_init(d);
 	agi_repair_init(d);
+	agi_sweeps_init(d);
 	if (agi_views_init(d) != AGI_OK || agi_feeds_init(d) != AGI_OK ||
 	    agi_ring_add(&d->hosts.ring, &d->self, d->cfg.virtual_nodes) != AGI_OK) {
 		agi_dht_free(d);
@@ -159,6 +163,7 @@ void agi_dht_free(struct agi_dht *d)
 	agi_strong_free_all(d);
 	agi_lookups_free(d);
 	agi_vfetches_free(d);
+	agi_sweeps_free(d);
 	agi_repair_free(d);
 	agi_trees_free(d);
 	agi_recover_free(d);
@@ -208,6 +213,7 @@ void agi_dht_start(struct agi_dht *d, struct agi_now now)
 	agi_drain_start(d);
 	agi_hint_wake(d);
 	agi_repair_soon(d);
+	agi_sweeps_start(d);
 }
 
 /* Those a client waits for; a call it made of inner ones ends them. */

@@ -39,6 +39,8 @@ struct agi_dht_cfg {
 	uint32_t rebalance_slots;       /* copied at once, and led through it at once */
 	uint64_t rebalance_bytes_per_s; /* in each direction; 0 = as fast as it goes */
 	uint32_t repair_interval_ms;    /* members of a slot compare what they hold */
+	uint32_t hint_ttl_ms;           /* a write owed to a host is not delivered later than this … */
+	uint32_t tombstone_grace_ms;    /* … and what was deleted is collected after this, which is longer */
 };
 
 /* --- effects ---------------------------------------------------------------------------------- */
@@ -328,6 +330,8 @@ struct agi_repair_stats {
 	uint64_t items, bytes;            /* pulled: they were missing or older here */
 	uint64_t hash_bytes;              /* received and sent to find them */
 	uint64_t registers;               /* made alike by their leaders at this node's request */
+	uint64_t sweeps, tombstones;      /* slots searched for dead items as their first member, and those collected */
+	uint64_t hints_expired, writes_below_floor; /* hints not delivered, items not taken: too old */
 	/* now */
 	uint32_t slots_known, slots_held; /* slots whose trees are known, of how many */
 	uint64_t oldest_ms;               /* since the slot that waits longest was compared with all its members */

@@ -5,7 +5,8 @@
  *   key    32-byte id of the replica ‖ be64 sequence
  *   value  be32 length ‖ item key (replica.c) ‖ item value
  *
- * Bounded by AGI_HINTS_MAX; what does not fit is left to read repair. */
+ * Bounded by AGI_HINTS_MAX, and by time (hint_ttl_ms): what does not fit, or was not delivered by then, is left to the
+ * comparison of replicas (repair.h). Hints expire before tombstones are collected (sweep.h). */
 #include <stdlib.h>
 
 #include "dht/state.h"
@@ -16,7 +17,9 @@ struct agi_hint_target {
 	struct agi_id id;
 	struct agi_dht *d;
 	uint32_t n;                    /* hints stored for it */
-	bool is_busy;                  /* a page is being replayed */
+	bool is_busy;                  /* a page is being replayed … */
+	bool is_away;                  /* … only to drop what is too old */
+	uint64_t expiry_us;            /* when to look for that next */
 	uint32_t open, failed;
 	uint8_t done_key[PAGE][KEY_BYTES]; /* delivered, to be deleted */
 	uint32_t n_done;
@@ -122,8 +125,10 @@ static void page_done(struct agi_hint_target *t)
 		(void)agi_job_submit(d, &req, NULL, NULL);
 	t->n -= t->n_done < t->n ? t->n_done : t->n;
 	d->hints.n -= t->n_done < d->hints.n ? t->n_done : d->hints.n;
-	if (t->n && t->n_done && !t->failed) /* more, and all goes well: no pause */
+	if (t->n && t->n_done && !t->failed) { /* more, and all goes well: no pause */
+		t->expiry_us = 0;
 		agi_timer_set(&d->timers, &d->hints.replay, d->now.mono_us);
+	}
 }
 
 static void on_delivered(struct agi_dht *d, void *arg, enum agi_err err)
@@ -141,6 +146,11 @@ static void on_delivered(struct agi_dht *d, void *arg, enum agi_err err)
 		page_done(t);
 }
 
+static bool is_expired(const struct agi_dht *d, const struct agi_item *item)
+{
+	return (item->version.hlc >> AGI_HLC_COUNTER_BITS) + d->cfg.hint_ttl_ms < d->now.wall_ms;
+}
+
 static void deliver(struct agi_hint_target *t, const struct agi_kv *kv)
 {
 	struct agi_cur c = agi_cur_of(kv->value);
@@ -153,7 +163,12 @@ static void deliver(struct agi_hint_target *t, const struct agi_kv *kv)
 		t->failed++;
 		return;
 	}
-	r = calloc(1, sizeof *r);
+	if (is_expired(t->d, &item)) {
+		t->d->repair.stats.hints_expired++;
+		memcpy(t->done_key[t->n_done++], kv->key.p, KEY_BYTES);
+		return;
+	}
+	r = t->is_away ? NULL : calloc(1, sizeof *r);
 	if (!r) {
 		t->failed++;
 		return;
@@ -181,6 +196,12 @@ static void on_page(struct agi_dht *d, void *arg, const struct agi_storage_done 
 		page_done(t);
 }
 
+/* One that has left is nowhere: what it was owed goes to who holds the slots now. */
+static bool is_reachable(struct agi_dht *d, const struct agi_id *id)
+{
+	return agi_hosts_is_up(d, id) || !agi_hosts_find(d, id);
+}
+
 static void replay_target(struct agi_hint_target *t)
 {
 	uint8_t begin[KEY_BYTES], end[KEY_BYTES + 1];
@@ -193,6 +214,8 @@ static void replay_target(struct agi_hint_target *t)
 	req.begin = (struct agi_str){(const char *)begin, KEY_BYTES};
 	req.end = (struct agi_str){(const char *)end, KEY_BYTES + 1};
 	t->n_done = t->failed = 0;
+	t->is_away = !is_reachable(t->d, &t->id);
+	t->expiry_us = agi_after_ms(t->d, t->d->cfg.hint_ttl_ms / 8);
 	t->is_busy = agi_job_submit(t->d, &req, on_page, t) != 0;
 }
 
@@ -206,8 +229,7 @@ static void on_replay(struct agi_dht *d, void *arg)
 	if (!d->member.is_joined || d->is_stopped || d->is_read_only)
 		return;
 	HASH_ITER(hh, d->hints.by_target, t, tmp) {
-		/* one that has left is nowhere: what it was owed goes to who holds the slots now */
-		if (t->n && !t->is_busy && (agi_hosts_is_up(d, &t->id) || !agi_hosts_find(d, &t->id)))
+		if (t->n && !t->is_busy && (is_reachable(d, &t->id) || t->expiry_us <= d->now.mono_us))
 			replay_target(t);
 	}
 }

@@ -4,10 +4,17 @@
  * Its sources are a majority of the members before, each of which has left the old epoch, or one active member of
  * the new view. A newcomer that has copied the slot beforehand is first made equal to one source (copy.c says why),
  * then the others are merged. Sources that hold nothing but such a copy count for the majority, as they did not
- * miss anything they had acknowledged, and are not pulled from. */
+ * miss anything they had acknowledged, and are not pulled from.
+ *
+ * One that was a member of an earlier view, and away since then, may hold what the others have deleted and collected
+ * (sweep.h). It too is first made equal to one source, but keeps items above the floor: nothing of that time was
+ * collected, and they may be acknowledged at level one. */
 #include "dht/reconf.h"
 
 static void pull_next_source(struct agi_reconf *r);
+
+/* What is stored here is not what a member holds. */
+static bool is_foreign(const struct agi_slot *s) { return s->is_copy || s->is_stale; }
 
 static void serve(struct agi_reconf *r)
 {
@@ -29,6 +36,7 @@ static void on_active(struct agi_dht *d, void *arg, const struct agi_storage_don
 		return;
 	}
 	agi_slot_set_copy(d, r->s, false);
+	r->s->is_stale = false;
 	serve(r);
 }
 
@@ -39,7 +47,7 @@ static void activate(struct agi_reconf *r)
 	struct agi_slot active = *r->s;
 
 	active.phase = AGI_VIEW_ACTIVE;
-	active.is_copy = false;
+	active.is_copy = active.is_stale = false;
 	r->job = agi_slot_save(r->d, &active, NULL, 0, on_active, r);
 	if (!r->job)
 		agi_reconf_finish(r, true);
@@ -71,7 +79,8 @@ static void pull_next_source(struct agi_reconf *r)
 	}
 	r->pull = (struct agi_pull){.d = r->d, .s = r->s, .epoch = r->s->view.epoch,
 	                            .from = r->peer[r->to_pull[r->pulling]],
-	                            .is_mirror = r->s->is_copy && r->pulling == 0, .fn = on_pulled, .arg = r};
+	                            .is_mirror = is_foreign(r->s) && r->pulling == 0, .is_stale = r->s->is_stale,
+	                            .fn = on_pulled, .arg = r};
 	agi_pull_start(&r->pull);
 }
 
@@ -101,7 +110,7 @@ static bool choose_sources(struct agi_reconf *r)
 			r->to_pull[r->n_pull++] = i;
 	}
 	/* a copy alone proves nothing; of a majority at least one has sealed the epoch with records of its own */
-	return r->s->n_prev > 0 && have >= need && (r->n_pull > 0 || !r->s->is_copy);
+	return r->s->n_prev > 0 && have >= need && (r->n_pull > 0 || !is_foreign(r->s));
 }
 
 static void on_source(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,

@@ -22,7 +22,7 @@ static void on_released(struct agi_dht *d, void *arg, const struct agi_storage_d
 	if (done->err != AGI_OK) /* refused: nothing of it was done */
 		agi_slot_set_phase(d, r->s, AGI_VIEW_LEAVING);
 	else
-		agi_slot_set_copy(d, r->s, false);
+		agi_slot_set_copy(d, r->s, false), r->s->is_stale = false;
 	d->move.stats.slots_out += done->err == AGI_OK;
 	agi_reconf_finish(r, done->err != AGI_OK);
 }
@@ -39,7 +39,7 @@ static void release(struct agi_reconf *r)
 	agi_slot_range(r->s->view.slot, begin_key, end_key);
 	agi_slot_set_phase(r->d, r->s, AGI_VIEW_FORWARD);
 	released = *r->s;
-	released.is_copy = false;
+	released.is_copy = released.is_stale = false;
 	r->job = agi_slot_save(r->d, &released, drop, 2, on_released, r);
 	if (r->job)
 		return;

@@ -35,7 +35,9 @@
 	X(LEAD_ON, "a leader whose write is overdue leads on")                                       \
 	X(OVERRULED, "a write that an older one overrules is acknowledged")                          \
 	X(STAMP_TWICE, "the same stamp is made twice")                                               \
-	X(FOUND_UNSTORED, "a cluster is told before it is on disk")
+	X(FOUND_UNSTORED, "a cluster is told before it is on disk")                                  \
+	X(FLOOR_IGNORED, "items below the floor are taken from anybody")                             \
+	X(SWEEP_SOME, "a tombstone goes that one of the members does not hold")
 
 enum agi_mutant {
 	AGI_MUTANT_NONE,

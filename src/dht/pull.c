@@ -135,8 +135,11 @@ static bool write_records(struct agi_pull *p, struct agi_str blob)
 
 /* --- fetching ------------------------------------------------------------------------------------------- */
 
-static void take_strong_round(struct agi_pull *p, const struct agi_msg *m)
+static void take_progress(struct agi_pull *p, const struct agi_msg *m)
 {
+	p->floor = m->floor;
+	if (m->floor > p->s->floor)
+		p->s->floor = m->floor;
 	/* our next leader's rounds, and so versions, go on from the highest any source has promised */
 	if (m->is_strong && m->ballot.round > p->s->strong_promised.round && !AGI_MUTANT(ROUND_LOST))
 		p->s->strong_promised = m->ballot;
@@ -205,7 +208,7 @@ static void on_items(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 	(void)which, (void)from;
 	if (!is_good(p, err, m, AGI_MSG_SLOT_ITEMS))
 		return;
-	take_strong_round(p, m);
+	take_progress(p, m);
 	agi_bucket_take(&d->move.in, m->blob.n, d->now.mono_us);
 	agi_rate_add(&d->move.rate_in, m->blob.n, d->now.mono_us);
 	d->move.stats.bytes_in += m->blob.n;
@@ -255,6 +258,13 @@ static bool is_in(const struct agi_pull *p, struct agi_str key)
 	       (!p->until.n || agi_str_cmp(key, agi_buf_str(&p->until)) < 0);
 }
 
+static bool may_go(const struct agi_pull *p, struct agi_str version)
+{
+	struct agi_cur c = agi_cur_of(version);
+
+	return p->is_strong || !p->is_stale || agi_cur_u64(&c) <= p->floor;
+}
+
 /* Both lists are in order of keys. What is newer there is wanted, what is only here is gone. */
 static bool diff(struct agi_pull *p, struct agi_str theirs, struct agi_buf *gone)
 {
@@ -268,7 +278,7 @@ static bool diff(struct agi_pull *p, struct agi_str theirs, struct agi_buf *gone
 		if (has_b && (!is_in(p, bk) || (last.n && agi_str_cmp(last, bk) >= 0)))
 			return false;
 		if (c < 0) {
-			if (is_in(p, ak))
+			if (is_in(p, ak) && may_go(p, av))
 				agi_index_put(gone, ak, av);
 		} else if (c > 0 || agi_str_cmp(av, bv) < 0) {
 			agi_index_put(&p->want, bk, bv);
@@ -306,7 +316,7 @@ static void on_index(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 	if (!is_good(p, err, m, AGI_MSG_SLOT_INDEX))
 		return;
 	p->is_comparing = false;
-	take_strong_round(p, m);
+	take_progress(p, m);
 	if (m->has_item) {
 		advance(p);
 		return;

@@ -316,6 +316,9 @@ bool agi_repair_on_message(struct agi_dht *d, const struct agi_peer *from, const
 	case AGI_MSG_DIFF_PULL:
 		on_pull(d, from, m);
 		return true;
+	case AGI_MSG_SWEEP:
+		agi_sweep_on_sweep(d, from, m);
+		return true;
 	default:
 		return false;
 	}

@@ -12,7 +12,7 @@
  *   tree.c       Merkle trees of the slots held
  *   kv.c         put/get/delete coordinator                    inner.c     calls of the core to itself
  *   page.c       many records of many slots, at a member        scan.c      scans by prefix
- *   repair.c repair_*.c  keeping replicas alike (repair.h)
+ *   repair.c repair_*.c  keeping replicas alike (repair.h)      sweep.c sweep_serve.c  dead items go for good
  *   feed.c       a member tells of changes                     watch*.c    watches of clients
  *   batch.c      several writes in one call
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
@@ -246,6 +246,9 @@ struct agi_slot {
 	uint64_t planned;                     /* hosts.generation for which is_wanted holds; 0 = look */
 	bool is_wanted;                       /* this node leads the slot and wants another view of it */
 	uint64_t unserved_us;                 /* an active member that was sealed then; 0 = it serves */
+	uint64_t floor;                       /* durable: stamp up to which dead items were collected (sweep.h) */
+	uint64_t sweep_us;                    /* not swept again before */
+	bool is_stale;                        /* durable: a member of old, not yet made to fit (join.c) */
 	uint32_t same_s[AGI_REPLICAS_MAX];    /* when it was last found, or made, like that member's; 0 = not yet */
 	uint64_t active_us;                   /* since when it is active in this view, or this node runs */
 	uint32_t sweeps;                      /* how often tombstones were dropped here since the start */
@@ -441,6 +444,21 @@ void agi_repair_soon(struct agi_dht *d);
 /* Serves what belongs to repair; false when the message does not. */
 bool agi_repair_on_message(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 
+/* --- collection of dead items (sweep.c) ----------------------------------------------------------------------------- */
+struct agi_sweeper;
+struct agi_sweep_serve;
+struct agi_sweeps {
+	struct agi_timer look;
+	uint32_t next;                            /* slot to look at first */
+	struct agi_sweeper *run;                  /* NULL = none */
+	TAILQ_HEAD(, agi_sweep_serve) serves;
+	uint32_t n_serves;
+};
+void agi_sweeps_init(struct agi_dht *d);
+void agi_sweeps_start(struct agi_dht *d);
+void agi_sweeps_free(struct agi_dht *d);
+void agi_sweep_on_sweep(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+
 /* --- hints (hint.c) ------------------------------------------------------------------------------------------------ */
 struct agi_hint_target;
 struct agi_hints {
@@ -558,6 +576,7 @@ struct agi_dht {
 	struct agi_move move;
 	struct agi_repair repair;
 	struct agi_recovery *recovery; /* NULL = none is going on */
+	struct agi_sweeps sweeps;
 	struct agi_hints hints;
 	struct agi_registry registry;
 	struct agi_open_call *calls;

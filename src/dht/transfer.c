@@ -106,7 +106,7 @@ static void on_page(struct agi_dht *d, void *arg, const struct agi_storage_done 
 	struct page *p = arg;
 	struct agi_msg out = {.kind = p->kind, .slot = p->s->view.slot, .status = done->err,
 	                      .phase = p->s->phase, .is_strong = p->is_strong,
-	                      .ballot = p->s->strong_promised};
+	                      .ballot = p->s->strong_promised, .floor = p->s->floor};
 	struct agi_buf blob, next;
 
 	agi_buf_init(&blob, 0);

@@ -30,12 +30,14 @@ struct agi_pull {
 	struct agi_slot *s;
 	uint64_t epoch;         /* the source must be in it, and hold the slot */
 	struct agi_id from;
-	bool is_mirror;         /* what the source does not have is removed here */
+	bool is_mirror;         /* what the source does not have is removed here … */
+	bool is_stale;          /* … but for items above the source's floor */
 	bool is_background;     /* waits for its share of the bandwidth */
 	agi_pull_fn *fn;        /* once, unless cancelled; not before agi_pull_start returns */
 	void *arg;
 	/* private */
 	bool is_strong, has_own_ended, is_comparing;
+	uint64_t floor;         /* of the source */
 	struct agi_buf cursor;  /* first key of the page; empty = the slot's first */
 	struct agi_buf until;   /* its end; empty = the slot's */
 	struct agi_buf own;     /* index of what is here */

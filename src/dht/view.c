@@ -17,10 +17,12 @@
 #include "dht/feed.h"
 
 enum {
-	RECORD_VERSION = 3,
+	RECORD_VERSION = 4,
+	RECORD_VERSION_COPY = 3,   /* since then with flags, since 4 with the floor of collected tombstones */
 	RECORD_VERSION_STRONG = 2, /* since then with the promise to a leader of registers */
 	RECORD_VERSION_OLD = 1,
-	FLAG_COPY = 1              /* since version 3 there are flags */
+	FLAG_COPY = 1,
+	FLAG_STALE = 2
 };
 
 int agi_ballot_cmp(const struct agi_ballot *a, const struct agi_ballot *b)
@@ -152,7 +154,8 @@ static void record_encode(struct agi_buf *b, const struct agi_slot *s)
 	put_ballot(b, AGI_MUTANT(VIEW_FORGETS_PROMISE) ? &s->accepted : &s->promised);
 	put_ballot(b, &s->accepted);
 	put_ballot(b, &s->strong_promised);
-	agi_buf_u8(b, s->is_copy ? FLAG_COPY : 0);
+	agi_buf_u8(b, (uint8_t)((s->is_copy ? FLAG_COPY : 0) | (s->is_stale ? FLAG_STALE : 0)));
+	agi_buf_u64(b, s->floor);
 	if (s->accepted.round)
 		put_ids(b, s->proposal.members, s->proposal.n_members);
 }
@@ -160,7 +163,7 @@ static void record_encode(struct agi_buf *b, const struct agi_slot *s)
 static bool record_decode(struct agi_slot *s, struct agi_str value)
 {
 	struct agi_cur c = agi_cur_of(value);
-	uint8_t version = agi_cur_u8(&c), phase = agi_cur_u8(&c);
+	uint8_t version = agi_cur_u8(&c), phase = agi_cur_u8(&c), flags;
 
 	if (version < RECORD_VERSION_OLD || version > RECORD_VERSION || phase > AGI_VIEW_FORWARD)
 		return false;
@@ -172,8 +175,10 @@ static bool record_decode(struct agi_slot *s, struct agi_str value)
 	get_ballot(&c, &s->accepted);
 	if (version >= RECORD_VERSION_STRONG)
 		get_ballot(&c, &s->strong_promised);
-	if (version >= RECORD_VERSION)
-		s->is_copy = agi_cur_u8(&c) & FLAG_COPY;
+	flags = version >= RECORD_VERSION_COPY ? agi_cur_u8(&c) : 0;
+	s->is_copy = flags & FLAG_COPY;
+	s->is_stale = flags & FLAG_STALE;
+	s->floor = version >= RECORD_VERSION ? agi_cur_u64(&c) : 0;
 	s->strong_saved = s->strong_promised;
 	if (s->accepted.round && !get_ids(&c, s->proposal.members, &s->proposal.n_members))
 		return false;
@@ -249,15 +254,15 @@ static const char *record_fault(const struct agi_dht *d, const struct agi_slot *
 		return "it is sealed for no proposal";
 	if (agi_ballot_cmp(&s->accepted, &s->promised) > 0)
 		return "it accepted more than it had promised";
-	if (s->is_copy && (s->phase == AGI_VIEW_ACTIVE || s->phase == AGI_VIEW_SEALED))
-		return "it serves what was only copied";
+	if ((s->is_copy || s->is_stale) && (s->phase == AGI_VIEW_ACTIVE || s->phase == AGI_VIEW_SEALED))
+		return s->is_copy ? "it serves what was only copied" : "it serves what is out of date";
 	return NULL;
 }
 
 static enum agi_err refuse_record(struct agi_dht *d, struct agi_slot *s, struct agi_why *why, const char *fault)
 {
 	s->phase = AGI_VIEW_NONE;
-	s->is_copy = false;
+	s->is_copy = s->is_stale = false;
 	d->slots.in_phase[AGI_VIEW_NONE]++;
 	return agi_fail(why, AGI_E_CORRUPT, "views: the record of slot %u %s", s->view.slot, fault);
 }
@@ -393,7 +398,10 @@ static void install(struct agi_dht *d, struct agi_slot *s, const struct agi_view
                     const struct agi_id *prev, uint8_t n_prev)
 {
 	bool was_held = agi_slot_is_held(s), is_member = agi_view_has(v, &d->self.id);
+	bool is_continued = s->phase != AGI_VIEW_LEAVING && v->epoch == s->view.epoch + 1;
 
+	if (was_held && !is_continued && !s->is_copy)
+		s->is_stale = true; /* what was collected meanwhile is still here */
 	agi_reconf_abort(d, s);
 	agi_lead_abort(d, s);
 	s->ahead_job = 0;
@@ -439,7 +447,7 @@ void agi_view_tell(const struct agi_slot *s, struct agi_msg *answer)
 {
 	answer->view = s->view;
 	answer->phase = s->phase;
-	answer->is_copy = s->is_copy;
+	answer->is_copy = s->is_copy || s->is_stale;
 	answer->n_sources = s->n_prev;
 	memcpy(answer->sources, s->prev, sizeof answer->sources);
 }

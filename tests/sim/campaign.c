@@ -125,6 +125,7 @@ void sim_cfg_of_seed(struct sim_cfg *c, uint64_t seed, enum sim_focus focus)
 	c->down_after_ms = draw(&r, 3000, 20000);
 	c->stable_ms = 100 * draw(&r, 1, 8);
 	c->repair_ms = draw(&r, 500, 8000);
+	c->grace_ms = draw(&r, 0, 1) ? SIM_GRACE_MS : draw(&r, 500, 3500);
 }
 
 /* The first three nodes start at once, others join during the run. */

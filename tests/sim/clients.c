@@ -38,6 +38,7 @@ static void start_call(struct sim_world *w, struct sim_node *n, struct sim_call 
 	call->ns = agi_str_of(c->is_strong ? strong_ns : eventual_ns);
 	call->value = (struct agi_str){(char *)&c->value, 8};
 	c->id = ++w->next_call;
+	c->begun_us = w->now_us;
 	c->node = n->index;
 	c->kind = call->kind;
 	c->level = call->level;
@@ -120,10 +121,10 @@ static uint64_t value_of(const struct agi_result *res)
 	return value;
 }
 
-/* Nothing of it need be left. */
-static bool may_be_collected(const struct sim_write *x, uint64_t wall_ms)
+/* Nothing of it need be left: it is dead itself, or something that died was perhaps written after it. */
+static bool may_be_collected(const struct sim_write *x, const struct sim_key *k, uint64_t wall_ms)
 {
-	return x->is_delete || (x->expires_ms && x->expires_ms < wall_ms);
+	return x->is_delete || (x->expires_ms && x->expires_ms < wall_ms) || x->begun_us < k->dying_until_us;
 }
 
 /* What was read, against the newest write it had to see. */
@@ -137,7 +138,7 @@ static void judge_read(struct sim_world *w, const struct sim_call *c, const stru
 		if ((value & ((1 << KEY_BITS) - 1)) != c->key)
 			sim_fail(w, "key %u: a value was read that nobody wrote to it", c->key);
 	}
-	if (cmp < 0 && !(res->version.hlc == 0 && may_be_collected(&c->floor, wall_ms)))
+	if (cmp < 0 && !(res->version.hlc == 0 && may_be_collected(&c->floor, &w->key[c->key], wall_ms)))
 		sim_fail(w, "key %u: acknowledged version %" PRIx64 " is lost, node %u reads %" PRIx64
 		         " at level %s%s", c->key, c->floor.version.hlc, c->node, res->version.hlc,
 		         agi_level_name(c->level), c->outcome ? " after healing" : "");
@@ -162,7 +163,7 @@ static void raise(struct sim_write *known, const struct sim_write *x)
 
 static void take_acknowledged(struct sim_world *w, const struct sim_call *c, const struct agi_result *res)
 {
-	struct sim_write x = {res->version, c->value, c->kind == AGI_CALL_DELETE, c->expires_ms};
+	struct sim_write x = {res->version, c->value, c->kind == AGI_CALL_DELETE, c->expires_ms, c->begun_us};
 
 	w->stats.acked++;
 	if (c->level != AGI_LEVEL_ONE && agi_version_cmp(&x.version, &c->floor.version) <= 0)
@@ -205,6 +206,8 @@ static void eventual_step(struct sim_world *w, struct sim_node *n)
 		call.ttl_ms = sim_between(w, 1000, 20000);
 		c->expires_ms = sim_now(n).wall_ms + call.ttl_ms;
 	}
+	if (call.ttl_ms || call.kind == AGI_CALL_DELETE)
+		w->key[c->key].dying_until_us = w->now_us + (uint64_t)call.timeout_ms * 1000 + CLOCKS_MS * 1000;
 	w->stats.puts += call.kind == AGI_CALL_PUT;
 	w->stats.gets += call.kind == AGI_CALL_GET;
 	w->stats.deletes += call.kind == AGI_CALL_DELETE;
@@ -216,7 +219,8 @@ void sim_client_final_read(struct sim_world *w, uint32_t key, uint32_t node, int
 	struct agi_call call = {.kind = AGI_CALL_GET, .level = AGI_LEVEL_ALL, .timeout_ms = 4000};
 	struct sim_call *c = new_call(key);
 
-	c->floor = w->key[key].any;
+	/* what was acknowledged by one node only may be too old to be taken when that one comes back */
+	c->floor = w->cfg.grace_ms < SIM_GRACE_MS ? w->key[key].safe : w->key[key].any;
 	c->outcome = outcome;
 	start_call(w, &w->node[node], c, &call);
 }

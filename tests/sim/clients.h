@@ -14,7 +14,7 @@
 /* One operation of a client, open or being judged. */
 struct sim_call {
 	struct sim_call *next;
-	uint64_t id, value;
+	uint64_t id, value, begun_us;
 	uint32_t node, key;
 	enum agi_call_kind kind;
 	enum agi_level level;

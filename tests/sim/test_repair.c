@@ -44,11 +44,12 @@ static void settle(struct sim_world *w)
 	assert_true(sim_is_settled(w));
 }
 
-/* Three nodes, and few slots, so that one slot has many items. */
-static struct sim_world *cluster(uint32_t nodes)
+/* Few slots, so that one slot has many items. */
+static struct sim_world *cluster_with_grace(uint32_t nodes, uint32_t grace_ms)
 {
 	struct sim_world *w = malloc(sizeof *w);
-	struct sim_cfg cfg = {.seed = 7, .nodes = nodes, .slot_bits = 1, .is_verbose = getenv("VERBOSE") != NULL};
+	struct sim_cfg cfg = {.seed = 7, .nodes = nodes, .slot_bits = 1, .down_after_ms = 5000,
+	                      .grace_ms = grace_ms, .is_verbose = getenv("VERBOSE") != NULL};
 
 	assert_non_null(w);
 	sim_set_up(w, &cfg);
@@ -58,6 +59,8 @@ static struct sim_world *cluster(uint32_t nodes)
 	settle(w);
 	return w;
 }
+
+static struct sim_world *cluster(uint32_t nodes) { return cluster_with_grace(nodes, 0); }
 
 static void end(struct sim_world *w)
 {
@@ -159,6 +162,8 @@ static struct agi_repair_stats stats(struct sim_world *w)
 	struct agi_repair_stats sum = {0}, one;
 
 	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+		if (!w->node[i].dht)
+			continue;
 		agi_dht_repair_stats(w->node[i].dht, &one);
 		sum.items += one.items;
 		sum.bytes += one.bytes;
@@ -166,6 +171,9 @@ static struct agi_repair_stats stats(struct sim_world *w)
 		sum.registers += one.registers;
 		sum.differed += one.differed;
 		sum.pulls += one.pulls;
+		sum.tombstones += one.tombstones;
+		sum.hints_expired += one.hints_expired;
+		sum.writes_below_floor += one.writes_below_floor;
 	}
 	return sum;
 }
@@ -296,6 +304,261 @@ static void a_register_that_one_member_missed_is_made_alike(void **state)
 	end(w);
 }
 
+/* --- dead items ---------------------------------------------------------------------------------------- */
+
+enum { GRACE_S = 16, SWEPT_S = GRACE_S + 12 }; /* world.c */
+
+static void delete_all(struct sim_world *w, uint32_t node, int n)
+{
+	char key[16];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(key, sizeof key, "key-%d", i);
+		call(w, node, AGI_CALL_DELETE, key, "", AGI_LEVEL_QUORUM);
+		assert_int_equal(got.err, AGI_OK);
+	}
+}
+
+static void assert_none_is_back(struct sim_world *w, uint32_t node, int n)
+{
+	char key[16];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(key, sizeof key, "key-%d", i);
+		call(w, node, AGI_CALL_GET, key, "", AGI_LEVEL_ALL);
+		assert_int_equal(got.err, AGI_E_NOT_FOUND);
+	}
+}
+
+static uint32_t index_of(const struct sim_world *w, const struct agi_id *id)
+{
+	for (uint32_t i = 0; i < w->cfg.nodes; i++)
+		if (agi_id_eq(&w->node[i].id, id))
+			return i;
+	fail_msg("an unknown member");
+	return 0;
+}
+
+/* A member of the key's slot that is asked first by nobody here. */
+static uint32_t member_of(struct sim_world *w, const char *key)
+{
+	enum agi_view_phase phase;
+	struct agi_view v;
+	uint32_t slot = agi_dht_slot_of(w->node[0].dht, (struct agi_str){"", 0}, agi_str_of(key));
+
+	assert_true(agi_dht_slot(w->node[0].dht, slot, &v, &phase));
+	for (int i = v.n_members - 1; i >= 0; i--)
+		if (index_of(w, &v.members[i]) != 0)
+			return index_of(w, &v.members[i]);
+	return 0;
+}
+
+static void settle_without(struct sim_world *w, uint32_t gone)
+{
+	for (int s = 0; s < 60; s++) {
+		uint32_t busy = 0;
+
+		run_s(w, 1);
+		for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+			struct agi_dht_status st;
+
+			if (i == gone)
+				continue;
+			agi_dht_status(w->node[i].dht, &st);
+			busy += st.slots_joining + st.slots_sealed + st.slots_leaving + (st.members_down == 0);
+		}
+		if (!busy && s > 15)
+			return;
+	}
+	fail_msg("the slots of a dead host are not taken over");
+}
+
+static void what_was_deleted_leaves_all_disks_after_the_grace(void **state)
+{
+	struct sim_world *w = cluster(3);
+
+	(void)state;
+	fill(w, 60);
+	delete_all(w, 1, 40);
+	run_s(w, GRACE_S - 4);
+	assert_int_equal(sim_records(w, AGI_CF_ITEMS), 3 * 60);
+	run_s(w, SWEPT_S - GRACE_S + 4);
+	assert_int_equal(sim_records(w, AGI_CF_ITEMS), 3 * 20);
+	assert_true(stats(w).tombstones >= 40);
+	assert_none_is_back(w, 0, 40);
+	put(w, 2, "key-3", "again");
+	call(w, 0, AGI_CALL_GET, "key-3", "", AGI_LEVEL_ALL);
+	assert_string_equal(got.value, "again");
+	wait_equal(w, 20);
+	end(w);
+}
+
+static void items_whose_time_is_over_leave_all_disks_too(void **state)
+{
+	struct sim_world *w = cluster(3);
+	char key[16];
+
+	(void)state;
+	fill(w, 10);
+	for (int i = 0; i < 10; i += 2) { /* they cover an older value, which must not show again */
+		struct agi_call c = {.kind = AGI_CALL_PUT, .value = AGI_STR("short"), .level = AGI_LEVEL_QUORUM,
+		                     .ttl_ms = 2000, .timeout_ms = 3000};
+
+		snprintf(key, sizeof key, "key-%d", i);
+		c.key = agi_str_of(key);
+		ask(w, 0, &c);
+		assert_int_equal(got.err, AGI_OK);
+	}
+	run_s(w, SWEPT_S + 2);
+	assert_int_equal(sim_records(w, AGI_CF_ITEMS), 3 * 5);
+	for (int i = 0; i < 10; i++) {
+		snprintf(key, sizeof key, "key-%d", i);
+		call(w, 1, AGI_CALL_GET, key, "", AGI_LEVEL_ALL);
+		assert_int_equal(got.err, i % 2 ? AGI_OK : AGI_E_NOT_FOUND);
+	}
+	end(w);
+}
+
+/* Away for a while, but still a member: nothing is collected without it. */
+static void nothing_is_collected_while_a_member_is_away(void **state)
+{
+	struct sim_world *w = cluster(3); /* nobody can take its place */
+
+	(void)state;
+	fill(w, 30);
+	sim_crash_node(w, 2);
+	run_s(w, 3);
+	delete_all(w, 0, 30);
+	run_s(w, 3 * SWEPT_S);
+	assert_int_equal(w->node[0].disk.cf[AGI_CF_ITEMS].n, 30);
+	assert_true(stats(w).hints_expired >= 30); /* so they cannot tell it */
+	sim_start_node(w, 2);
+	settle(w);
+	assert_none_is_back(w, 2, 30);
+	run_s(w, SWEPT_S);
+	assert_int_equal(sim_records(w, AGI_CF_ITEMS), 0);
+	assert_none_is_back(w, 2, 30);
+	end(w);
+}
+
+/* Away for long, and replaced: what it kept was deleted and collected meanwhile. */
+static void a_host_away_longer_than_the_grace_brings_nothing_back(void **state)
+{
+	struct sim_world *w = cluster(4);
+	uint32_t h;
+
+	(void)state;
+	fill(w, 30);
+	h = member_of(w, "key-0");
+	sim_crash_node(w, h);
+	settle_without(w, h);
+	delete_all(w, 0, 30);
+	run_s(w, 2 * SWEPT_S);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_true(i == h || w->node[i].disk.cf[AGI_CF_ITEMS].n == 0);
+	assert_true(w->node[h].disk.cf[AGI_CF_ITEMS].n > 0);
+	sim_start_node(w, h);
+	settle(w);
+	run_s(w, 10);
+	assert_int_equal(sim_records(w, AGI_CF_ITEMS), 0);
+	assert_none_is_back(w, h, 30);
+	end(w);
+}
+
+/* … as a member again, before it has handed anything over. */
+static void nor_does_it_as_a_member_again(void **state)
+{
+	struct sim_world *w = cluster(4);
+	uint32_t h, stand_in;
+
+	(void)state;
+	fill(w, 30);
+	h = member_of(w, "key-0");
+	sim_crash_node(w, h);
+	settle_without(w, h);
+	delete_all(w, 0, 30);
+	run_s(w, 2 * SWEPT_S);
+	stand_in = member_of(w, "key-0");
+	sim_crash_node(w, stand_in);
+	sim_start_node(w, h);
+	settle_without(w, stand_in);
+	run_s(w, 10);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_true(i == stand_in || w->node[i].disk.cf[AGI_CF_ITEMS].n == 0);
+	sim_start_node(w, stand_in);
+	settle(w);
+	run_s(w, 10);
+	assert_int_equal(sim_records(w, AGI_CF_ITEMS), 0);
+	assert_none_is_back(w, h, 30);
+	end(w);
+}
+
+/* A member asked for what it lacks; the answer comes when that was deleted, and the deletion collected. */
+static void what_was_asked_for_before_a_collection_is_not_taken_after_it(void **state)
+{
+	struct sim_world *w = cluster_with_grace(3, 500);
+	struct agi_repair_stats own = {0};
+
+	(void)state;
+	fill(w, 30);
+	sim_crash_node(w, 2);
+	erase_record(&w->node[2], AGI_CF_ITEMS, "key-5");
+	w->held_kind = AGI_MSG_DIFF_ITEMS;
+	w->held_us = 7 * SECOND;
+	sim_start_node(w, 2);
+	while (own.hash_bytes <= 2 * 2 * AGI_MERKLE_TREE_BYTES) { /* it has seen the leaves twice, and has asked */
+		sim_run_until(w, w->now_us + 10000);
+		agi_dht_repair_stats(w->node[2].dht, &own);
+	}
+	call(w, 0, AGI_CALL_DELETE, "key-5", "", AGI_LEVEL_ALL);
+	assert_int_equal(got.err, AGI_OK);
+	run_s(w, 5);
+	assert_int_equal(sim_records(w, AGI_CF_ITEMS), 3 * 29); /* collected already */
+	assert_int_equal(stats(w).items, 0);
+	run_s(w, 20);
+	assert_int_equal(sim_records(w, AGI_CF_ITEMS), 3 * 29);
+	call(w, 0, AGI_CALL_GET, "key-5", "", AGI_LEVEL_ALL);
+	assert_int_equal(got.err, AGI_E_NOT_FOUND);
+	end(w);
+}
+
+static void cut(struct sim_world *w, uint32_t node, bool is_cut)
+{
+	for (uint32_t i = 0; i < w->cfg.nodes; i++)
+		w->is_cut[node][i] = w->is_cut[i][node] = is_cut;
+}
+
+/* A write that only it holds is handed over when it comes back, for it is newer than what was collected. */
+static void what_only_a_returning_host_holds_is_kept(void **state)
+{
+	struct sim_world *w = cluster(4);
+	uint32_t h;
+
+	(void)state;
+	fill(w, 30);
+	h = member_of(w, "lonely");
+	delete_all(w, 0, 30);
+	run_s(w, 6);
+	cut(w, h, true);
+	run_s(w, 5);
+	call(w, h, AGI_CALL_PUT, "lonely", "value", AGI_LEVEL_ONE);
+	assert_int_equal(got.err, AGI_OK);
+	sim_crash_node(w, h);
+	cut(w, h, false);
+	settle_without(w, h);
+	run_s(w, SWEPT_S);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_true(i == h || w->node[i].disk.cf[AGI_CF_ITEMS].n == 0); /* collected, and no trace of it */
+	erase_all(&w->node[h], AGI_CF_HINTS);
+	sim_start_node(w, h);
+	settle(w);
+	wait_equal(w, 30);
+	call(w, 0, AGI_CALL_GET, "lonely", "", AGI_LEVEL_ALL);
+	assert_string_equal(got.value, "value");
+	assert_none_is_back(w, h, 30);
+	end(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -304,6 +567,13 @@ int main(void)
 	    cmocka_unit_test(traffic_is_proportional_to_the_difference),
 	    cmocka_unit_test(replicas_that_are_alike_send_roots_only),
 	    cmocka_unit_test(a_register_that_one_member_missed_is_made_alike),
+	    cmocka_unit_test(what_was_deleted_leaves_all_disks_after_the_grace),
+	    cmocka_unit_test(items_whose_time_is_over_leave_all_disks_too),
+	    cmocka_unit_test(nothing_is_collected_while_a_member_is_away),
+	    cmocka_unit_test(a_host_away_longer_than_the_grace_brings_nothing_back),
+	    cmocka_unit_test(nor_does_it_as_a_member_again),
+	    cmocka_unit_test(what_was_asked_for_before_a_collection_is_not_taken_after_it),
+	    cmocka_unit_test(what_only_a_returning_host_holds_is_kept),
 	};
 
 	if (agi_crypto_init() != AGI_OK)

@@ -147,6 +147,8 @@ static void deliver(struct sim_world *w, struct sim_node *from, struct sim_node 
 		}
 		if (w->slow_us && sim_chance(w, 0.2))
 			delay += agi_prng_below(&w->prng, w->slow_us);
+		if (m->kind == w->held_kind)
+			delay += w->held_us;
 	}
 	e = sim_push(w, w->now_us + delay, SIM_MESSAGE, to->index);
 	e->from = (struct agi_peer){from->id, from->addr};
@@ -379,10 +381,12 @@ static void load_all(struct sim_node *n)
 void sim_start_node(struct sim_world *w, uint32_t i)
 {
 	struct sim_node *n = &w->node[i];
+	uint32_t grace_ms = w->cfg.grace_ms ? w->cfg.grace_ms : SIM_GRACE_MS;
 	struct agi_dht_cfg cfg = {.seed = agi_prng_u64(&w->prng), .slot_bits = w->cfg.slot_bits,
 	                          .down_after_ms = w->cfg.down_after_ms ? w->cfg.down_after_ms : 20000,
 	                          .stable_ms = w->cfg.stable_ms ? w->cfg.stable_ms : 800, .virtual_nodes = 32,
-	                          .repair_interval_ms = w->cfg.repair_ms ? w->cfg.repair_ms : 4000};
+	                          .repair_interval_ms = w->cfg.repair_ms ? w->cfg.repair_ms : 4000,
+	                          .hint_ttl_ms = grace_ms / 2, .tombstone_grace_ms = grace_ms};
 
 	memcpy(cfg.seckey, n->seckey, sizeof cfg.seckey);
 	cfg.self.addr = n->addr;

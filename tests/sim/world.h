@@ -22,6 +22,7 @@ enum {
 	SIM_KEYS = 40,
 	SIM_REGISTERS = 8,
 	SIM_SLOTS_MAX = 64,
+	SIM_GRACE_MS = 16000,    /* long enough for a host that was away to hand over what it alone has */
 	SIM_EPOCHS_MAX = 512
 };
 
@@ -65,6 +66,7 @@ struct sim_cfg {
 	uint32_t down_after_ms;  /* 0 = 20 s */
 	uint32_t repair_ms;      /* replicas are compared so often; 0 = 4 s */
 	uint32_t stable_ms;      /* 0 = 800 */
+	uint32_t grace_ms;       /* tombstones are collected after this; 0 = SIM_GRACE_MS */
 	uint32_t n_keys, n_registers; /* in use; 0 = all */
 	uint32_t strong_percent; /* of the operations */
 	uint32_t load_us;        /* greatest pause between two operations; 0 = 40 ms */
@@ -105,12 +107,14 @@ struct sim_write {
 	uint64_t value;
 	bool is_delete;
 	uint64_t expires_ms;
+	uint64_t begun_us;
 };
 
 /* What clients know about one key. */
 struct sim_key {
 	struct sim_write safe; /* newest acknowledged at quorum or all */
 	struct sim_write any;  /* newest acknowledged at any level */
+	uint64_t dying_until_us; /* a deletion, or a put with a time to live, begun so far has a stamp of before then */
 };
 
 /* A strong register: its history, and the last versions it was seen with. The last one is a counter. */
@@ -171,6 +175,8 @@ struct sim_world {
 	void (*on_reply)(struct sim_node *n, uint64_t call_id, const struct agi_result *res);
 	bool (*on_event)(struct sim_node *n, uint64_t call_id, const struct agi_event *ev); /* of watches; NULL = taken */
 	void *user;
+	enum agi_msg_kind held_kind; /* messages of this kind take held_us longer */
+	uint64_t held_us;
 	bool is_edited;          /* a test changed disks behind the nodes' backs: trees are not what is there */
 	char failure[400];
 };
