@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include <event2/event.h>
+#include <sodium.h>
 
 #include "node/log.h"
 #include "node/msg_codec.h"
@@ -44,6 +45,8 @@ struct agi_dht_host {
 	struct agi_dht *dht;
 	struct agi_links *links;
 	struct agi_store *store;
+	enum agi_err (*operate)(void *ctx, struct agi_str task, struct agi_buf *answer);
+	void *operate_ctx;
 	struct agi_log *log;
 	struct agi_contact self;
 	struct event *timer, *store_ready, *store_kick;
@@ -408,6 +411,13 @@ static void fx_note(void *ctx, const struct agi_note *n)
 
 static const struct agi_dht_effects effects = {fx_send, fx_store, fx_reply, fx_note, fx_event};
 
+static enum agi_err on_operate(void *ctx, struct agi_str task, struct agi_buf *answer)
+{
+	struct agi_dht_host *h = ctx;
+
+	return h->operate ? h->operate(h->operate_ctx, task, answer) : AGI_E_UNSUPPORTED;
+}
+
 /* --- loading ---------------------------------------------------------------------------------------------- */
 struct load {
 	struct agi_dht_host *h;
@@ -491,12 +501,15 @@ enum agi_err agi_dht_host_new(const struct agi_dht_host_cfg *cfg, struct agi_dht
                               struct agi_why *why)
 {
 	struct agi_dht_host *h = calloc(1, sizeof *h);
+	struct agi_dht_cfg dht;
 	enum agi_err e;
 
 	if (!h)
 		return agi_fail(why, AGI_E_NOMEM, "out of memory");
 	h->links = cfg->links;
 	h->store = cfg->store;
+	h->operate = cfg->operate;
+	h->operate_ctx = cfg->operate_ctx;
 	h->log = cfg->log;
 	h->self = cfg->dht.self;
 	h->timer_at = AGI_NEVER;
@@ -505,7 +518,10 @@ enum agi_err agi_dht_host_new(const struct agi_dht_host_cfg *cfg, struct agi_dht
 	agi_buf_init(&h->read, AGI_LINK_FRAME_MAX);
 	for (uint32_t i = 0; i < AGI_CALLS_MAX; i++)
 		h->calls[i].next_free = i + 1;
-	e = agi_dht_new(&cfg->dht, &effects, h, &h->dht);
+	dht = cfg->dht;
+	dht.operate = on_operate;
+	e = agi_dht_new(&dht, &effects, h, &h->dht);
+	sodium_memzero(dht.seckey, sizeof dht.seckey);
 	if (e)
 		agi_fail(why, e, "starting the overlay: %s", agi_err_text(e));
 	if (!e)

@@ -26,6 +26,9 @@ struct agi_dht_host_cfg {
 	struct agi_links *links;
 	struct agi_store *store;
 	struct agi_log *log; /* may be NULL */
+	/* An operator's task for this node, told by another one. Must not call the host. NULL = there are none. */
+	enum agi_err (*operate)(void *ctx, struct agi_str task, struct agi_buf *answer);
+	void *operate_ctx;
 };
 
 struct agi_dht_host_stats {
