@@ -104,6 +104,7 @@ struct agi_config {
 		struct agi_addr advertise; /* port 0 = not given: take listen (the shell picks when it is 0.0.0.0) */
 		char *unix_socket;         /* "" = none */
 		char *data_dir;            /* /var/lib/agihpc */
+		char *backup_dir;          /* "" = no backups */
 		char *zone;                /* "" = none */
 		double weight;             /* 1.0 */
 		struct agi_config_list roles;  /* "erisml", "safety-gateway", "in-action" */

@@ -83,6 +83,8 @@ const struct agi_key_spec agi_config_spec[] = {
      .help = "Path of a Unix socket that serves the same as listen; its calls may everything."},
     {"node.data_dir", AGI_V_TEXT, AT(node.data_dir), 1, 900, .preset = "/var/lib/agihpc",
      .help = "Directory of the node's key and of everything it remembers."},
+    {"node.backup_dir", AGI_V_TEXT, AT(node.backup_dir), 0, 900, .preset = "", .refuse = refuse_relative,
+     .help = "Directory that backups are written to and restored from."},
     {"node.zone", AGI_V_TEXT, AT(node.zone), 0, AGI_ZONE_MAX, .preset = "", .refuse = refuse_zone,
      .help = "Fault domain (rack, room): replicas and safety panels spread over zones."},
     {"node.weight", AGI_V_REAL, AT(node.weight), 0.125, 8, .preset = "1",

@@ -85,6 +85,9 @@ static const struct {
     {"agi.rh.v1.ControlExecutionService", "GetStatus", READ},
     {"agi.rh.v1.RHHealthService", "GetStatus", READ},
 
+    {"agihpc.v1.BackupService", "Backup", ADMIN},
+    {"agihpc.v1.BackupService", "Restore", ADMIN},
+    {"agihpc.v1.BackupService", "Verify", ADMIN},
     {"agihpc.v1.SafetyService", "Resume", ADMIN},
     {"agihpc.v1.SafetyService", "Stop", SAFETY},
     {"agihpc.v1.SafetyService", "GetStop", READ},

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/http_api.h"
 
+#include "node/care.h"
 #include "node/http_services.h"
 #include "node/log.h"
 
@@ -165,6 +166,32 @@ static void admission_metrics(struct agi_buf *b, const struct agi_admit *a)
 	               (unsigned long long)st.pushed_out);
 }
 
+static void care_metrics(struct agi_buf *b, const struct agi_care *c)
+{
+	struct agi_care_stats st;
+
+	agi_care_stats(c, &st);
+	one(b, "agihpc_backup_last_timestamp_seconds", "gauge",
+	    "Unix time of this node's newest part of a backup in node.backup_dir; 0: there is none.",
+	    (uint64_t)st.parts.last_done);
+	head(b, "agihpc_backup_parts_total", "counter", "Parts of backups made here, by result.");
+	agi_buf_printf(b, "agihpc_backup_parts_total{result=\"done\"} %llu\n"
+	                  "agihpc_backup_parts_total{result=\"failed\"} %llu\n",
+	               (unsigned long long)st.parts.done, (unsigned long long)st.parts.failed);
+	one(b, "agihpc_restore_running", "gauge", "1 while this node restores a backup.", st.is_restoring);
+	head(b, "agihpc_restored_total", "counter", "Written back from backups by this node.");
+	agi_buf_printf(b, "agihpc_restored_total{kind=\"item\"} %llu\nagihpc_restored_total{kind=\"register\"} %llu\n",
+	               (unsigned long long)st.restored_items, (unsigned long long)st.restored_registers);
+	one(b, "agihpc_verify_last_timestamp_seconds", "gauge",
+	    "Unix time at which this node last ended a comparison of all replicas; 0: none since its start.",
+	    (uint64_t)st.compared_at);
+	head(b, "agihpc_verify_slots", "gauge", "What that found, in slots; damaged ones are counted twice.");
+	agi_buf_printf(b, "agihpc_verify_slots{result=\"same\"} %u\nagihpc_verify_slots{result=\"different\"} %u\n"
+	                  "agihpc_verify_slots{result=\"incomplete\"} %u\n"
+	                  "agihpc_verify_slots{result=\"damaged\"} %u\n",
+	               st.compared.same, st.compared.different, st.compared.incomplete, st.compared.damaged);
+}
+
 static void shell_metrics(struct agi_buf *b, struct agi_svc *s)
 {
 	struct agi_store_stats st;
@@ -183,6 +210,7 @@ static void shell_metrics(struct agi_buf *b, struct agi_svc *s)
 	    st.is_read_only);
 	disk_metrics(b, s, &st);
 	admission_metrics(b, s->admit);
+	care_metrics(b, s->care);
 	one(b, "agihpc_links", "gauge", "Established links to other nodes.", l.links);
 	one(b, "agihpc_link_received_bytes_total", "counter", "Bytes from other nodes, encrypted.", l.bytes_in);
 	one(b, "agihpc_link_sent_bytes_total", "counter", "Bytes to other nodes, encrypted.", l.bytes_out);

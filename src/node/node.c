@@ -12,6 +12,7 @@
 #include "net/listener.h"
 #include "node/advert.h"
 #include "node/bootstrap.h"
+#include "node/care.h"
 #include "node/http_api.h"
 #include "node/disk.h"
 #include "node/log.h"
@@ -78,6 +79,7 @@ struct agi_node {
 	uint64_t next_second_us, next_resolve_us;
 	bool was_ready, wants_restart;
 	struct agi_disk_watch disk;
+	struct agi_care care;
 };
 
 /* --- connections of the overlay port ------------------------------------------------------------------ */
@@ -547,8 +549,12 @@ static enum agi_err open_core(struct agi_node *n, struct agi_why *why)
 	struct agi_dht_host_cfg cfg = {
 	    .base = n->base, .links = n->links, .store = n->store, .log = n->log};
 	struct agi_dht_status st;
-	enum agi_err e;
+	enum agi_err e = agi_care_open(&n->care, n->config, n->store, &n->identity.id, &n->advertise);
 
+	if (e)
+		return agi_fail(why, e, "out of memory");
+	cfg.operate = agi_care_operate;
+	cfg.operate_ctx = &n->care;
 	fill_dht_cfg(n, &cfg.dht);
 	e = agi_dht_host_new(&cfg, &n->host, why);
 	sodium_memzero(&cfg.dht.seckey, sizeof cfg.dht.seckey);
@@ -643,6 +649,7 @@ static void fill_svc(struct agi_node *n)
 	                          .safety_links = agi_safety_host_links(n->safety),
 	                          .store = n->store,
 	                          .disk = &n->disk,
+	                          .care = &n->care,
 	                          .checks = n->checks,
 	                          .log = n->log,
 	                          .config = n->config,
@@ -716,6 +723,10 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 		e = agi_svc_registry_add(n->server, &n->svc);
 	if (!e)
 		e = agi_svc_node_add(n->server, &n->svc);
+	if (!e)
+		e = agi_care_join(&n->care, n->base, n->host, n->log);
+	if (!e)
+		e = agi_svc_backup_add(n->server, &n->care);
 	if (!e)
 		e = agi_svc_health_add(n->server, &n->health);
 	if (!e)
@@ -928,7 +939,9 @@ void agi_node_free(struct agi_node *n)
 	agi_adverts_free(n->adverts);
 	agi_health_checks_free(n->checks);
 	agi_links_free(n->links);
+	agi_care_close(&n->care);
 	agi_dht_host_free(n->host);
+	agi_care_free(&n->care);
 	agi_svc_admission_close(&n->svc);
 	agi_forward_free(n->forward); /* what it looked for was forgotten */
 	agi_store_close(n->store);

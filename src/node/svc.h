@@ -28,6 +28,7 @@ struct agi_svc {
 	const struct agi_links_stats *safety_links; /* NULL = none */
 	struct agi_store *store;
 	const struct agi_disk_watch *disk;
+	const struct agi_care *care;
 	struct agi_health_checks *checks;
 	struct agi_log *log;
 	const struct agi_config *config;
