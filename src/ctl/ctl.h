@@ -50,6 +50,7 @@ struct ctl {
 	bool is_json;
 	bool has_colour;
 	uint32_t timeout_ms;  /* -t */
+	bool has_timeout;     /* it was given */
 	uint64_t deadline_us; /* monotonic; the end of the whole command */
 	struct agi_tls_client *tls; /* NULL = nodes are called without TLS */
 	char *token;          /* to carry with every call; NULL = none */
@@ -122,9 +123,13 @@ enum ctl_exit ctl_keygen(struct ctl *c, const struct ctl_input *in);       /* cm
 enum ctl_exit ctl_token_new(struct ctl *c, const struct ctl_input *in);    /* cmd_token.c */
 enum ctl_exit ctl_version(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_config_check(struct ctl *c, const struct ctl_input *in); /* cmd_config.c */
+enum ctl_exit ctl_backup(struct ctl *c, const struct ctl_input *in);       /* cmd_backup.c */
+enum ctl_exit ctl_restore(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_verify(struct ctl *c, const struct ctl_input *in);       /* cmd_compare.c */
 enum ctl_exit ctl_help(struct ctl *c, const struct ctl_input *in);         /* help.c */
 enum ctl_exit ctl_completion(struct ctl *c, const struct ctl_input *in);   /* completion.c */
 
+extern const struct ctl_opt ctl_opts_backup[], ctl_opts_restore[], ctl_opts_verify[];
 extern const struct ctl_opt ctl_opts_rebalance[], ctl_opts_drain[], ctl_opts_slot_recover[],
     ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[],
     ctl_opts_put[], ctl_opts_get[], ctl_opts_del[], ctl_opts_incr[], ctl_opts_scan[], ctl_opts_batch[], ctl_opts_watch[],

@@ -55,6 +55,10 @@ static const struct ctl_command commands[] = {
     {"owners", "KEY", "the hosts that hold a key", ctl_owners, ctl_opts_owners, 1, 1},
     {"lookup", "HEX | --key KEY", "look for the hosts nearest to an id, hop by hop", ctl_lookup,
      ctl_opts_lookup, 0, 1},
+    {"backup", "NAME [--no-wait]", "copy every node's store, as one backup", ctl_backup, ctl_opts_backup, 1, 1},
+    {"restore", "NAME [--partial] [--no-wait]", "write a backup into this cluster", ctl_restore, ctl_opts_restore,
+     1, 1},
+    {"verify", "[--backup DIR]", "compare all replicas; or check a backup", ctl_verify, ctl_opts_verify, 0, 0},
     {"safety check", "FILE [--profile NAME] [--proofs]",
      "have a plan (PlanGraphProto as JSON; -: standard input) decided by the gateways",
      ctl_safety_check, ctl_opts_safety_check, 1, 1},
@@ -226,6 +230,7 @@ static enum ctl_exit take_globals(struct ctl *c, const struct ctl_optset *set)
 	if (timeout && ctl_parse_duration(&ms, timeout, 1000, CTL_TIMEOUT_MAX_MS, &why) != AGI_OK)
 		return ctl_usage(c, "--timeout %s", why.text);
 	c->timeout_ms = (uint32_t)ms;
+	c->has_timeout = timeout != NULL;
 	c->deadline_us = ctl_now_us() + ms * 1000;
 	code = check_nodes(c);
 	if (code == CTL_OK)
