@@ -27,6 +27,7 @@ struct watching {
 	uint32_t n_left;     /* changes still to be printed; 0 = no limit */
 	char *token;         /* newest resume token; NULL = none */
 	size_t token_bytes;
+	bool has_begun;      /* a stream has told something */
 	uint32_t pause_ms;   /* before the next attempt to go on */
 	enum ctl_exit code;  /* of printing */
 };
@@ -84,6 +85,7 @@ static bool on_message(void *arg, const ProtobufCMessage *m)
 	const Agihpc__V1__WatchResponse *res = (const Agihpc__V1__WatchResponse *)m;
 	struct watching *w = arg;
 
+	w->has_begun = true;
 	for (size_t i = 0; i < res->n_events; i++) {
 		w->code = print_event(w, res->events[i]);
 		if (w->code != CTL_OK || (w->n_left && --w->n_left == 0))
@@ -97,11 +99,12 @@ static bool on_message(void *arg, const ProtobufCMessage *m)
 	return true;
 }
 
-/* True when another stream may go on where this one ended. */
+/* True when another stream may go on where this one ended. One that ended before it had caught up gave no token: the next
+ * begins as it did, and may tell some changes again. */
 static bool can_resume(const struct watching *w, const struct ctl_stream *s)
 {
-	return w->token && (s->status == AGI_GRPC_UNAVAILABLE || s->status == AGI_GRPC_CANCELLED ||
-			    s->status == AGI_GRPC_INTERNAL || s->status == AGI_GRPC_RESOURCE_EXHAUSTED);
+	return w->has_begun && (s->status == AGI_GRPC_UNAVAILABLE || s->status == AGI_GRPC_CANCELLED ||
+				s->status == AGI_GRPC_INTERNAL || s->status == AGI_GRPC_RESOURCE_EXHAUSTED);
 }
 
 static void prepare_resume(struct watching *w, const struct ctl_stream *s)
@@ -109,9 +112,11 @@ static void prepare_resume(struct watching *w, const struct ctl_stream *s)
 	const struct timespec pause = {w->pause_ms / 1000, (long)(w->pause_ms % 1000) * 1000000L};
 
 	ctl_warn(w->c, "%s: %s; going on", w->c->node, s->message);
-	w->req.resume_token = (ProtobufCBinaryData){w->token_bytes, (uint8_t *)w->token};
-	w->req.initial = false;
-	w->req.from_version = 0;
+	if (w->token) {
+		w->req.resume_token = (ProtobufCBinaryData){w->token_bytes, (uint8_t *)w->token};
+		w->req.initial = false;
+		w->req.from_version = 0;
+	}
 	nanosleep(&pause, NULL);
 	w->pause_ms = w->pause_ms * 2 < PAUSE_MAX_MS ? w->pause_ms * 2 : PAUSE_MAX_MS;
 	free(w->c->node); /* any of -n will do */
@@ -137,7 +142,7 @@ static enum ctl_exit follow(struct watching *w, uint64_t until_us)
 
 	while (again) {
 		code = ctl_choose_node(w->c);
-		if (code != CTL_OK && !(w->token && ctl_now_us() < until_us))
+		if (code != CTL_OK && !(w->has_begun && ctl_now_us() < until_us))
 			return code;
 		if (code != CTL_OK) {
 			s.message = ctl_copy(agi_str_of("no node answers"));

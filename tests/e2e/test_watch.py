@@ -39,7 +39,7 @@ class Watch:
             self.error = e
 
     def begin(self):
-        assert self.caught_up.wait(30 * o.SLOWNESS), self.error
+        assert self.caught_up.wait(60 * o.SLOWNESS), self.error
         return self
 
     def stop(self):
@@ -159,30 +159,69 @@ def test_slow(tap, net):
         call.cancel()
 
 
+class Lines:
+    """What `agihpc-ctl watch` prints, line by line, read by a thread: a test can wait for one of them."""
+
+    def __init__(self, *argv):
+        self.proc = subprocess.Popen([o.CTL, *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.seen = []
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+
+    def _run(self):
+        for line in self.proc.stdout:
+            self.seen.append(json.loads(line))
+
+    def wait_for(self, **what):
+        """A key may be told more than once while its replicas learn of it; what counts is that the newest state comes."""
+        def is_it(line):
+            return all(line.get(k) == v for k, v in what.items())
+        wait_until(f"{what} in {self.seen}", lambda: [x for x in self.seen if is_it(x)], 60)
+
+    def server(self):
+        """The address of the node it is connected to: of those in -n it takes the first that answers in time."""
+        mine = set()
+        for fd in os.listdir(f"/proc/{self.proc.pid}/fd"):
+            try:
+                mine.add(os.readlink(f"/proc/{self.proc.pid}/fd/{fd}"))
+            except FileNotFoundError:
+                pass  # closed meanwhile
+        with open("/proc/net/tcp", encoding="ascii") as f:
+            rows = [x.split() for x in f.readlines()[1:]]
+        for row in rows:
+            if f"socket:[{row[9]}]" in mine and row[3] == "01":  # established
+                host, port = row[2].split(":")
+                return ".".join(str(b) for b in reversed(bytes.fromhex(host))) + f":{int(port, 16)}"
+        return None
+
+    def stop(self):
+        """Its exit status, and what it said."""
+        self.proc.send_signal(signal.SIGINT)
+        status = self.proc.wait(30 * o.SLOWNESS)
+        self.thread.join()
+        return status, self.proc.stderr.read()
+
+
 def test_ctl(tap, net):
     with tap.case("agihpc-ctl watch prints changes, and goes on when its node dies"):
-        nodes = ",".join(n.addr for n in net.nodes[1:4])
-        p = subprocess.Popen([o.CTL, "-n", nodes, "-o", "json", "watch", "cli/", "--prefix", "--initial"], stdout=subprocess.PIPE,
-                             stderr=subprocess.PIPE, text=True)
-        net.nodes[0].put(b"cli/1", b"one")
-        line = json.loads(p.stdout.readline())
-        assert line["key"] == "cli/1" and line["value"] == "one" and line["kind"] == "put", line
-        version = net.nodes[4].delete(b"cli/1").version
-        line = json.loads(p.stdout.readline())
-        assert line["kind"] == "delete" and line["version"] == str(version), line
-        time.sleep(6)  # a token comes by then
-        net.nodes[1].kill()
-        net.nodes[0].put(b"cli/2", b"two")
-        seen = {}
-        while "cli/2" not in seen:
-            line = json.loads(p.stdout.readline())
-            seen[line["key"]] = line
-        p.send_signal(signal.SIGINT)
-        assert p.wait(10 * o.SLOWNESS) == 0 and "going on" in p.stderr.read()
-        net.nodes[1].start()
-        net.wait_ready()
+        lines = Lines("-n", ",".join(n.addr for n in net.nodes[1:4]), "-o", "json", "watch", "cli/", "--prefix", "--initial")
+        try:
+            net.nodes[0].put(b"cli/1", b"one", timeout=60)
+            lines.wait_for(key="cli/1", kind="put", value="one")
+            lines.wait_for(key="cli/1", kind="delete", version=str(net.nodes[4].delete(b"cli/1").version))
+            server = wait_until("a connection", lambda: [n for n in net.nodes if n.addr == lines.server()])[0]
+            server.kill()
+            net.nodes[0].put(b"cli/2", b"two", timeout=60)
+            lines.wait_for(key="cli/2", kind="put", value="two")
+            status, said = lines.stop()
+            assert status == 0 and "going on" in said, (status, said)
+            server.start()
+            net.wait_ready()
+        finally:
+            lines.proc.kill()
     with tap.case("and stops after so many changes or so long"):
-        r = net.nodes[0].ctl("watch", "cli/2", "--initial", "--count", "1").expect(0)
+        net.nodes[0].put(b"cli/2", b"two", timeout=60)
+        r = net.nodes[0].ctl("watch", "cli/2", "--initial", "--count", "1", timeout=60).expect(0)
         assert r.out.startswith("put cli/2 two (version "), r
         assert net.nodes[0].ctl("watch", "cli/3", "--for", "500ms").expect(0).out == ""
         net.nodes[0].ctl("watch").expect(2)
