@@ -259,6 +259,17 @@ static enum agi_err check_thresholds(struct agi_config *c, struct agi_why *why)
 	return AGI_OK;
 }
 
+static enum agi_err check_quorum(struct agi_config *c, struct agi_why *why)
+{
+	char reason[160];
+
+	if (c->safety.quorum_rule != AGI_CONFIG_BYZANTINE || c->safety.quorum > 3 * c->safety.byzantine_faults)
+		return AGI_OK;
+	snprintf(reason, sizeof reason, "byzantine with %u faults needs a safety.quorum of at least %u, not %u",
+	         c->safety.byzantine_faults, 3 * c->safety.byzantine_faults + 1, c->safety.quorum);
+	return fail_at(c, AGI_E_INVALID, "safety.quorum_rule", reason, why);
+}
+
 static bool is_any_ip(const struct agi_addr *a)
 {
 	static const uint8_t zero[16];
@@ -334,6 +345,8 @@ enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 		e = check_erisml(c, why);
 	if (!e)
 		e = check_thresholds(c, why);
+	if (!e)
+		e = check_quorum(c, why);
 	return e ? e : check_addresses(c, why);
 }
 

@@ -35,6 +35,8 @@ enum agi_consistency { AGI_CONSISTENCY_EVENTUAL, AGI_CONSISTENCY_STRONG };
 enum agi_config_level { AGI_CONFIG_ONE, AGI_CONFIG_QUORUM, AGI_CONFIG_ALL, AGI_CONFIG_STRONG };
 enum agi_evaluation { AGI_EVALUATION_STRICT, AGI_EVALUATION_REFERENCE };
 enum agi_fail_action { AGI_FAIL_BLOCK }; /* a failure never becomes a permission: there is no other */
+/* In the order of roles/safety_gateway/vote.h agi_quorum_rule. */
+enum agi_config_quorum { AGI_CONFIG_MAJORITY, AGI_CONFIG_UNANIMOUS, AGI_CONFIG_BYZANTINE };
 enum agi_bond_action { AGI_BOND_BLOCK, AGI_BOND_REVISE };
 /* By the machine, or so many; node/io_host.h agi_io_loops. */
 enum agi_io_loops { AGI_IO_LOOPS_AUTO, AGI_IO_LOOPS_0, AGI_IO_LOOPS_8 = AGI_IO_LOOPS_0 + 8 };
@@ -180,6 +182,8 @@ struct agi_config {
 		double bond_index_threshold; /* after _check: bond_index_block when not given, and bond_index_block
 		                              * itself is lowered to this when this is lower: the stricter counts */
 		uint32_t quorum;                     /* panel size, 3 */
+		enum agi_config_quorum quorum_rule;  /* majority */
+		uint32_t byzantine_faults;           /* 1; after _check quorum >= 3 * this + 1 under byzantine */
 		enum agi_evaluation evaluation;      /* strict */
 		struct agi_config_list banned_tools;
 		enum agi_bond_action bond_index_action; /* block */

@@ -16,6 +16,7 @@ static const char *const consistencies[] = {"eventual", "strong", NULL};
 static const char *const levels[] = {"one", "quorum", "all", "strong", NULL};
 static const char *const evaluations[] = {"strict", "reference", NULL};
 static const char *const fail_actions[] = {"BLOCK", NULL};
+static const char *const quorum_rules[] = {"majority", "unanimous", "byzantine", NULL};
 static const char *const bond_actions[] = {"BLOCK", "REVISE", NULL};
 static const char *const io_loops[] = {"auto", "0", "1", "2", "3", "4", "5", "6", "7", "8", NULL};
 static const char *const switches[] = {"false", "true", NULL};
@@ -226,7 +227,11 @@ const struct agi_key_spec agi_config_spec[] = {
     {"safety.bond_index_threshold", AGI_V_REAL, AT(safety.bond_index_threshold), 0, 1, .preset = "",
      .help = "A second bound beside thresholds.bond_index_block: the lower of the two counts."},
     {"safety.quorum", AGI_V_WHOLE, AT(safety.quorum), 1, AGI_PANEL_MAX, .preset = "3",
-     .help = "Gateways asked for each decision; a majority of them must agree to allow."},
+     .help = "Gateways asked for each decision; as many as quorum_rule says must agree to allow."},
+    {"safety.quorum_rule", AGI_V_CHOICE, AT(safety.quorum_rule), .choices = quorum_rules, .preset = "majority",
+     .help = "How many of them: more than half, all, or for f = byzantine_faults liars 2f + 1 of at least 3f + 1."},
+    {"safety.byzantine_faults", AGI_V_WHOLE, AT(safety.byzantine_faults), 1, (AGI_PANEL_MAX - 1) / 3, .preset = "1",
+     .help = "Gateways that may lie without deciding anything, under quorum_rule byzantine."},
     {"safety.evaluation", AGI_V_CHOICE, AT(safety.evaluation), .choices = evaluations,
      .preset = "strict", .help = "Rules of evaluation: strict, or exactly the reference's."},
     {"safety.banned_tools", AGI_V_TEXTS, AT(safety.banned_tools), .max = 255,

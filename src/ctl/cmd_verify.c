@@ -134,7 +134,7 @@ static enum ctl_exit print_json(struct ctl *c, const struct agi_certificate *cer
 	ctl_set(o, "decision", json_string(agi_decision_name(cert->decision)));
 	ctl_set(o, "votes_carry", json_string(agi_decision_name(f->proved)));
 	ctl_set_u64(o, "valid_votes", f->valid);
-	ctl_set_u64(o, "needed", f->needed);
+	ctl_set_u64(o, "needed", cert->needed);
 	ctl_set_u64(o, "electorate", cert->electorate);
 	ctl_set(o, "plan_hash", hex_json(cert->plan_hash, 32));
 	ctl_set(o, "nonce", hex_json(cert->nonce, 16));
@@ -163,7 +163,7 @@ static enum ctl_exit print_text(struct ctl *c, const struct agi_certificate *cer
 	ctl_table_text(&t, "decision");
 	ctl_table_printf(&t, "%s, %s", agi_decision_name(cert->decision), is_proved ? "proved" : "NOT PROVED");
 	ctl_table_text(&t, "valid votes");
-	ctl_table_printf(&t, "%u; %u of %u are needed", (unsigned)f->valid, (unsigned)f->needed,
+	ctl_table_printf(&t, "%u; %u of %u are needed", (unsigned)f->valid, (unsigned)cert->needed,
 	                 (unsigned)cert->electorate);
 	row_hex(&t, "plan hash", cert->plan_hash, 32);
 	row_hex(&t, "router", cert->router.b, AGI_ID_BYTES);

@@ -130,6 +130,7 @@ static struct agi_str certify(struct check *c, const struct agi_panel_result *re
 		return text;
 	*cert = (struct agi_certificate){.decision = res->decision,
 	                                 .electorate = (uint8_t)res->electorate,
+	                                 .needed = (uint8_t)res->needed,
 	                                 .router = c->plane->self.id,
 	                                 .at_ms = safety_wall_us() / 1000,
 	                                 .n_votes = (uint8_t)c->n_statements};
@@ -262,7 +263,8 @@ uint64_t agi_safety_plane_check(struct agi_safety_plane *s, struct agi_str reque
                                 agi_safety_done_fn *done, void *arg)
 {
 	struct check *c = check_new(s, request, budget_ms, done, arg);
-	struct agi_panel_cfg cfg = {.electorate = s->quorum, .hedge_us = (uint64_t)s->hedge_ms * 1000};
+	struct agi_panel_cfg cfg = {.electorate = s->quorum, .needed = s->needed,
+	                            .hedge_us = (uint64_t)s->hedge_ms * 1000};
 	struct agi_id ids[AGI_PANEL_CANDIDATES_MAX];
 	uint64_t id;
 	size_t n;

@@ -42,7 +42,7 @@ struct agi_safety_plane {
 	struct agi_grpc_method erisml_methods[EVAL_METHODS];
 	bool serves_gateway, serves_erisml;
 	struct agi_latch latch;
-	unsigned quorum;
+	unsigned quorum, needed;                 /* gateways asked; of these must agree */
 	uint32_t timeout_ms, hedge_ms;
 	struct agi_grpc_channel *erisml_channel; /* gateway.erisml_address; NULL = ask the overlay */
 

@@ -359,6 +359,8 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 	s->serves_gateway = has_role(config, "safety-gateway");
 	s->serves_erisml = has_role(config, "erisml");
 	s->quorum = config->safety.quorum;
+	s->needed = agi_quorum_needed((enum agi_quorum_rule)config->safety.quorum_rule, s->quorum,
+	                              config->safety.byzantine_faults);
 	s->timeout_ms = config->failsafe.safety_check_timeout_ms;
 	s->hedge_ms = s->timeout_ms / 4; /* late enough to be rare, early enough for a spare to vote */
 	LIST_INIT(&s->checks);
@@ -370,6 +372,9 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 	if (!err && (s->quorum < 1 || s->quorum > AGI_PANEL_MAX))
 		err = agi_fail(why, AGI_E_INVALID, "safety.quorum: %u, expected 1..%d", s->quorum,
 		               AGI_PANEL_MAX);
+	if (!err && !s->needed)
+		err = agi_fail(why, AGI_E_INVALID, "safety.quorum: %u, too few for %u byzantine_faults",
+		               s->quorum, config->safety.byzantine_faults);
 	if (!err)
 		err = open_erisml_channel(s, config, why);
 	if (!err)
@@ -414,6 +419,7 @@ void agi_safety_plane_status(const struct agi_safety_plane *s, struct agi_safety
 	                                  .serves_gateway = s->serves_gateway,
 	                                  .serves_erisml = s->serves_erisml,
 	                                  .quorum = s->quorum,
+	                                  .needed = s->needed,
 	                                  .timeout_ms = s->timeout_ms,
 	                                  .checks = s->n_checks,
 	                                  .votes = s->n_votes,

@@ -118,7 +118,7 @@ const struct agi_gateway_policy *agi_safety_plane_policy(const struct agi_safety
 struct agi_safety_status {
 	enum agi_eval_mode mode;
 	bool serves_gateway, serves_erisml;
-	uint32_t quorum, timeout_ms;
+	uint32_t quorum, needed, timeout_ms;
 	uint32_t checks, votes;               /* in progress */
 	uint64_t proofs;                      /* made since the start */
 };

@@ -365,6 +365,17 @@ static void a_failure_never_becomes_a_permission(void **state)
 	                    "f.yaml:1: failsafe.bond_index_fallback: 0.29 is below the block threshold");
 }
 
+static void a_panel_too_small_for_so_many_liars_is_refused(void **state)
+{
+	(void)state;
+	expect_refused_with("safety: {quorum: 3, quorum_rule: byzantine}", AGI_E_INVALID,
+	                    "f.yaml:1: safety.quorum_rule: byzantine with 1 faults needs a safety.quorum of at "
+	                    "least 4, not 3");
+	expect_refused_with("safety: {quorum: 6, quorum_rule: byzantine, byzantine_faults: 2}", AGI_E_INVALID,
+	                    "at least 7, not 6");
+	expect_refused_with("safety: {quorum_rule: most}", AGI_E_INVALID, "majority, unanimous or byzantine");
+}
+
 static void the_stricter_bond_threshold_counts(void **state)
 {
 	struct agi_config *c = *state;
@@ -670,6 +681,7 @@ int main(void)
 	    TEST(a_service_needs_a_name_and_a_port),
 	    TEST(levels_are_given_for_all_and_for_single_namespaces),
 	    TEST(a_failure_never_becomes_a_permission),
+	    TEST(a_panel_too_small_for_so_many_liars_is_refused),
 	    TEST(the_stricter_bond_threshold_counts),
 	    TEST(a_looser_second_threshold_changes_nothing),
 	    TEST(cross_checks_name_the_key),

@@ -53,9 +53,10 @@ static void on_done(void *ctx, const struct agi_panel_result *res)
 
 static const struct agi_panel_effects effects = {on_ask, on_done};
 
-static void begin(struct world *w, unsigned electorate, size_t candidates, uint64_t hedge)
+static void begin_with(struct world *w, unsigned electorate, unsigned needed, size_t candidates, uint64_t hedge)
 {
-	struct agi_panel_cfg cfg = {.electorate = electorate, .deadline_us = DEADLINE, .hedge_us = hedge};
+	struct agi_panel_cfg cfg = {.electorate = electorate, .needed = needed,
+	                            .deadline_us = DEADLINE, .hedge_us = hedge};
 	static const char *const reasons[] = {"none", "All checks passed", "please revise",
 	                                      "ask a person", "banned"};
 
@@ -73,6 +74,11 @@ static void begin(struct world *w, unsigned electorate, size_t candidates, uint6
 		agi_strs_add(&w->votes[d].reasons, &w->pool, agi_str_of(reasons[d]));
 	}
 	agi_panel_begin(&w->panel, &cfg, &effects, w, w->ids, candidates, at(w));
+}
+
+static void begin(struct world *w, unsigned electorate, size_t candidates, uint64_t hedge)
+{
+	begin_with(w, electorate, agi_vote_majority(electorate), candidates, hedge);
 }
 
 static void vote(struct world *w, size_t i, enum agi_decision d)
@@ -161,7 +167,7 @@ static void a_majority_of_the_electorate_suffices_when_no_more_gateways_exist(vo
 static void the_same_identity_twice_is_one_candidate(void **state)
 {
 	struct world w;
-	struct agi_panel_cfg cfg = {.electorate = 3, .deadline_us = DEADLINE};
+	struct agi_panel_cfg cfg = {.electorate = 3, .needed = 2, .deadline_us = DEADLINE};
 	struct agi_id same[3] = {{{7}}, {{7}}, {{7}}};
 
 	(void)state;
@@ -343,14 +349,16 @@ static void one_story(uint64_t seed, struct tally_of_story *s)
 {
 	struct agi_prng r;
 	struct world w;
-	unsigned electorate, allows = 0;
+	unsigned electorate, needed, allows = 0;
 	size_t n, guard = 0;
 
 	agi_prng_seed(&r, seed);
 	electorate = 1 + (unsigned)agi_prng_below(&r, AGI_PANEL_MAX);
 	n = agi_prng_below(&r, AGI_PANEL_CANDIDATES_MAX + 1);
 	memset(s->first, 0, sizeof s->first);
-	begin(&w, electorate, n, agi_prng_below(&r, 2) ? HEDGE : 0);
+	needed = agi_vote_majority(electorate);
+	needed += (unsigned)agi_prng_below(&r, electorate - needed + 1);
+	begin_with(&w, electorate, needed, n, agi_prng_below(&r, 2) ? HEDGE : 0);
 	while (!w.n_done) {
 		assert_true(agi_panel_next_deadline(&w.panel) <= DEADLINE);
 		one_event(&w, &r, n, s);
@@ -363,7 +371,7 @@ static void one_story(uint64_t seed, struct tally_of_story *s)
 	for (size_t i = 0; i < n; i++)
 		allows += s->first[i] == AGI_DECISION_ALLOW;
 	if (w.decision == AGI_DECISION_ALLOW)
-		assert_true(allows >= agi_vote_majority(electorate));
+		assert_true(allows >= needed);
 	if (w.decision != AGI_DECISION_BLOCK)
 		assert_int_equal(w.cause, AGI_PANEL_VOTED);
 	assert_int_equal(w.merged.decision, w.decision);
@@ -372,7 +380,7 @@ static void one_story(uint64_t seed, struct tally_of_story *s)
 	agi_pool_free(&w.pool);
 }
 
-static void allow_means_that_a_majority_of_identities_allowed_this_plan(void **state)
+static void allow_means_that_enough_identities_allowed_this_plan(void **state)
 {
 	struct tally_of_story s = {0};
 
@@ -400,7 +408,7 @@ int main(void)
 	    cmocka_unit_test(a_vote_that_cannot_be_read_is_block),
 	    cmocka_unit_test(votes_of_strangers_and_spares_do_not_count),
 	    cmocka_unit_test(the_decision_between_allow_and_block_is_the_majoritys),
-	    cmocka_unit_test(allow_means_that_a_majority_of_identities_allowed_this_plan),
+	    cmocka_unit_test(allow_means_that_enough_identities_allowed_this_plan),
 	};
 
 	return cmocka_run_group_tests_name("panel", tests, NULL, NULL);

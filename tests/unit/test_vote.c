@@ -12,30 +12,40 @@
 /* One vote of each seat; NONE = missing. */
 typedef void visit_fn(const enum agi_decision *votes, unsigned n);
 
-/* Every assignment of {missing, ALLOW, REVISE, DEFER, BLOCK} in non-descending order: every multiset. */
+static unsigned needed; /* by the rule under test */
+
+static void each_multiset_of(visit_fn *visit, unsigned n);
+
+/* Every panel, under every number of votes a rule may need. */
 static void each_multiset(visit_fn *visit)
 {
-	for (unsigned n = 1; n <= AGI_PANEL_MAX; n++) {
-		enum agi_decision v[AGI_PANEL_MAX] = {AGI_DECISION_NONE};
+	for (unsigned n = 1; n <= AGI_PANEL_MAX; n++)
+		for (needed = agi_vote_majority(n); needed <= n; needed++)
+			each_multiset_of(visit, n);
+}
 
-		for (;;) {
-			unsigned i = 0;
+/* Every assignment of {missing, ALLOW, REVISE, DEFER, BLOCK} in non-descending order: every multiset. */
+static void each_multiset_of(visit_fn *visit, unsigned n)
+{
+	enum agi_decision v[AGI_PANEL_MAX] = {AGI_DECISION_NONE};
 
-			visit(v, n);
-			while (i < n && v[i] == AGI_DECISION_BLOCK)
-				i++;
-			if (i == n)
-				break;
-			v[i]++;
-			for (unsigned k = 0; k < i; k++)
-				v[k] = v[i];
-		}
+	for (;;) {
+		unsigned i = 0;
+
+		visit(v, n);
+		while (i < n && v[i] == AGI_DECISION_BLOCK)
+			i++;
+		if (i == n)
+			break;
+		v[i]++;
+		for (unsigned k = 0; k < i; k++)
+			v[k] = v[i];
 	}
 }
 
 static void count(struct agi_tally *t, const enum agi_decision *v, unsigned n)
 {
-	agi_tally_init(t, n);
+	agi_tally_init(t, n, needed);
 	for (unsigned i = 0; i < n; i++)
 		if (v[i] != AGI_DECISION_NONE)
 			agi_tally_add(t, v[i]);
@@ -60,7 +70,7 @@ static enum agi_decision slow_result(const enum agi_decision *v, unsigned n)
 
 			content += vote <= d;
 		}
-		if (2 * content > n)
+		if (content >= needed)
 			return (enum agi_decision)d;
 	}
 	return AGI_DECISION_BLOCK;
@@ -79,7 +89,7 @@ static void tally_is_what_its_definition_says(void **state)
 	(void)state;
 	visited = 0;
 	each_multiset(compare_with_twin);
-	assert_int_equal(visited, 5 + 15 + 35 + 70 + 126 + 210 + 330); /* C(n + 4, 4) */
+	assert_int_equal(visited, 5 + 15 + 35 * 2 + 70 * 2 + 126 * 3 + 210 * 3 + 330 * 4); /* C(n + 4, 4), by rule */
 }
 
 static void check_allow(const enum agi_decision *v, unsigned n)
@@ -88,13 +98,56 @@ static void check_allow(const enum agi_decision *v, unsigned n)
 
 	for (unsigned i = 0; i < n; i++)
 		allow += v[i] == AGI_DECISION_ALLOW;
-	assert_int_equal(result(v, n) == AGI_DECISION_ALLOW, allow >= n / 2 + 1);
+	assert_int_equal(result(v, n) == AGI_DECISION_ALLOW, allow >= needed);
 }
 
-static void allow_needs_a_majority_of_the_electorate(void **state)
+static void allow_needs_as_many_as_the_rule_says(void **state)
 {
 	(void)state;
 	each_multiset(check_allow);
+}
+
+static void every_rule_needs_a_majority(void **state)
+{
+	(void)state;
+	for (unsigned n = 1; n <= AGI_PANEL_MAX; n++) {
+		assert_int_equal(agi_quorum_needed(AGI_QUORUM_MAJORITY, n, 9), n / 2 + 1);
+		assert_int_equal(agi_quorum_needed(AGI_QUORUM_UNANIMOUS, n, 9), n);
+		for (unsigned f = 1; f <= 2; f++) {
+			unsigned b = agi_quorum_needed(AGI_QUORUM_BYZANTINE, n, f);
+
+			assert_int_equal(b == 0, n <= 3 * f);
+			assert_true(b == 0 || (b >= 2 * f + 1 && 2 * b > n && b <= n));
+		}
+	}
+	assert_int_equal(agi_quorum_needed(AGI_QUORUM_BYZANTINE, 4, 1), 3);
+	assert_int_equal(agi_quorum_needed(AGI_QUORUM_BYZANTINE, 7, 2), 5);
+}
+
+/* Of n gateways f lie, each in the worst way; the honest ones are of one mind, or split. */
+static void check_liars(unsigned n, unsigned f)
+{
+	enum agi_decision v[AGI_PANEL_MAX];
+
+	needed = agi_quorum_needed(AGI_QUORUM_BYZANTINE, n, f);
+	for (unsigned honest_allows = 0; honest_allows <= n - f; honest_allows++) {
+		for (unsigned i = 0; i < n; i++)
+			v[i] = i < f || i - f < honest_allows ? AGI_DECISION_ALLOW : AGI_DECISION_BLOCK;
+		if (result(v, n) == AGI_DECISION_ALLOW) /* though the liars helped */
+			assert_true(honest_allows >= f + 1);
+		for (unsigned i = 0; i < f; i++)
+			v[i] = i % 2 ? AGI_DECISION_NONE : AGI_DECISION_BLOCK;
+		if (honest_allows == n - f) /* though the liars hindered */
+			assert_int_equal(result(v, n), AGI_DECISION_ALLOW);
+	}
+}
+
+static void liars_neither_allow_nor_block_under_byzantine(void **state)
+{
+	(void)state;
+	for (unsigned f = 1; f <= 2; f++)
+		for (unsigned n = 3 * f + 1; n <= AGI_PANEL_MAX; n++)
+			check_liars(n, f);
 }
 
 static void check_stricter(const enum agi_decision *v, unsigned n)
@@ -158,6 +211,7 @@ static void one_block_of_two_blocks(void **state)
 	const enum agi_decision v[AGI_PANEL_MAX] = {AGI_DECISION_ALLOW, AGI_DECISION_BLOCK};
 
 	(void)state;
+	needed = 2;
 	assert_int_equal(result(v, 2), AGI_DECISION_BLOCK);
 }
 
@@ -166,7 +220,7 @@ static void votes_beyond_the_electorate_and_nonsense_do_not_allow(void **state)
 	struct agi_tally t;
 
 	(void)state;
-	agi_tally_init(&t, 3);
+	agi_tally_init(&t, 3, 2);
 	agi_tally_add(&t, AGI_DECISION_NONE);
 	agi_tally_add(&t, (enum agi_decision)77);
 	agi_tally_add(&t, AGI_DECISION_ALLOW);
@@ -180,7 +234,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(tally_is_what_its_definition_says),
-	    cmocka_unit_test(allow_needs_a_majority_of_the_electorate),
+	    cmocka_unit_test(allow_needs_as_many_as_the_rule_says),
+	    cmocka_unit_test(every_rule_needs_a_majority),
+	    cmocka_unit_test(liars_neither_allow_nor_block_under_byzantine),
 	    cmocka_unit_test(a_stricter_or_missing_vote_never_makes_the_result_more_permissive),
 	    cmocka_unit_test(decided_early_means_that_no_vote_can_change_it),
 	    cmocka_unit_test(one_block_of_two_blocks),

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-enum { CERTIFICATE_VERSION = 1 };
+enum { CERTIFICATE_VERSION = 2 };
 
 /* --- bytes --------------------------------------------------------------------------------------------- */
 void agi_signed_statement_encode(struct agi_buf *b, const struct agi_signed_statement *s)
@@ -48,6 +48,7 @@ void agi_certificate_encode(struct agi_buf *b, const struct agi_certificate *c)
 	agi_buf_put(b, c->nonce, sizeof c->nonce);
 	agi_buf_u8(b, (uint8_t)c->decision);
 	agi_buf_u8(b, c->electorate);
+	agi_buf_u8(b, c->needed);
 	agi_buf_put(b, c->router.b, AGI_ID_BYTES);
 	agi_buf_u64(b, c->at_ms);
 	agi_buf_u8(b, c->n_asked);
@@ -76,6 +77,7 @@ enum agi_err agi_certificate_decode(struct agi_certificate *out, struct agi_str 
 	agi_cur_copy(&c, out->nonce, sizeof out->nonce);
 	out->decision = (enum agi_decision)agi_cur_u8(&c);
 	out->electorate = agi_cur_u8(&c);
+	out->needed = agi_cur_u8(&c);
 	agi_cur_copy(&c, out->router.b, AGI_ID_BYTES);
 	out->at_ms = agi_cur_u64(&c);
 	out->n_asked = take_count(&c);
@@ -85,7 +87,8 @@ enum agi_err agi_certificate_decode(struct agi_certificate *out, struct agi_str 
 	for (uint8_t i = 0; i < out->n_votes; i++)
 		take_signed(&c, &out->votes[i]);
 	if (c.bad || c.n || version != CERTIFICATE_VERSION || out->decision <= AGI_DECISION_NONE ||
-	    out->decision >= AGI_DECISION_COUNT || out->electorate < 1 || out->electorate > AGI_PANEL_MAX)
+	    out->decision >= AGI_DECISION_COUNT || out->electorate < 1 || out->electorate > AGI_PANEL_MAX ||
+	    out->needed < agi_vote_majority(out->electorate) || out->needed > out->electorate)
 		return AGI_E_MALFORMED;
 	return AGI_OK;
 }
@@ -133,8 +136,8 @@ static enum agi_err judge_one(const struct agi_certificate *c, const struct agi_
 	return judge_among(f, i, why);
 }
 
-/* The most permissive decision that a majority of the electorate voted for or below. A seat that asked a spare may
- * show two votes; neither can make the result more permissive than a majority did. */
+/* The most permissive decision that enough of the electorate voted for or below. A seat that asked a spare may show
+ * two votes; neither can make the result more permissive than the quorum did. */
 static enum agi_decision carried(const struct agi_certificate *c, const struct agi_certificate_finding *f)
 {
 	for (int d = AGI_DECISION_ALLOW; d < AGI_DECISION_BLOCK; d++) {
@@ -142,7 +145,7 @@ static enum agi_decision carried(const struct agi_certificate *c, const struct a
 
 		for (uint8_t i = 0; i < c->n_votes; i++)
 			n += f->is_valid[i] && f->said[i].decision <= (enum agi_decision)d;
-		if (n >= f->needed)
+		if (n >= c->needed)
 			return (enum agi_decision)d;
 	}
 	return AGI_DECISION_BLOCK;
@@ -152,7 +155,6 @@ enum agi_err agi_certificate_judge(const struct agi_certificate *c, const struct
                                    struct agi_certificate_finding *out, struct agi_why *why)
 {
 	memset(out, 0, sizeof *out);
-	out->needed = (uint8_t)agi_vote_majority(c->electorate);
 	for (uint8_t i = 0; i < c->n_votes; i++) {
 		out->is_valid[i] = judge_one(c, known, n_known, out, i, &out->why[i]) == AGI_OK;
 		out->valid += out->is_valid[i];
@@ -162,5 +164,5 @@ enum agi_err agi_certificate_judge(const struct agi_certificate *c, const struct
 		return AGI_OK;
 	return agi_fail(why, AGI_E_AUTH, "it says %s, but its %u valid votes carry no more than %s (%u of %u are needed)",
 	                agi_decision_name(c->decision), (unsigned)out->valid, agi_decision_name(out->proved),
-	                (unsigned)out->needed, (unsigned)c->electorate);
+	                (unsigned)c->needed, (unsigned)c->electorate);
 }

@@ -11,6 +11,7 @@ struct agi_certificate {
 	uint8_t plan_hash[32], nonce[16];
 	enum agi_decision decision; /* what the router concluded */
 	uint8_t electorate;         /* seats of the panel: configuration, not the number that answered */
+	uint8_t needed;             /* of these must agree; a majority at least */
 	struct agi_id router;       /* who concluded it */
 	uint64_t at_ms;             /* by the router's clock */
 	uint8_t n_asked, n_votes;
@@ -27,7 +28,6 @@ AGI_MUST_USE enum agi_err agi_certificate_decode(struct agi_certificate *out, st
 struct agi_certificate_finding {
 	enum agi_decision proved;   /* the most permissive decision that the valid votes carry */
 	uint8_t valid;              /* votes that count */
-	uint8_t needed;             /* a majority of the electorate */
 	bool is_valid[AGI_PANEL_CANDIDATES_MAX];
 	struct agi_why why[AGI_PANEL_CANDIDATES_MAX]; /* of the others */
 	struct agi_statement said[AGI_PANEL_CANDIDATES_MAX];

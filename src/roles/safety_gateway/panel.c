@@ -10,7 +10,7 @@ static const struct {
 #define CAUSE(x, t) [AGI_PANEL_##x] = {#x, {t, sizeof t - 1}}
     CAUSE(VOTED, "the gateways voted"),
     CAUSE(NO_GATEWAYS, "no healthy safety gateway is known"),
-    CAUSE(TOO_FEW_GATEWAYS, "fewer safety gateways are known than a majority needs"),
+    CAUSE(TOO_FEW_GATEWAYS, "fewer safety gateways are known than must agree"),
     CAUSE(GATEWAYS_FAILED, "too many safety gateways failed"),
     CAUSE(TIMEOUT, "too few safety gateways voted in time"),
 #undef CAUSE
@@ -24,7 +24,7 @@ const char *agi_panel_cause_name(enum agi_panel_cause c)
 /* --- counting ---------------------------------------------------------------------------------- */
 static void count(const struct agi_panel *p, struct agi_tally *t)
 {
-	agi_tally_init(t, p->cfg.electorate);
+	agi_tally_init(t, p->cfg.electorate, p->cfg.needed);
 	for (unsigned s = 0; s < p->cfg.electorate; s++)
 		if (p->seats[s] != AGI_DECISION_NONE)
 			agi_tally_add(t, p->seats[s]);
@@ -55,7 +55,7 @@ static void finish(struct agi_panel *p, struct agi_now now, const struct agi_tal
 	    .decision = agi_tally_result(t),
 	    .cause = cause,
 	    .electorate = p->cfg.electorate,
-	    .needed = agi_vote_majority(p->cfg.electorate),
+	    .needed = p->cfg.needed,
 	    .votes = p->votes,
 	    .n_votes = p->n_votes,
 	    .took_us = now.mono_us - p->began_us,
@@ -147,8 +147,8 @@ void agi_panel_begin(struct agi_panel *p, const struct agi_panel_cfg *cfg,
 	assert(cfg->electorate >= 1 && cfg->electorate <= AGI_PANEL_MAX);
 	*p = (struct agi_panel){.cfg = *cfg, .fx = fx, .ctx = ctx, .began_us = now.mono_us};
 	distinct = take_candidates(p, ids, n);
-	if (distinct < agi_vote_majority(cfg->electorate)) {
-		agi_tally_init(&none, cfg->electorate);
+	if (distinct < cfg->needed) {
+		agi_tally_init(&none, cfg->electorate, cfg->needed);
 		finish(p, now, &none,
 		       distinct ? AGI_PANEL_TOO_FEW_GATEWAYS : AGI_PANEL_NO_GATEWAYS);
 		return;

@@ -30,7 +30,7 @@ enum {
 enum agi_panel_cause {
 	AGI_PANEL_VOTED,             /* the votes that came decided */
 	AGI_PANEL_NO_GATEWAYS,       /* no healthy gateway is known */
-	AGI_PANEL_TOO_FEW_GATEWAYS,  /* fewer are known than a majority of the electorate */
+	AGI_PANEL_TOO_FEW_GATEWAYS,  /* fewer are known than must agree */
 	AGI_PANEL_GATEWAYS_FAILED,   /* too many failed and no spare was left */
 	AGI_PANEL_TIMEOUT,           /* too few votes before the deadline */
 	AGI_PANEL_CAUSES
@@ -39,6 +39,7 @@ const char *agi_panel_cause_name(enum agi_panel_cause c); /* "TOO_FEW_GATEWAYS" 
 
 struct agi_panel_cfg {
 	unsigned electorate;     /* 1 … AGI_PANEL_MAX */
+	unsigned needed;         /* votes that carry a decision (agi_quorum_needed) */
 	uint64_t deadline_us;    /* monotonic */
 	uint64_t hedge_us;       /* silence after which a spare is asked; 0 = never */
 	uint8_t nonce[AGI_NONCE_BYTES];

@@ -22,10 +22,26 @@ enum agi_decision agi_decision_stricter(enum agi_decision a, enum agi_decision b
 	return valid(a) > valid(b) ? valid(a) : valid(b);
 }
 
-void agi_tally_init(struct agi_tally *t, unsigned electorate)
+unsigned agi_vote_majority(unsigned electorate) { return electorate / 2 + 1; }
+
+unsigned agi_quorum_needed(enum agi_quorum_rule rule, unsigned electorate, unsigned faults)
+{
+	unsigned majority = agi_vote_majority(electorate);
+
+	if (rule == AGI_QUORUM_MAJORITY)
+		return majority;
+	if (rule == AGI_QUORUM_UNANIMOUS)
+		return electorate;
+	if (electorate < 3 * faults + 1)
+		return 0;
+	return 2 * faults + 1 > majority ? 2 * faults + 1 : majority;
+}
+
+void agi_tally_init(struct agi_tally *t, unsigned electorate, unsigned needed)
 {
 	assert(electorate >= 1 && electorate <= AGI_PANEL_MAX);
-	*t = (struct agi_tally){.electorate = (uint8_t)electorate};
+	assert(needed >= agi_vote_majority(electorate) && needed <= electorate);
+	*t = (struct agi_tally){.electorate = (uint8_t)electorate, .needed = (uint8_t)needed};
 }
 
 void agi_tally_add(struct agi_tally *t, enum agi_decision d)
@@ -36,8 +52,6 @@ void agi_tally_add(struct agi_tally *t, enum agi_decision d)
 	t->cast++;
 }
 
-unsigned agi_vote_majority(unsigned electorate) { return electorate / 2 + 1; }
-
 /* The result with `more` further ALLOW votes. */
 static enum agi_decision result_with(const struct agi_tally *t, unsigned more)
 {
@@ -45,7 +59,7 @@ static enum agi_decision result_with(const struct agi_tally *t, unsigned more)
 
 	for (int d = AGI_DECISION_ALLOW; d < AGI_DECISION_BLOCK; d++) {
 		so_far += t->votes[d];
-		if (so_far >= agi_vote_majority(t->electorate))
+		if (so_far >= t->needed)
 			return (enum agi_decision)d;
 	}
 	return AGI_DECISION_BLOCK;
