@@ -340,6 +340,9 @@ enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 	if (c->dht.rebalance_bytes_per_s && c->dht.rebalance_bytes_per_s < AGI_REBALANCE_BYTES_MIN)
 		return fail_at(c, AGI_E_INVALID, "dht.rebalance_bytes_per_s",
 		               "expected at least 64KiB, or 0B for no limit", why);
+	if (c->dht.hint_ttl_ms >= c->dht.tombstone_grace_ms)
+		return fail_at(c, AGI_E_INVALID, is_given(c, "dht.hint_ttl") ? "dht.hint_ttl" : "dht.tombstone_grace",
+		               "expected a hint_ttl (3h by default) shorter than tombstone_grace (24h by default)", why);
 	e = check_tls(c, why);
 	if (!e)
 		e = check_erisml(c, why);

@@ -154,6 +154,9 @@ struct agi_config {
 		uint32_t replication_factor, virtual_nodes;
 		uint64_t rebalance_bytes_per_s; /* 0 = no limit; after _check at least AGI_REBALANCE_BYTES_MIN */
 		uint32_t rebalance_slots;
+		uint32_t repair_interval_ms;
+		uint64_t repair_bytes_per_s;
+		uint32_t hint_ttl_ms, tombstone_grace_ms; /* after _check the first is the shorter one */
 		enum agi_consistency consistency; /* eventual */
 		struct agi_config_choices namespaces; /* enum agi_config_level; names as clients give them */
 		struct agi_config_services services;

@@ -74,6 +74,30 @@ static void move_metrics(struct agi_buf *b, const struct agi_dht_moves *m)
 	seconds(b, "agihpc_slot_pause_max_seconds", "Longest of these times.", s->sealed_max_us);
 }
 
+static void repair_metrics(struct agi_buf *b, const struct agi_repair_stats *s)
+{
+	one(b, "agihpc_repair_slots_compared_total", "counter",
+	    "Slots compared with another member, once for each member.", s->compared);
+	one(b, "agihpc_repair_slots_differed_total", "counter", "Of the slots compared: those that differed.",
+	    s->differed);
+	one(b, "agihpc_repair_failures_total", "counter", "Slots that could not be made alike, for now.",
+	    s->pulls_failed);
+	one(b, "agihpc_repair_items_total", "counter", "Items this node lacked, or had an older version of.", s->items);
+	one(b, "agihpc_repair_registers_total", "counter", "Strong registers made alike at this node's request.",
+	    s->registers);
+	one(b, "agihpc_repair_bytes_total", "counter", "Bytes of these items.", s->bytes);
+	one(b, "agihpc_repair_hash_bytes_total", "counter", "Bytes sent and received to find what differs.",
+	    s->hash_bytes);
+	seconds(b, "agihpc_repair_age_seconds",
+	        "Since the slot that waits longest was alike with all its members.", s->oldest_ms * 1000);
+	one(b, "agihpc_sweeps_total", "counter", "Slots searched for dead items under this node's lead.", s->sweeps);
+	one(b, "agihpc_tombstones_collected_total", "counter",
+	    "Deleted and expired items removed for good under this node's lead.", s->tombstones);
+	one(b, "agihpc_hints_expired_total", "counter", "Writes owed for longer than dht.hint_ttl.", s->hints_expired);
+	one(b, "agihpc_writes_too_old_total", "counter",
+	    "Items not taken because what is as old may have been deleted and forgotten.", s->writes_below_floor);
+}
+
 static void host_metrics(struct agi_buf *b, const struct agi_dht_host_stats *h)
 {
 	static const char *const calls[AGI_CALL_KINDS] = {
@@ -233,6 +257,7 @@ static void metrics(struct agi_http_api *api, struct agi_buf *b)
 {
 	struct agi_dht_status d;
 	struct agi_dht_moves m;
+	struct agi_repair_stats repair;
 
 	agi_dht_status(agi_dht_host_core(api->svc->host), &d);
 	head(b, "agihpc_build_info", "gauge", "Version of this node, always 1.");
@@ -240,6 +265,8 @@ static void metrics(struct agi_http_api *api, struct agi_buf *b)
 	core_metrics(b, &d);
 	agi_dht_moves(agi_dht_host_core(api->svc->host), &m);
 	move_metrics(b, &m);
+	agi_dht_repair_stats(agi_dht_host_core(api->svc->host), &repair);
+	repair_metrics(b, &repair);
 	host_metrics(b, agi_dht_host_stats(api->svc->host));
 	shell_metrics(b, api->svc);
 	log_metrics(b, api->svc->log);

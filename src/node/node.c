@@ -539,6 +539,10 @@ static void fill_dht_cfg(struct agi_node *n, struct agi_dht_cfg *c)
 	c->virtual_nodes = f->dht.virtual_nodes;
 	c->rebalance_bytes_per_s = f->dht.rebalance_bytes_per_s;
 	c->rebalance_slots = f->dht.rebalance_slots;
+	c->repair_interval_ms = f->dht.repair_interval_ms;
+	c->repair_bytes = (uint32_t)f->dht.repair_bytes_per_s;
+	c->hint_ttl_ms = f->dht.hint_ttl_ms;
+	c->tombstone_grace_ms = f->dht.tombstone_grace_ms;
 	c->down_after_ms = f->node.down_after_ms;
 	c->stable_ms = f->node.stable_after_ms;
 	c->genesis_wait_ms = f->node.genesis_wait_ms;

@@ -103,6 +103,10 @@ static void defaults_are_the_documented_ones(void **state)
 	assert_int_equal(c->node.log_level, AGI_LOG_INFO);
 	assert_int_equal(c->dht.replication_factor, AGI_REPLICAS_DEFAULT);
 	assert_int_equal(c->dht.virtual_nodes, AGI_VIRTUAL_NODES_DEFAULT);
+	assert_int_equal(c->dht.repair_interval_ms, AGI_REPAIR_INTERVAL_MS);
+	assert_int_equal(c->dht.repair_bytes_per_s, AGI_REPAIR_BYTES);
+	assert_int_equal(c->dht.hint_ttl_ms, AGI_HINT_TTL_MS);
+	assert_int_equal(c->dht.tombstone_grace_ms, AGI_TOMBSTONE_GRACE_MS);
 	assert_int_equal(c->gateway.port, 50055);
 	assert_string_equal(c->gateway.erisml_address.host, "");
 	assert_true(c->thresholds.bond_index_block == 0.30);
@@ -251,6 +255,18 @@ static void values_out_of_range_are_told_the_range(void **state)
 	expect_refused_with("node: {down_after: 25h}", AGI_E_INVALID, "100ms..24h");
 	expect_refused_with("node: {store: {cache_size: 1KiB}}", AGI_E_INVALID, "1MiB..64GiB");
 	expect_refused_with("node: {zone: a23456789012345678901234567890123}", AGI_E_INVALID, "at most 31");
+}
+
+static void hints_end_before_tombstones_are_collected(void **state)
+{
+	struct agi_config *c = *state;
+
+	expect_refused_with("dht: {hint_ttl: 24h}", AGI_E_INVALID,
+	                    "dht.hint_ttl: expected a hint_ttl (3h by default) shorter than tombstone_grace");
+	expect_refused_with("dht: {tombstone_grace: 3h}", AGI_E_INVALID, "dht.tombstone_grace: expected a hint_ttl");
+	expect_refused_with("dht: {repair_bytes_per_s: 1KiB}", AGI_E_INVALID, "1MiB..1GiB");
+	expect_loads(c, "dht: {hint_ttl: 1s, tombstone_grace: 2s, repair_interval: 1s, repair_bytes_per_s: 1MiB}");
+	assert_int_equal(c->dht.tombstone_grace_ms, 2000);
 }
 
 static void values_of_another_type_are_told_the_type(void **state)
@@ -675,6 +691,7 @@ int main(void)
 	    TEST(files_without_content_change_nothing),
 	    TEST(unknown_keys_are_told_what_is_valid),
 	    TEST(values_out_of_range_are_told_the_range),
+	    TEST(hints_end_before_tombstones_are_collected),
 	    TEST(values_of_another_type_are_told_the_type),
 	    TEST(keys_given_twice_are_refused),
 	    TEST(roles_of_later_versions_are_known_and_refused),
