@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A mixed load for a running node, from one thread, each client with a connection of its own and one call at a time:
  *
- *   load_node SECONDS put:HOST:PORT:CLIENTS[:BYTES] get:HOST:PORT:CLIENTS check:HOST:PORT:CLIENTS ...
+ *   load_node SECONDS put:HOST:PORT:CLIENTS[:BYTES] get:HOST:PORT:CLIENTS check:HOST:PORT:CLIENTS[:STEPS] ...
  *
  * put: new keys, values of BYTES (100), level quorum. get: of a key that is not there, level quorum. check: CheckPlan of
- * a plan with one harmless step. Prints a line
- * of JSON: for each kind the calls that ended well and the failed ones, calls per second, p50, p90 and p99 in
- * microseconds; for checks also how many were not ALLOW. A second at the beginning is not counted. */
+ * a plan of STEPS (1) harmless steps. Prints a line of JSON: for each kind the calls that ended well and the failed
+ * ones, calls per second, p50, p90 and p99 in microseconds; for checks also how many were not ALLOW. A second at the
+ * beginning is not counted. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,14 +20,14 @@
 #include "net/grpc.h"
 #include "safety.pb-c.h"
 
-enum { CLIENTS_MAX = 1024, SAMPLES_MAX = 1 << 22, CALL_MS = 10000 };
+enum { CLIENTS_MAX = 1024, SAMPLES_MAX = 1 << 22, CALL_MS = 10000, STEPS_MAX = 64 };
 
 enum kind { PUT, GET, CHECK, KINDS };
 static const char *const names[KINDS] = {"put", "get", "check"};
 
 struct series {
 	uint32_t *us;
-	size_t n, clients, failed, blocked, value_bytes;
+	size_t n, clients, failed, blocked, size; /* size: of a value in bytes, of a plan in steps */
 };
 static struct series all[KINDS];
 static struct event_base *base;
@@ -90,7 +90,7 @@ static enum agi_err put(struct client *c)
 
 	snprintf(key, sizeof key, "load-%d-%u-%llu", (int)getpid(), c->number, (unsigned long long)c->calls);
 	m.key = bytes_of(key);
-	m.value = (ProtobufCBinaryData){all[PUT].value_bytes, value};
+	m.value = (ProtobufCBinaryData){all[PUT].size, value};
 	return agi_grpc_unary(c->channel, "/agihpc.v1.KvService/Put", &m.base,
 			      &agihpc__v1__put_response__descriptor, CALL_MS, on_done, c);
 }
@@ -110,12 +110,17 @@ static enum agi_err check(struct client *c)
 {
 	Agi__Safety__V1__CheckPlanRequest m = AGI__SAFETY__V1__CHECK_PLAN_REQUEST__INIT;
 	Agi__Plan__V1__PlanGraphProto plan = AGI__PLAN__V1__PLAN_GRAPH_PROTO__INIT;
-	Agi__Plan__V1__PlanStep step = AGI__PLAN__V1__PLAN_STEP__INIT, *steps[] = {&step};
+	Agi__Plan__V1__PlanStep step[STEPS_MAX], *steps[STEPS_MAX];
+	char names_of_steps[STEPS_MAX][8];
 
-	step.step_id = bytes_of("s");
-	step.tool_id = bytes_of("report");
+	plan.n_steps = all[CHECK].size < STEPS_MAX ? all[CHECK].size : STEPS_MAX;
+	for (size_t i = 0; i < plan.n_steps; i++) {
+		agi__plan__v1__plan_step__init(steps[i] = &step[i]);
+		snprintf(names_of_steps[i], sizeof names_of_steps[i], "s%zu", i);
+		step[i].step_id = bytes_of(names_of_steps[i]);
+		step[i].tool_id = bytes_of("report");
+	}
 	plan.plan_id = bytes_of("p");
-	plan.n_steps = 1;
 	plan.steps = steps;
 	m.plan = &plan;
 	return agi_grpc_unary(c->channel, "/agi.safety.v1.PreActionSafetyService/CheckPlan", &m.base,
@@ -133,12 +138,12 @@ static void next(struct client *c)
 		die("no call", agi_err_text(e));
 }
 
-/* kind:HOST:PORT:CLIENTS[:BYTES] */
+/* kind:HOST:PORT:CLIENTS[:SIZE] */
 static void add_clients(char *text)
 {
 	static unsigned n_all;
 	char *kind = strtok(text, ":"), *host = strtok(NULL, ":"), *port = strtok(NULL, ":");
-	char *number = strtok(NULL, ":"), *bytes = strtok(NULL, ":"), target[128];
+	char *number = strtok(NULL, ":"), *size = strtok(NULL, ":"), target[128];
 	struct agi_why why = {""};
 	enum kind k = PUT;
 	int n = number ? atoi(number) : 0;
@@ -146,9 +151,9 @@ static void add_clients(char *text)
 	while (kind && k < KINDS && strcmp(kind, names[k]) != 0)
 		k++;
 	if (!kind || k == KINDS || n < 1 || n_all + (unsigned)n > CLIENTS_MAX)
-		die("kind:HOST:PORT:CLIENTS[:BYTES] expected, put, get or check", kind ? kind : "");
-	if (bytes)
-		all[k].value_bytes = (size_t)atoi(bytes);
+		die("kind:HOST:PORT:CLIENTS[:SIZE] expected, put, get or check", kind ? kind : "");
+	if (size)
+		all[k].size = (size_t)atoi(size);
 	snprintf(target, sizeof target, "%s:%s", host, port);
 	for (int i = 0; i < n; i++) {
 		struct client *c = calloc(1, sizeof *c);
@@ -191,12 +196,12 @@ int main(int argc, char **argv)
 	const char *comma = "{";
 
 	if (seconds < 1) {
-		fprintf(stderr, "usage: load_node SECONDS put:HOST:PORT:CLIENTS[:BYTES] get:HOST:PORT:CLIENTS check:HOST:PORT:CLIENTS ...\n");
+		fprintf(stderr, "usage: load_node SECONDS put:HOST:PORT:CLIENTS[:BYTES] get:HOST:PORT:CLIENTS check:HOST:PORT:CLIENTS[:STEPS] ...\n");
 		return 2;
 	}
 	base = event_base_new();
 	for (int k = 0; k < KINDS; k++) {
-		all[k].value_bytes = 100;
+		all[k].size = k == CHECK ? 1 : 100;
 		all[k].us = malloc(SAMPLES_MAX * sizeof *all[k].us);
 		if (!base || !all[k].us)
 			die("start", "out of memory");
