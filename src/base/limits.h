@@ -10,6 +10,7 @@ enum {
 	AGI_SERVICE_NAME_MAX = 63,   /* bytes; a DNS label (RFC 1035 2.3.4), as services are SRV names */
 	AGI_ADDRESS_MAX = 261,       /* bytes of "host:port": 255 for a DNS name, ':' and five digits */
 	AGI_NAMESPACE_MAX = 63,      /* bytes */
+	AGI_LEASE_HOLDER_MAX = 255,  /* bytes; text for people */
 	AGI_KEY_MAX = 1024,          /* bytes; keys are hashed and listed, not streamed */
 
 	/* --- slots and replicas --- */
@@ -50,6 +51,8 @@ enum {
 	AGI_WATCHES_MAX = 1024,      /* watches of a node's clients */
 	AGI_WATCH_KEYS = 1024,       /* changed keys of one that wait to be read */
 	AGI_WATCHES_BYTES = 128 << 20, /* of what all of them remember of slots */
+	AGI_LEASES_MAX = 100000,     /* leases, and items that have one, that a node watches over … */
+	AGI_LEASES_BYTES = 32 << 20, /* … and what they may take */
 	AGI_SCANS_MAX = 32,          /* scan pages being read by one node's core: about 3 MiB each */
 	AGI_SCAN_ITEMS_DEFAULT = 1000, /* items of a page when the client does not say */
 	AGI_SCAN_ITEMS_MAX = 10000,
@@ -94,6 +97,8 @@ enum {
 	AGI_REFRESH_MS = 30000,      /* bucket refresh: a lookup of a random id */
 	AGI_STABLE_MS = 1500,        /* membership unchanged for so long before slots move */
 	AGI_DOWN_AFTER_MS = 300000,  /* a host down for so long is replaced in its slots (5 min) */
+	AGI_LEASE_TTL_MIN_MS = 1000, /* shorter ones would end with a host's hiccup */
+	AGI_LEASE_TTL_MAX_MS = 86400000,
 	AGI_FEED_IDLE_MS = 10000,    /* a watch that is not asked for again by then is over */
 	AGI_PROVIDER_TTL_MS = 6000,  /* a provider record not refreshed for so long is gone */
 	AGI_PROVIDER_REFRESH_MS = 2000, /* a third of the TTL: two refreshes may be lost */

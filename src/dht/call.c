@@ -5,6 +5,7 @@
 #include "dht/batch.h"
 #include "dht/care.h"
 #include "dht/inner.h"
+#include "dht/lease.h"
 #include "dht/scan.h"
 #include "dht/watch.h"
 
@@ -186,17 +187,29 @@ void agi_call_run(struct agi_dht *d, uint64_t call_id, const struct agi_call *ca
 	case AGI_CALL_PUT:
 	case AGI_CALL_GET:
 	case AGI_CALL_DELETE:
-		if (call->level == AGI_LEVEL_STRONG)
+		if (call->lease && call->kind == AGI_CALL_PUT && !call->is_attached)
+			agi_lease_call(d, call_id, call);
+		else if (call->level == AGI_LEVEL_STRONG)
 			agi_strong_call(d, call_id, call);
 		else
 			agi_kv_call(d, call_id, call);
 		break;
 	case AGI_CALL_CAS:
 	case AGI_CALL_ADD:
-		agi_strong_call(d, call_id, call);
+		if (call->lease && call->kind == AGI_CALL_CAS && !call->is_attached)
+			agi_lease_call(d, call_id, call);
+		else
+			agi_strong_call(d, call_id, call);
 		break;
 	case AGI_CALL_BATCH:
 		agi_batch_call(d, call_id, call);
+		break;
+	case AGI_CALL_GRANT:
+	case AGI_CALL_RENEW:
+	case AGI_CALL_REVOKE:
+	case AGI_CALL_LEASE:
+	case AGI_CALL_LOCK:
+		agi_lease_call(d, call_id, call);
 		break;
 	case AGI_CALL_WATCH:
 		agi_watch_call(d, call_id, call);

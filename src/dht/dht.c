@@ -9,6 +9,7 @@
 #include "dht/care.h"
 #include "dht/feed.h"
 #include "dht/inner.h"
+#include "dht/lease.h"
 #include "dht/page.h"
 #include "dht/scan.h"
 #include "dht/watch.h"
@@ -84,6 +85,8 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	d->hosts.generation = 1;
 	d->move.in.per_s = d->move.out.per_s = d->cfg.rebalance_bytes_per_s;
 	TAILQ_INIT(&d->kvops);
+	TAILQ_INIT(&d->lease_ops);
+	agi_lease_sweep_init(d);
 	agi_batches_init(d);
 	agi_scans_init(d);
 	TAILQ_INIT(&d->strong_calls);
@@ -153,6 +156,8 @@ void agi_dht_free(struct agi_dht *d)
 	/* whatever is torn down below must not reach a shell that may be half gone */
 	d->fx = (struct agi_dht_effects){no_send, no_store, no_reply, no_note, no_event};
 	d->is_stopped = true;
+	agi_leases_free(d);
+	agi_lease_sweep_free(d);
 	agi_batches_free(d);
 	agi_watches_free(d);
 	agi_feeds_free(d);
@@ -204,6 +209,7 @@ void agi_dht_start(struct agi_dht *d, struct agi_now now)
 {
 	agi_clock_enter(d, now);
 	d->is_started = true;
+	agi_lease_sweep_start(d);
 	d->hosts.changed_us = now.mono_us;
 	if (d->drain.left_ms) { /* a retired identity: the shell says so and ends */
 		d->is_stopped = true;

@@ -114,9 +114,14 @@ enum agi_call_kind {
 	AGI_CALL_RECOVER,    /* slot or is_all: a majority of its members is gone for good, says the operator */
 	/* ns, key, is_prefix, level, is_initial, cursor (a token), expected (a version of the key): changes come as events;
 	 * the reply is its end, always an error. */
-	AGI_CALL_WATCH
+	AGI_CALL_WATCH,
+	AGI_CALL_GRANT,      /* ttl_ms, value (text of the holder): a lease */
+	AGI_CALL_RENEW,      /* lease */
+	AGI_CALL_REVOKE,     /* lease */
+	AGI_CALL_LEASE,      /* lease: its record (lease_record.h) in value */
+	AGI_CALL_LOCK        /* ns, key, value, lease, is_waiting: makes the key, with the lease, where there is none */
 };
-enum { AGI_CALL_KINDS = AGI_CALL_WATCH + 1 };
+enum { AGI_CALL_KINDS = AGI_CALL_LOCK + 1 };
 struct agi_call {
 	enum agi_call_kind kind;
 	uint32_t timeout_ms; /* 0 = AGI_CALL_TIMEOUT_MS */
@@ -134,6 +139,10 @@ struct agi_call {
 	size_t n_items;
 	uint32_t limit;      /* SCAN: items in one page at most; 0 = AGI_SCAN_ITEMS_DEFAULT */
 	struct agi_str cursor; /* SCAN: what the page before ended with; empty = from the beginning */
+	uint64_t lease;      /* PUT (strong), CAS: what is written goes when this lease does; 0 = stays */
+	bool is_waiting;     /* LOCK: until it is free, or the time is over */
+	bool is_attached;    /* inside the core: PUT, CAS: that the lease is there has been looked at */
+	bool is_raw;         /* inside the core: strong: whether the lease of the item that is met holds does not matter */
 	bool is_prefix;      /* WATCH: all keys that begin with key */
 	bool is_initial;     /* WATCH: first what is there */
 	bool is_keys_only;   /* SCAN: items without their values */
@@ -201,7 +210,9 @@ struct agi_result {
 	size_t n_hops;
 	const struct agi_instance *instances; /* DISCOVER */
 	size_t n_instances;
-	uint64_t lease;               /* GET of a register: what it is attached to; 0 = nothing */
+	uint64_t lease;               /* GET of a register: what it is attached to, 0 = nothing; of LOCK with CONDITION: who
+	                               * holds it; GRANT, RENEW */
+	uint64_t ttl_ms;              /* GRANT, RENEW */
 	const struct agi_outcome *outcomes; /* BATCH: of each item, in their order */
 	const struct agi_item *items; /* SCAN: in order of slot and key */
 	size_t n_items;               /* SCAN, BATCH */

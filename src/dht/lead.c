@@ -37,6 +37,7 @@ struct strong_op {
 	struct agi_str value;     /* to be written or answered: given, or what was read or computed */
 	char *bytes;
 	uint64_t expected, version;
+	uint64_t given_lease, lease; /* as given and value */
 	int64_t delta;
 	bool is_delete;           /* what was asked for: DELETE, or CAS without a value */
 	bool is_tombstone;        /* of what is written */
@@ -91,7 +92,7 @@ static void free_op(struct strong_op *op)
 static void end_op(struct strong_op *op, enum agi_err status, bool has_found, struct agi_str value,
                    uint64_t version)
 {
-	struct agi_item item = {.value = value, .version = {.hlc = version}};
+	struct agi_item item = {.value = value, .version = {.hlc = version}, .lease = has_found ? op->lease : 0};
 	struct agi_msg out = {.kind = AGI_MSG_STRONG_DONE, .status = status, .has_item = has_found,
 	                      .items = &item, .n_items = 1};
 	struct agi_lead *l = op->lead;
@@ -247,6 +248,7 @@ static void take_back(struct strong_op *op)
 	op->value = op->given;
 	op->is_mismatch = false;
 	op->is_tombstone = op->is_delete;
+	op->lease = op->is_delete ? 0 : op->given_lease;
 }
 
 static void lost_majority(struct strong_op *op)
@@ -316,7 +318,7 @@ static void write_now(struct strong_op *op)
 {
 	struct agi_lead *l = op->lead;
 	bool is_confirming = op->is_mismatch || !is_change(op);
-	struct agi_item item = {.ns = op->ns, .key = op->key, .value = op->value};
+	struct agi_item item = {.ns = op->ns, .key = op->key, .value = op->value, .lease = op->lease};
 	struct agi_msg m = {.kind = AGI_MSG_REG_WRITE, .ballot = l->ballot, .seq = ++l->seq, .items = &item,
 	                    .n_items = 1};
 
@@ -373,6 +375,7 @@ static enum agi_err add_number(struct strong_op *op, const struct agi_reg *reg)
 		return AGI_E_NOT_NUMBER;
 	op->value = print_number(op->number, v);
 	op->is_tombstone = false;
+	op->lease = reg->lease; /* a counter stays with its lease */
 	return AGI_OK;
 }
 
@@ -399,6 +402,7 @@ static void decide(struct strong_op *op)
 		op->value = reg.value;
 		op->version = reg.version;
 		op->is_tombstone = reg.is_tombstone;
+		op->lease = reg.lease;
 		if (is_settled) { /* what we saw is chosen: nothing to finish */
 			finish_op(op);
 			advance(l);
@@ -570,6 +574,7 @@ static struct strong_op *new_op(struct agi_lead *l, const struct agi_peer *from,
 	op->from = *from;
 	op->rpc_id = m->rpc_id;
 	op->expected = m->expected;
+	op->given_lease = it->lease;
 	op->delta = m->delta;
 	op->is_delete = m->op == AGI_STRONG_DELETE || (m->op == AGI_STRONG_CAS && it->is_tombstone);
 	op->bytes = p;

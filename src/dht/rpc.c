@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "dht/feed.h"
+#include "dht/lease.h"
 
 static void take_out(struct agi_dht *d, struct agi_rpc *r)
 {
@@ -186,10 +187,12 @@ uint64_t agi_job_submit(struct agi_dht *d, const struct agi_storage_req *req, ag
 	j->arg = arg;
 	j->note = agi_tree_note_new(d, req);
 	j->feed_note = agi_feed_note_new(d, req);
+	j->lease_note = agi_lease_note_new(req);
 	HASH_ADD(hh, d->jobs.by_id, id, sizeof j->id, j);
 	if (!j->hh.tbl) {
 		agi_tree_note_free(j->note);
 		agi_feed_note_free(j->feed_note);
+		agi_lease_note_free(j->lease_note);
 		agi_pool_put(&d->pools.job, j);
 		return 0;
 	}
@@ -263,6 +266,8 @@ void agi_dht_on_stored(struct agi_dht *d, struct agi_now now, uint64_t job_id,
 	agi_tree_note_free(copy.note);
 	agi_feed_note_apply(d, copy.feed_note, done);
 	agi_feed_note_free(copy.feed_note);
+	agi_lease_note_apply(d, copy.lease_note, done);
+	agi_lease_note_free(copy.lease_note);
 	if (copy.fn)
 		copy.fn(d, copy.arg, done);
 }
@@ -280,6 +285,7 @@ void agi_dht_jobs_free(struct agi_dht *d)
 		HASH_DEL(d->jobs.by_id, j);
 		agi_tree_note_free(j->note);
 		agi_feed_note_free(j->feed_note);
+		agi_lease_note_free(j->lease_note);
 		agi_pool_put(&d->pools.job, j);
 		if (fn)
 			fn(d, arg, &closed);

@@ -14,7 +14,7 @@
  *   page.c       many records of many slots, at a member        scan.c      scans by prefix
  *   repair.c repair_*.c  keeping replicas alike (repair.h)      sweep.c sweep_serve.c  dead items go for good
  *   feed.c       a member tells of changes                     watch*.c    watches of clients
- *   batch.c      several writes in one call
+ *   batch.c      several writes in one call                     lease*.c    leases and locks
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
  *   provider.c   what a record's signature covers               records.c   sets of records
  *   registry.c   advertise, keep for others                     discover.c  find, follow, cache
@@ -90,6 +90,7 @@ struct agi_job {
 	struct agi_ballot promise;
 	struct agi_tree_note *note; /* what its completion changes in the slots' trees */
 	struct agi_feed_note *feed_note; /* and what it has to tell to watches */
+	struct agi_lease_note *lease_note; /* and leases in it */
 	UT_hash_handle hh;
 };
 struct agi_jobs {
@@ -551,6 +552,19 @@ void agi_call_reply(struct agi_dht *d, uint64_t call_id, struct agi_result *res)
 void agi_call_fail(struct agi_dht *d, uint64_t call_id, enum agi_call_kind kind, enum agi_err err,
                    const char *why);
 
+/* Leases, and items that have one, in the slots that this node holds (lease_sweep.c). */
+struct agi_lease_seen;
+struct agi_lease_sweep {
+	struct agi_lease_seen *by_key;
+	size_t bytes;
+	uint32_t n_busy;         /* looked at now */
+	bool has_overflown;      /* there are more than AGI_LEASES_MAX: look again when there is room */
+	struct agi_timer scan;   /* reading what was there at the start, page by page */
+	uint32_t scan_slot;
+	struct agi_buf scan_after;
+	uint64_t scan_job;
+};
+
 struct agi_dht {
 	struct agi_dht_cfg cfg; /* defaults filled in */
 	struct agi_dht_effects fx;
@@ -581,6 +595,8 @@ struct agi_dht {
 	struct agi_registry registry;
 	struct agi_open_call *calls;
 	struct agi_inners inners;
+	TAILQ_HEAD(, agi_lease_op) lease_ops;
+	struct agi_lease_sweep leases;
 	TAILQ_HEAD(, agi_batch) batches;
 	struct {
 		struct agi_watch *by_id;

@@ -8,7 +8,7 @@
  * unknown, and is told so. */
 #include <stdlib.h>
 
-#include "dht/state.h"
+#include "dht/lease.h"
 
 enum {
 	PAUSE_MIN_MS = 3,
@@ -27,6 +27,9 @@ struct agi_strong_call {
 	uint64_t expected, floor;
 	int64_t delta;
 	bool is_delete;
+	uint64_t lease;           /* what is put goes with it */
+	bool is_raw;
+	struct agi_lease_look *look; /* the item that was met has a lease: does it hold? */
 	uint32_t slot, attempts;
 	enum agi_err last;        /* why the last attempt did not do */
 	struct agi_view view;     /* get: whose members are asked */
@@ -50,6 +53,7 @@ static void destroy(struct agi_strong_call *c)
 	for (uint32_t i = 0; i < c->g.n; i++)
 		agi_rpc_cancel(d, c->g.rpc[i]);
 	agi_rpc_cancel(d, c->rpc);
+	agi_lease_look_cancel(c->look);
 	agi_vfetch_cancel(d, &c->wait);
 	agi_timer_clear(&d->timers, &c->deadline);
 	agi_timer_clear(&d->timers, &c->retry);
@@ -63,30 +67,67 @@ static void destroy(struct agi_strong_call *c)
 
 static bool is_read(const struct agi_strong_call *c) { return c->op == AGI_STRONG_GET; }
 
-static void reply(struct agi_strong_call *c, enum agi_err err, bool is_found, struct agi_str value,
-                  uint64_t version)
+static void reply(struct agi_strong_call *c, struct agi_result *res)
 {
-	struct agi_result res = {.kind = c->kind, .err = err, .slot = c->slot, .found = is_found, .value = value,
-	                         .version = {.hlc = version}};
+	enum agi_err err = res->err;
 
-	if (err == AGI_OK && is_read(c) && !is_found)
-		res.err = AGI_E_NOT_FOUND;
+	if (err == AGI_OK && is_read(c) && !res->found)
+		res->err = AGI_E_NOT_FOUND;
 	else if (err == AGI_E_UNKNOWN_OUTCOME)
-		agi_fail(&res.why, err, "slot %u: the write was sent and not confirmed; read the version to "
-		                        "learn whether it happened", c->slot);
+		agi_fail(&res->why, err, "slot %u: the write was sent and not confirmed; read the version to "
+		                         "learn whether it happened", c->slot);
 	else if (err == AGI_E_CONDITION)
-		agi_fail(&res.why, err, "version is %llu, expected %llu", (unsigned long long)version,
+		agi_fail(&res->why, err, "version is %llu, expected %llu", (unsigned long long)res->version.hlc,
 		         (unsigned long long)c->expected);
 	else if (err != AGI_OK)
-		agi_fail(&res.why, err, "slot %u after %u attempts: %s", c->slot, c->attempts,
+		agi_fail(&res->why, err, "slot %u after %u attempts: %s", c->slot, c->attempts,
 		         agi_err_text(c->last ? c->last : err));
-	agi_call_reply(c->d, c->call_id, &res);
+	agi_call_reply(c->d, c->call_id, res);
 	destroy(c);
 }
 
 static void fail(struct agi_strong_call *c, enum agi_err err)
 {
-	reply(c, err, false, (struct agi_str){"", 0}, 0);
+	struct agi_result res = {.kind = c->kind, .err = err, .slot = c->slot, .value = {"", 0}};
+
+	reply(c, &res);
+}
+
+/* What was met, or just written, counts if its lease holds; else it is gone by now. */
+static void on_looked(struct agi_dht *d, void *arg, enum agi_err err, struct agi_result *res)
+{
+	struct agi_strong_call *c = arg;
+
+	c->look = NULL;
+	if (err == AGI_OK) {
+		reply(c, res);
+	} else if (err != AGI_E_NOT_FOUND) {
+		fail(c, is_read(c) || res->err == AGI_E_CONDITION ? err : AGI_E_UNKNOWN_OUTCOME);
+	} else if (c->lease && res->err == AGI_OK) {
+		c->last = AGI_E_NOT_FOUND; /* the lease ended while the item was written with it */
+		fail(c, AGI_E_NOT_FOUND);
+	} else {
+		agi_timer_set(&d->timers, &c->retry, d->now.mono_us);
+	}
+}
+
+/* OK or CONDITION: what the item is now. */
+static void take_answer(struct agi_strong_call *c, enum agi_err err, bool is_found, struct agi_str value,
+                        uint64_t version, uint64_t lease)
+{
+	struct agi_result res = {.kind = c->kind, .err = err, .slot = c->slot, .found = is_found, .value = value,
+	                         .version = {.hlc = version}, .lease = lease};
+	uint64_t now = c->d->now.mono_us;
+
+	if (!lease || c->is_raw) {
+		reply(c, &res);
+		return;
+	}
+	c->look = agi_lease_look_start(c->d, c->ns, c->key, &res,
+	                               c->deadline_us > now ? (uint32_t)((c->deadline_us - now) / 1000) + 1 : 1,
+	                               on_looked, c);
+	if (!c->look)
+		fail(c, is_read(c) || err == AGI_E_CONDITION ? AGI_E_NOMEM : AGI_E_UNKNOWN_OUTCOME);
 }
 
 static void again(struct agi_strong_call *c, enum agi_err why)
@@ -112,7 +153,7 @@ static void on_deadline(struct agi_dht *d, void *arg)
 	struct agi_strong_call *c = arg;
 
 	(void)d;
-	fail(c, c->rpc && !is_read(c) ? AGI_E_UNKNOWN_OUTCOME
+	fail(c, (c->rpc || c->look) && !is_read(c) ? AGI_E_UNKNOWN_OUTCOME
 	                              : c->last == AGI_E_NO_QUORUM ? AGI_E_NO_QUORUM : AGI_E_TIMEOUT);
 }
 
@@ -155,8 +196,10 @@ static void on_done(struct agi_dht *d, void *arg, uint32_t which, enum agi_err e
 	switch (m->status) {
 	case AGI_OK:
 	case AGI_E_CONDITION:
-		reply(c, it ? m->status : AGI_E_MALFORMED, m->has_item, it ? it->value : (struct agi_str){"", 0},
-		      it ? it->version.hlc : 0);
+		if (it)
+			take_answer(c, m->status, m->has_item, it->value, it->version.hlc, it->lease);
+		else
+			fail(c, AGI_E_MALFORMED);
 		break;
 	case AGI_E_STALE_EPOCH:
 	case AGI_E_NOT_MEMBER:
@@ -198,7 +241,8 @@ static void ask_leader(struct agi_strong_call *c)
 {
 	struct agi_dht *d = c->d;
 	struct agi_slot *s = agi_slot_find(d, c->slot);
-	struct agi_item item = {.ns = c->ns, .key = c->key, .value = c->value, .is_tombstone = c->is_delete};
+	struct agi_item item = {.ns = c->ns, .key = c->key, .value = c->value, .is_tombstone = c->is_delete,
+	                        .lease = c->lease};
 	struct agi_msg m = {.kind = AGI_MSG_STRONG_DO, .slot = c->slot, .epoch = s->view.epoch, .op = c->op,
 	                    .expected = c->expected, .floor = c->floor, .delta = c->delta, .items = &item, .n_items = 1};
 	int leader = choose_leader(c, &s->view);
@@ -242,7 +286,10 @@ static void read_done(struct agi_strong_call *c)
 		fail(c, AGI_E_CORRUPT);
 		return;
 	}
-	reply(c, c->best.err, !reg.is_tombstone, reg.value, reg.version);
+	if (c->best.err)
+		fail(c, c->best.err);
+	else
+		take_answer(c, AGI_OK, !reg.is_tombstone, reg.value, reg.version, reg.is_tombstone ? 0 : reg.lease);
 }
 
 static void end_reading(struct agi_strong_call *c)
@@ -439,6 +486,8 @@ static struct agi_strong_call *new_call(struct agi_dht *d, const struct agi_call
 	c->floor = call->floor;
 	c->delta = call->delta;
 	c->is_delete = call->is_delete;
+	c->lease = call->lease;
+	c->is_raw = call->is_raw;
 	c->slot = agi_dht_slot_of(d, call->ns, call->key);
 	agi_buf_init(&c->best, 0);
 	c->deadline_us = agi_after_ms(d, call->timeout_ms ? call->timeout_ms : AGI_CALL_TIMEOUT_MS);
