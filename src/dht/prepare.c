@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Before a change is proposed, the newcomers copy the slot. Nothing of the protocol's state changes meanwhile: the
  * present members serve, and what the newcomers then still lack is transferred after the seal (join.c). Of a slot
- * in which this member holds nothing there is nothing to copy: it is proposed at once.
+ * in which this member holds nothing there is nothing to copy: the newcomers are only asked whether they are there. (One
+ * that died a moment ago counts as up: a slot of one member that took two such in would have lost its majority.)
  *
  * A newcomer that makes no progress for long is given up: the change is proposed without waiting for it, if a
  * majority of the new members has what it takes (old members, and newcomers that are done). Otherwise the old view
@@ -134,6 +135,39 @@ static void ask_newcomers(struct agi_reconf *r)
 
 /* --- is there anything to copy? ------------------------------------------------------------------------- */
 
+static void on_greeted(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
+                       const struct agi_peer *from, const struct agi_msg *m)
+{
+	struct agi_reconf *r = arg;
+	struct agi_slot *s = r->s;
+	uint64_t epoch = s->view.epoch;
+
+	(void)from;
+	r->newcomer[which].rpc = 0;
+	if (err == AGI_OK && m->kind == AGI_MSG_VIEW_INFO) {
+		agi_view_learn_from(d, m);
+		if (s->view.epoch != epoch)
+			return; /* r is gone */
+	}
+	r->newcomer[which].is_done = err == AGI_OK;
+	r->newcomer[which].is_given_up = err != AGI_OK;
+	go_on(r);
+}
+
+static void greet_newcomers(struct agi_reconf *r)
+{
+	struct agi_msg m = {.kind = AGI_MSG_VIEW_GET, .slot = r->s->view.slot};
+
+	for (uint8_t i = 0; i < r->n_newcomers; i++) {
+		struct agi_peer to = agi_hosts_peer(r->d, &r->newcomer[i].id);
+
+		r->newcomer[i].rpc = agi_rpc_ask(r->d, &to, AGI_TRAFFIC_CONTROL, &m, AGI_RPC_TIMEOUT_MS, on_greeted, r, i);
+		r->newcomer[i].is_given_up = r->newcomer[i].rpc == 0;
+	}
+	if (!is_waited_for(r))
+		go_on(r);
+}
+
 static void look_for_records(struct agi_reconf *r);
 
 static void on_looked(struct agi_dht *d, void *arg, const struct agi_storage_done *done)
@@ -148,9 +182,7 @@ static void on_looked(struct agi_dht *d, void *arg, const struct agi_storage_don
 		r->looks_in = AGI_CF_STRONG;
 		look_for_records(r);
 	} else {
-		for (uint8_t i = 0; i < r->n_newcomers; i++)
-			r->newcomer[i].is_done = true;
-		go_on(r);
+		greet_newcomers(r);
 	}
 }
 

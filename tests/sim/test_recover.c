@@ -234,6 +234,24 @@ static void a_recovery_survives_a_crash_at_any_storage_step(void **state)
 	assert_true(runs > 1);
 }
 
+static void a_slot_of_one_member_takes_in_nobody_who_is_not_there(void **state)
+{
+	struct sim_world *w = cluster_of(5, 3, 3, 46);
+
+	(void)state;
+	sim_crash_node(w, 1);
+	sim_crash_node(w, 2);
+	run_ms(w, 100); /* to the survivor they are hosts like others */
+	recover_all(w, 0);
+	assert_int_equal(recovered.recovered, 8);
+	run_ms(w, 5000);
+	sim_start_node(w, 3);
+	sim_start_node(w, 4);
+	run_ms(w, 30000);
+	settle(w, 3);
+	end(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -242,6 +260,7 @@ int main(void)
 	    cmocka_unit_test(all_lost_slots_recover_each_at_its_first_survivor),
 	    cmocka_unit_test(two_recoveries_on_two_sides_never_make_two_views_of_one_epoch),
 	    cmocka_unit_test(a_recovery_survives_a_crash_at_any_storage_step),
+	    cmocka_unit_test(a_slot_of_one_member_takes_in_nobody_who_is_not_there),
 	};
 
 	if (agi_crypto_init() != AGI_OK)
