@@ -72,7 +72,7 @@ static enum agi_err admit_change(struct agi_dht *d, const struct agi_peer *from,
 		agi_view_fill(d, s, out, contacts);
 		return AGI_E_STALE_EPOCH;
 	}
-	if (s->phase == AGI_VIEW_JOINING)
+	if (s->phase == AGI_VIEW_JOINING || agi_slot_is_taken_over(s))
 		return AGI_E_SEALED;
 	return s->phase == AGI_VIEW_ACTIVE || s->phase == AGI_VIEW_SEALED ? AGI_OK : AGI_E_NOT_MEMBER;
 }
@@ -150,6 +150,8 @@ void agi_view_on_decided(struct agi_dht *d, const struct agi_peer *from, const s
 		agi_answer(d, from, m, &out);
 		return;
 	}
+	if (agi_slot_is_taken_over(s))
+		return; /* what it would say is over in a moment: the asker asks again */
 	agi_view_fill(d, s, &out, contacts);
 	/* that we have left the old epoch may be said only when it is durable */
 	if (s->installing)

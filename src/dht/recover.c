@@ -9,7 +9,7 @@
  *        ▼
  *   merge what the other survivors hold ──▶ a view of this node alone, in an epoch far beyond ──▶ told to the others
  *
- * What it costs is in docs/decisions/0010: writes that only the lost members had are gone. No two nodes ever make two
+ * What it costs is in docs/decisions/0011: writes that only the lost members had are gone. No two nodes ever make two
  * views of one epoch: the new epoch carries the maker's place among the old members. From there the slot grows back
  * to its replicas like any other (reconf.c). Members that come back after all are of an older epoch: they are refused,
  * learn the view, hand over their items and drop the rest.
@@ -303,6 +303,10 @@ static void look_at(struct agi_recovery *v, uint32_t slot)
 
 	if (!s || !holds_records(s)) {
 		note_outcome(v, slot, AGI_E_NOT_MEMBER, "this node holds nothing of it: ask one that does");
+		return;
+	}
+	if (s->ahead_job) { /* it becomes active, or is taken over */
+		note_outcome(v, slot, AGI_E_STALE_EPOCH, "its record is being written: look at it again");
 		return;
 	}
 	agi_reconf_abort(d, s);

@@ -238,8 +238,9 @@ struct agi_slot {
 	struct agi_tree tree;
 	bool is_copy;                         /* durable: what is stored of it was only copied (copy.c) */
 	uint64_t ahead_job;                   /* a save on its way that is ahead of what stands here (agi_slot_save); 0 = none */
+	uint64_t ahead_epoch;                 /* of it; another than the view's: the slot is being taken over */
 	enum agi_view_phase ahead_phase;      /* what it writes, as must every save behind it */
-	bool ahead_is_copy;
+	bool ahead_is_copy, ahead_is_stale;
 	uint32_t copy_tries;
 	uint64_t copy_until_us;               /* is_copy, no member: dropped then; 0 = not asked since the start */
 	uint64_t copied_us;                   /* when it was last brought up to date; 0 = never */
@@ -284,13 +285,16 @@ enum agi_err agi_view_load(struct agi_dht *d, struct agi_str key, struct agi_str
 /* This node becomes the only member of every slot at epoch 1: all records and extra in one atomic write. */
 void agi_views_genesis(struct agi_dht *d, const struct agi_storage_op *extra, agi_job_fn *fn);
 struct agi_slot *agi_slot_find(const struct agi_dht *d, uint32_t slot);
+/* A record with a view of another epoch is on its way: what would change the present one comes too late. */
+bool agi_slot_is_taken_over(const struct agi_slot *s);
 bool agi_slot_is_held(const struct agi_slot *s); /* data is here: active, joining, sealed, leaving */
 void agi_slot_set_phase(struct agi_dht *d, struct agi_slot *s, enum agi_view_phase p);
 void agi_slot_set_copy(struct agi_dht *d, struct agi_slot *s, bool is_copy);
 void agi_slot_set_wanted(struct agi_dht *d, struct agi_slot *s, bool is_wanted);
 /* Writes the record; up to two extra operations go into the same atomic write. s may be a changed copy of the slot: its
- * phase and is_copy are to become the slot's own when they are on the disk. Until then every other save of the slot
- * writes them too, or it would undo them. */
+ * phase, is_copy and is_stale are to become the slot's own when they are on the disk. Until then every other save of
+ * the slot writes them too, or it would undo them. A copy with another view takes the slot over: until it is on the
+ * disk, nothing but a newer view may be saved. */
 uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct agi_storage_op *extra,
                        size_t n_extra, agi_job_fn *fn, void *arg);
 /* Somebody's view of a slot, and the members of the epoch before it. Installed when newer. */

@@ -196,6 +196,11 @@ static void slot_key(uint8_t key[4], uint32_t slot)
 	key[3] = (uint8_t)slot;
 }
 
+bool agi_slot_is_taken_over(const struct agi_slot *s)
+{
+	return s->ahead_job && s->ahead_epoch != s->view.epoch;
+}
+
 /* What the record of this slot is to say: what is on its way already counts. */
 static struct agi_slot to_be_saved(struct agi_slot *real, const struct agi_slot *s)
 {
@@ -204,6 +209,7 @@ static struct agi_slot to_be_saved(struct agi_slot *real, const struct agi_slot 
 	if (s == real && real->ahead_job) {
 		as.phase = real->ahead_phase;
 		as.is_copy = real->ahead_is_copy;
+		as.is_stale = real->ahead_is_stale;
 	}
 	return as;
 }
@@ -218,6 +224,7 @@ uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct
 	struct agi_storage_req req = {.kind = AGI_STORAGE_WRITE, .ops = ops, .n_ops = 1};
 	uint64_t job = 0;
 
+	assert(s != real || !agi_slot_is_taken_over(real)); /* whoever could has been refused */
 	slot_key(key, s->view.slot);
 	agi_buf_init(&value, 0);
 	record_encode(&value, &as);
@@ -230,8 +237,10 @@ uint64_t agi_slot_save(struct agi_dht *d, const struct agi_slot *s, const struct
 	agi_job_saves(d, job, s);
 	if (job && s != real) {
 		real->ahead_job = job;
+		real->ahead_epoch = s->view.epoch;
 		real->ahead_phase = s->phase;
 		real->ahead_is_copy = s->is_copy;
+		real->ahead_is_stale = s->is_stale;
 	}
 	agi_buf_free(&value);
 	return job;
@@ -476,7 +485,7 @@ void agi_slot_alone(struct agi_slot *s, const struct agi_view *v, uint64_t round
 	s->phase = AGI_VIEW_ACTIVE;
 	s->promised = s->accepted = (struct agi_ballot){0};
 	s->round = 0;
-	s->is_copy = false;
+	s->is_copy = s->is_stale = false;
 	s->strong_promised.round += round_jump;
 }
 
@@ -524,6 +533,8 @@ enum agi_err agi_view_admit(struct agi_dht *d, const struct agi_peer *from, uint
 		return AGI_OK;
 	if (s->view.epoch > epoch && !AGI_MUTANT(IGNORE_EPOCH))
 		return AGI_E_STALE_EPOCH;
+	if (agi_slot_is_taken_over(s))
+		return AGI_E_SEALED;
 	if (AGI_MUTANT(ANSWER_JOINING) && s->phase == AGI_VIEW_JOINING)
 		return AGI_OK;
 	switch (s->phase) {

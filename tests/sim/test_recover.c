@@ -234,6 +234,87 @@ static void a_recovery_survives_a_crash_at_any_storage_step(void **state)
 	assert_true(runs > 1);
 }
 
+/* --- what comes while the new view's record is on its way ------------------------------------------- */
+
+static bool is_on_its_way(const struct sim_node *n)
+{
+	for (const struct sim_pending *p = n->disk.first; p; p = p->next)
+		for (size_t i = 0; p->req.kind == AGI_STORAGE_WRITE && i < p->req.n_ops; i++)
+			if (p->req.ops[i].cf == AGI_CF_VIEWS)
+				return true;
+	return false;
+}
+
+static void say_to(struct sim_world *w, uint32_t from, uint32_t to, const struct agi_msg *m)
+{
+	struct agi_peer peer = {.id = w->node[from].id, .addr = w->node[from].addr};
+
+	agi_dht_on_message(w->node[to].dht, sim_now(&w->node[to]), &peer, m);
+	sim_rearm(&w->node[to]);
+}
+
+/* Whatever makes a member write its record: a ballot, a proposal, a leader of registers, an old view. */
+static void ask_for_saves(struct sim_world *w, uint32_t from, uint32_t to, const struct agi_view *v)
+{
+	struct agi_msg m = {.kind = AGI_MSG_VIEW_PREPARE, .slot = v->slot, .epoch = v->epoch, .rpc_id = 1,
+	                    .ballot = {.round = 1000, .node = w->node[from].id}};
+
+	say_to(w, from, to, &m);
+	m.kind = AGI_MSG_VIEW_ACCEPT;
+	m.view = *v;
+	m.view.epoch++;
+	say_to(w, from, to, &m);
+	m.kind = AGI_MSG_LEAD;
+	say_to(w, from, to, &m);
+	m.kind = AGI_MSG_VIEW_DECIDED;
+	m.view = *v;
+	say_to(w, from, to, &m);
+}
+
+static uint64_t stored_epoch(struct sim_world *w, uint32_t node, uint32_t slot)
+{
+	const uint8_t key[4] = {0, 0, (uint8_t)(slot >> 8), (uint8_t)slot};
+	struct agi_str k = {(const char *)key, sizeof key}, value;
+	enum agi_view_phase phase;
+	struct agi_view v;
+
+	assert_true(sim_disk_find(&w->node[node].disk, AGI_CF_VIEWS, k, &value));
+	assert_int_equal(agi_dht_read_view(k, value, &v, &phase), AGI_OK);
+	return v.epoch;
+}
+
+static void nothing_old_is_written_over_a_new_view_on_its_way(void **state)
+{
+	struct sim_world *w = cluster_of(5, 5, 1, 45);
+	struct agi_call c = {.kind = AGI_CALL_RECOVER};
+	enum agi_view_phase phase;
+	struct agi_view old, now;
+	uint32_t m[3];
+
+	(void)state;
+	members_of(w, 0, m);
+	assert_true(agi_dht_slot(w->node[m[2]].dht, 0, &old, &phase));
+	sim_crash_node(w, m[0]);
+	sim_crash_node(w, m[1]);
+	run_ms(w, 4000);
+	w->node[m[2]].disk_slow_us = SECOND;
+	agi_dht_call(w->node[m[2]].dht, sim_now(&w->node[m[2]]), SIM_OWN_CALL + 2000000, &c);
+	sim_rearm(&w->node[m[2]]);
+	for (int i = 0; i < 100000 && !is_on_its_way(&w->node[m[2]]); i++)
+		sim_run_until(w, w->now_us + 100);
+	ask_for_saves(w, m[0], m[2], &old);
+	run_ms(w, 10000);
+	assert_true(agi_dht_slot(w->node[m[2]].dht, 0, &now, &phase));
+	assert_int_equal(phase, AGI_VIEW_ACTIVE);
+	assert_true(now.epoch > UINT32_MAX);
+	assert_true(stored_epoch(w, m[2], 0) >= now.epoch); /* a newer one may be on its way already */
+	restart(w, m[2]);
+	run_ms(w, 1000);
+	assert_true(agi_dht_slot(w->node[m[2]].dht, 0, &now, &phase));
+	assert_true(now.epoch > UINT32_MAX);
+	end(w);
+}
+
 static void a_slot_of_one_member_takes_in_nobody_who_is_not_there(void **state)
 {
 	struct sim_world *w = cluster_of(5, 3, 3, 46);
@@ -260,6 +341,7 @@ int main(void)
 	    cmocka_unit_test(all_lost_slots_recover_each_at_its_first_survivor),
 	    cmocka_unit_test(two_recoveries_on_two_sides_never_make_two_views_of_one_epoch),
 	    cmocka_unit_test(a_recovery_survives_a_crash_at_any_storage_step),
+	    cmocka_unit_test(nothing_old_is_written_over_a_new_view_on_its_way),
 	    cmocka_unit_test(a_slot_of_one_member_takes_in_nobody_who_is_not_there),
 	};
 
