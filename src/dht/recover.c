@@ -9,7 +9,7 @@
  *        ▼
  *   merge what the other survivors hold ──▶ a view of this node alone, in an epoch far beyond ──▶ told to the others
  *
- * What it costs is in docs/decisions/0011: writes that only the lost members had are gone. No two nodes ever make two
+ * What it costs is in docs/decisions/0012: writes that only the lost members had are gone. No two nodes ever make two
  * views of one epoch: the new epoch carries the maker's place among the old members. From there the slot grows back
  * to its replicas like any other (reconf.c). Members that come back after all are of an older epoch: they are refused,
  * learn the view, hand over their items and drop the rest.
