@@ -60,6 +60,7 @@ struct agi_lead {
 	uint64_t seq;
 	struct agi_gather g;
 	struct agi_timer retry;
+	bool wants_round; /* a round above everything written so far, once nothing is on its way */
 	uint32_t n_ops;
 	TAILQ_HEAD(, strong_op) ops;
 };
@@ -142,6 +143,7 @@ static void step_down(struct agi_lead *l)
 	if (l->state == LEAD_NONE)
 		return;
 	l->state = LEAD_NONE;
+	l->wants_round = false;
 	cancel_asked(d, &l->g);
 	for (op = TAILQ_FIRST(&l->ops); op; op = next) {
 		next = TAILQ_NEXT(op, entry);
@@ -208,6 +210,7 @@ static void on_led(struct agi_dht *d, void *arg, uint32_t which, enum agi_err er
 	if (agi_gather_outcome(&l->g) == AGI_GATHER_WON) {
 		l->state = LEAD_LEADING;
 		l->seq = 0;
+		l->wants_round = false;
 		advance(l);
 	} else if (agi_gather_outcome(&l->g) == AGI_GATHER_LOST) {
 		step_down(l);
@@ -489,14 +492,29 @@ static bool is_key_busy(const struct strong_op *op)
 	return false;
 }
 
+static bool is_at_work(const struct agi_lead *l)
+{
+	const struct strong_op *op;
+
+	TAILQ_FOREACH(op, &l->ops, entry)
+		if (op->step != OP_WAITING)
+			return true;
+	return false;
+}
+
 static void advance(struct agi_lead *l)
 {
 	struct strong_op *op, *next;
 
-	if (TAILQ_EMPTY(&l->ops) || l->state == LEAD_ASKING)
+	if ((TAILQ_EMPTY(&l->ops) && !l->wants_round) || l->state == LEAD_ASKING)
 		return;
 	if (l->state == LEAD_LEADING && l->seq > UINT32_MAX / 2)
 		l->state = LEAD_NONE; /* a fresh round before the versions of this one are used up */
+	if (l->state == LEAD_LEADING && l->wants_round) {
+		if (is_at_work(l))
+			return; /* its end comes by here */
+		l->state = LEAD_NONE;
+	}
 	if (l->state == LEAD_NONE) {
 		ask_to_lead(l);
 		return;
@@ -541,6 +559,28 @@ static struct agi_lead *lead_of(struct agi_dht *d, struct agi_slot *s)
 	TAILQ_INIT(&l->ops);
 	s->lead = l;
 	return l;
+}
+
+bool agi_lead_renew(struct agi_dht *d, struct agi_slot *s)
+{
+	struct agi_lead *l = lead_of(d, s);
+
+	if (!l)
+		return false;
+	l->wants_round = true;
+	if (!l->retry.is_set)
+		advance(l);
+	return true;
+}
+
+bool agi_lead_is_promised_by_all(const struct agi_slot *s, struct agi_ballot *ballot)
+{
+	const struct agi_lead *l = s->lead;
+
+	if (!l || l->state != LEAD_LEADING || l->wants_round || l->g.yes < l->g.n)
+		return false;
+	*ballot = l->ballot;
+	return true;
 }
 
 /* Links deliver once, but nothing here may depend on it: adding twice is wrong for ever, and so is adding what its

@@ -49,8 +49,8 @@
 	X(DIFF_PULL, 37)      /* slot, epoch, is_strong, mask, cursor, end, hashes: what the      */ \
 	                      /* asker has in [cursor, end); answer DIFF_ITEMS                    */ \
 	X(DIFF_ITEMS, 38)     /* status, items it lacks, has_more and cursor to go on from        */ \
-	X(SWEEP, 39)          /* slot, epoch, is_strong, floor, cursor, end, hashes: dead records */ \
-	                      /* in [cursor, end); is_final: drop them; answer SWEPT              */ \
+	X(SWEEP, 39)          /* slot, epoch, is_strong, floor, ballot, cursor, end, hashes: dead */ \
+	                      /* records in [cursor, end); is_final: drop them; answer SWEPT      */ \
 	X(SWEPT, 40)          /* status, floor, hashes: one bit for each that is held exactly     */ \
 	X(SCAN, 41)           /* is_strong, blob: what is to be read of which slots (page.h)      */ \
 	X(SCANNED, 42)        /* status, has_more, blob: slots refused, records                   */ \
@@ -115,7 +115,8 @@ struct agi_msg {
 	struct agi_str hashes;           /* lists of hashes, packed */
 	struct agi_str blob;             /* other lists, packed by the module that sends them */
 	uint64_t mask;                   /* DIFF_PULL: bit i: leaf i of the tree is meant */
-	uint64_t floor;                  /* SWEEP, SWEPT, SLOT_ITEMS: stamp up to which tombstones were collected; STRONG_DO:
+	uint64_t floor;                  /* SWEEP, SWEPT, SLOT_ITEMS: stamp up to which tombstones were collected (SWEEP of
+	                                    registers: the ballot's epoch); STRONG_DO:
 	                                    the version that is given is higher than this; DIGEST: Unix time in ms */
 	bool is_final;                   /* SWEEP */
 	bool has_more, has_item;

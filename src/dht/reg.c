@@ -28,6 +28,18 @@ enum agi_err agi_reg_decode(struct agi_reg *out, struct agi_str record)
 	return c.bad ? AGI_E_CORRUPT : AGI_OK;
 }
 
+bool agi_reg_is_below(const struct agi_reg *reg, uint64_t epoch, const struct agi_ballot *ballot)
+{
+	uint8_t first[8 + 8 + 16];
+
+	for (int i = 0; i < 8; i++) {
+		first[i] = (uint8_t)(epoch >> (56 - 8 * i));
+		first[8 + i] = (uint8_t)(ballot->round >> (56 - 8 * i));
+	}
+	memcpy(first + 16, ballot->node.b, 16);
+	return memcmp(reg->order, first, sizeof first) < 0;
+}
+
 static void encode(struct agi_buf *b, const struct agi_msg *m)
 {
 	const struct agi_item *it = &m->items[0];

@@ -172,15 +172,16 @@ static uint64_t overruled_by(const struct waiting *w, const struct agi_storage_d
 	return highest;
 }
 
-/* Items whose keys may have been deleted and collected since: who sends them does not know (sweep.h). What deletes
- * is welcome at any age. */
+/* Items whose keys may have been deleted and collected since: who sends them does not know (sweep.h). A deletion
+ * is welcome at any age, but a client's is to come after what was written before it, collected or not. */
 static size_t leave_out_old(struct agi_dht *d, const struct agi_msg *m, struct agi_item out[AGI_BATCH_ITEMS])
 {
 	uint64_t floor = agi_slot_find(d, m->slot)->floor;
 	size_t n = 0;
 
 	for (size_t i = 0; i < m->n_items; i++)
-		if (!floor || m->items[i].is_tombstone || m->items[i].version.hlc > floor || AGI_MUTANT(FLOOR_IGNORED))
+		if (!floor || (m->items[i].is_tombstone && m->is_transfer) || m->items[i].version.hlc > floor ||
+		    AGI_MUTANT(FLOOR_IGNORED))
 			out[n++] = m->items[i];
 	d->repair.stats.writes_below_floor += m->n_items - n;
 	return n;

@@ -249,7 +249,11 @@ struct agi_slot {
 	bool is_wanted;                       /* this node leads the slot and wants another view of it */
 	uint64_t unserved_us;                 /* an active member that was sealed then; 0 = it serves */
 	uint64_t floor;                       /* durable: stamp up to which dead items were collected (sweep.h) */
-	uint64_t sweep_us;                    /* not swept again before */
+	uint64_t sweep_us, sweep_strong_us;   /* items, registers: not swept again before */
+	struct {                              /* registers written before at_us (0 = none) are below this ballot */
+		uint64_t epoch, at_us;
+		struct agi_ballot ballot;
+	} sweep_mark;
 	bool is_stale;                        /* durable: a member of old, not yet made to fit (join.c) */
 	uint32_t same_s[AGI_REPLICAS_MAX];    /* when it was last found, or made, like that member's; 0 = not yet */
 	uint64_t active_us;                   /* since when it is active in this view, or this node runs */
@@ -399,10 +403,17 @@ struct agi_reg {
 	struct agi_str value;
 };
 enum agi_err agi_reg_decode(struct agi_reg *out, struct agi_str record);
+/* Was it written under a lower ballot than this one of that epoch? */
+bool agi_reg_is_below(const struct agi_reg *reg, uint64_t epoch, const struct agi_ballot *ballot);
 void agi_reg_on_lead(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_reg_on_write(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_reg_on_read(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_lead_on_do(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+/* This node leads the slot, under a ballot higher than any it has used: begins to ask for it as soon as none of its
+ * operations is on its way; those that come wait for it. False when out of memory. */
+bool agi_lead_renew(struct agi_dht *d, struct agi_slot *s);
+/* Led by this node, and every member has promised this ballot, durably. */
+bool agi_lead_is_promised_by_all(const struct agi_slot *s, struct agi_ballot *ballot);
 /* The slot's view changed or this node stops: what was not finished is answered as unknown or retryable. */
 void agi_lead_abort(struct agi_dht *d, struct agi_slot *s);
 /* The last requests for strong operations: one that comes twice is done once. */

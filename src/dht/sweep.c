@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The first member's part: which slot is due, and one range of its keys after another:
+ * The first member's part: which slot is due, and one range of its keys after another. Of registers, the one
+ * run sets a mark, and another, a grace later, sweeps what is below it:
  *
  *   read own dead records ─▶ SWEEP to all ─all answered▶ SWEEP is_final to all ─▶ next range
  *            ▲                     │                                                 │
@@ -9,13 +10,21 @@
 
 #include <stdlib.h>
 
-enum { LOOK_MS_MIN = 1000, LOOK_MS_MAX = 60000, PAUSE_MS = 10000 };
+enum {
+	LOOK_MS_MIN = 1000,
+	LOOK_MS_MAX = 60000,
+	PAUSE_MS = 10000,
+	MARKING_MS = 2 * AGI_RPC_TIMEOUT_MS,
+	MARKING_POLL_MS = 20
+};
 
 struct agi_sweeper {
 	struct agi_dht *d;
 	uint32_t slot;
-	uint64_t epoch, floor;
-	uint64_t dead_ms;          /* of the slot's tree, before this sweep */
+	struct agi_sweep_scope scope;
+	bool is_marking;           /* registers: waits, until then, for the promise of all */
+	uint64_t marking_until_us;
+	uint64_t dead_ms;          /* items: of the slot's tree, before this sweep */
 	struct agi_buf begin, end; /* the range asked about */
 	struct agi_buf hashes;     /* its dead records */
 	size_t n;
@@ -28,9 +37,16 @@ struct agi_sweeper {
 
 static void read_own(struct agi_sweeper *w);
 
-bool agi_item_is_dead_by(const struct agi_item *item, uint64_t floor)
+bool agi_sweep_is_dead(const struct agi_sweep_scope *x, const struct agi_kv *kv)
 {
-	return item->version.hlc <= floor && agi_item_dead_ms(item) <= floor >> AGI_HLC_COUNTER_BITS;
+	struct agi_item item;
+	struct agi_reg reg;
+
+	if (x->is_strong)
+		return agi_reg_decode(&reg, kv->value) == AGI_OK && reg.is_tombstone &&
+		       agi_reg_is_below(&reg, x->floor, &x->ballot);
+	return agi_item_decode(&item, kv->key, kv->value) == AGI_OK && item.version.hlc <= x->floor &&
+	       agi_item_dead_ms(&item) <= x->floor >> AGI_HLC_COUNTER_BITS;
 }
 
 void agi_sweep_hash(struct agi_dht *d, struct agi_merkle_hash *out, const struct agi_kv *kv)
@@ -71,23 +87,39 @@ void agi_sweeps_free(struct agi_dht *d)
 	agi_sweep_serves_free(d);
 }
 
+/* There are dead records left as old as any before this sweep. */
+static void leave_some(struct agi_sweeper *w)
+{
+	struct agi_slot *s = agi_slot_find(w->d, w->slot);
+
+	if (w->scope.is_strong)
+		s->tree.has_strong_dead = true;
+	else if (w->dead_ms < s->tree.dead_ms)
+		s->tree.dead_ms = w->dead_ms;
+}
+
 /* What is left has been seen; when we did not get so far, it may be as old as before. */
 static void finish(struct agi_sweeper *w, bool is_whole)
 {
 	struct agi_dht *d = w->d;
 	struct agi_slot *s = agi_slot_find(d, w->slot);
 
-	if (!is_whole && w->dead_ms < s->tree.dead_ms)
-		s->tree.dead_ms = w->dead_ms;
-	s->sweep_us = agi_after_ms(d, is_whole ? look_ms(d) : PAUSE_MS);
-	d->repair.stats.sweeps += is_whole;
+	if (!is_whole)
+		leave_some(w);
+	if (w->scope.is_strong)
+		s->sweep_strong_us = agi_after_ms(d, is_whole ? look_ms(d) : PAUSE_MS);
+	else
+		s->sweep_us = agi_after_ms(d, is_whole ? look_ms(d) : PAUSE_MS);
+	if (w->scope.is_strong && !w->is_marking && is_whole)
+		s->sweep_mark.at_us = 0;
+	d->repair.stats.sweeps += is_whole && !w->is_marking;
 	release(w);
 	agi_timer_set(&d->timers, &d->sweeps.look, agi_repair_pace(d, 0));
 }
 
 static struct agi_slot *slot_of(const struct agi_sweeper *w)
 {
-	return agi_repair_may(w->d, w->slot, w->epoch, &w->d->self.id) ? agi_slot_find(w->d, w->slot) : NULL;
+	return agi_repair_may(w->d, w->slot, w->scope.epoch, &w->d->self.id) ? agi_slot_find(w->d, w->slot) : NULL;
 }
 
 /* --- asking ---------------------------------------------------------------------------------------------- */
@@ -101,7 +133,7 @@ static void next_range(struct agi_sweeper *w)
 		finish(w, true);
 		return;
 	}
-	w->floor++;
+	w->scope.floor += !w->scope.is_strong;
 	w->is_final = false;
 	w->n = 0;
 	agi_buf_reset(&w->hashes);
@@ -121,11 +153,8 @@ static void agree(struct agi_sweeper *w)
 		if (w->held[i / 8] >> i % 8 & 1)
 			memmove(w->hashes.p + AGI_MERKLE_BYTES * n++, w->hashes.p + AGI_MERKLE_BYTES * i,
 			        AGI_MERKLE_BYTES);
-	if (n < w->n) { /* the others wait for their turn */
-		struct agi_slot *s = agi_slot_find(w->d, w->slot);
-
-		s->tree.dead_ms = w->dead_ms < s->tree.dead_ms ? w->dead_ms : s->tree.dead_ms;
-	}
+	if (n < w->n)
+		leave_some(w); /* the others wait for their turn */
 	w->n = n;
 	w->hashes.n = n * AGI_MERKLE_BYTES;
 	w->is_final = true;
@@ -162,8 +191,9 @@ static void ask_members(struct agi_sweeper *w)
 {
 	struct agi_dht *d = w->d;
 	const struct agi_view *v = &agi_slot_find(d, w->slot)->view;
-	struct agi_msg m = {.kind = AGI_MSG_SWEEP, .slot = w->slot, .epoch = w->epoch, .floor = w->floor,
-	                    .is_final = w->is_final, .cursor = agi_buf_str(&w->begin),
+	struct agi_msg m = {.kind = AGI_MSG_SWEEP, .slot = w->slot, .epoch = w->scope.epoch,
+	                    .is_strong = w->scope.is_strong, .floor = w->scope.floor,
+	                    .ballot = w->scope.ballot, .is_final = w->is_final, .cursor = agi_buf_str(&w->begin),
 	                    .end = agi_buf_str(&w->end), .hashes = agi_buf_str(&w->hashes)};
 
 	memset(w->held, 0xff, sizeof w->held);
@@ -183,23 +213,35 @@ static void ask_members(struct agi_sweeper *w)
 
 /* --- own dead records ------------------------------------------------------------------------------------ */
 
-static void take(struct agi_sweeper *w, const struct agi_kv *kv)
+/* It stays, and is dead or dies some time. */
+static void note_rest(struct agi_sweeper *w, const struct agi_kv *kv)
 {
 	struct agi_slot *s = agi_slot_find(w->d, w->slot);
-	struct agi_merkle_hash hash;
 	struct agi_item item;
+	struct agi_reg reg;
+
+	if (w->scope.is_strong) {
+		if (agi_reg_decode(&reg, kv->value) == AGI_OK && reg.is_tombstone)
+			s->tree.has_strong_dead = true;
+	} else if (agi_item_decode(&item, kv->key, kv->value) == AGI_OK &&
+	           agi_item_dead_ms(&item) < s->tree.dead_ms) {
+		s->tree.dead_ms = agi_item_dead_ms(&item);
+	}
+}
+
+static void take(struct agi_sweeper *w, const struct agi_kv *kv)
+{
+	struct agi_merkle_hash hash;
 
 	agi_buf_reset(&w->end);
 	agi_buf_put_str(&w->end, kv->key);
 	agi_buf_u8(&w->end, 0);
-	if (agi_item_decode(&item, kv->key, kv->value) != AGI_OK)
-		return;
-	if (agi_item_is_dead_by(&item, w->floor)) {
+	if (agi_sweep_is_dead(&w->scope, kv)) {
 		agi_sweep_hash(w->d, &hash, kv);
 		agi_buf_put(&w->hashes, hash.b, sizeof hash.b);
 		w->n++;
-	} else if (agi_item_dead_ms(&item) < s->tree.dead_ms) {
-		s->tree.dead_ms = agi_item_dead_ms(&item);
+	} else {
+		note_rest(w, kv);
 	}
 }
 
@@ -239,7 +281,7 @@ static void on_own(struct agi_dht *d, void *arg, const struct agi_storage_done *
 static void read_own(struct agi_sweeper *w)
 {
 	uint8_t begin[4], end[4];
-	struct agi_storage_req req = {.kind = AGI_STORAGE_SCAN, .cf = AGI_CF_ITEMS,
+	struct agi_storage_req req = {.kind = AGI_STORAGE_SCAN, .cf = agi_sweep_cf(&w->scope),
 	                              .begin = agi_buf_str(&w->end), .end = {(const char *)end, 4},
 	                              .max_items = AGI_REPAIR_SCAN_ITEMS, .max_bytes = AGI_PAGE_BYTES};
 
@@ -249,51 +291,80 @@ static void read_own(struct agi_sweeper *w)
 		finish(w, false);
 }
 
+/* What is deleted from now on has a higher ballot, and waits for the next mark. */
+static void try_to_mark(struct agi_sweeper *w, struct agi_slot *s)
+{
+	struct agi_dht *d = w->d;
+
+	if (agi_lead_is_promised_by_all(s, &s->sweep_mark.ballot)) {
+		s->sweep_mark.epoch = w->scope.epoch;
+		s->sweep_mark.at_us = d->now.mono_us;
+		finish(w, true);
+	} else if (d->now.mono_us < w->marking_until_us) {
+		agi_timer_set(&d->timers, &w->pace, agi_after_ms(d, MARKING_POLL_MS));
+	} else {
+		finish(w, false);
+	}
+}
+
 static void on_pace(struct agi_dht *d, void *arg)
 {
 	struct agi_sweeper *w = arg;
+	struct agi_slot *s = slot_of(w);
 
 	(void)d;
-	if (slot_of(w))
-		read_own(w);
-	else
+	if (!s)
 		finish(w, false);
+	else if (w->is_marking)
+		try_to_mark(w, s);
+	else
+		read_own(w);
 }
 
 /* --- which slot ------------------------------------------------------------------------------------------------ */
 
-static bool is_due(struct agi_dht *d, const struct agi_slot *s)
+static bool are_all_here(struct agi_dht *d, const struct agi_slot *s)
 {
-	if (s->phase != AGI_VIEW_ACTIVE || s->tree.state != AGI_TREE_KNOWN || d->now.mono_us < s->sweep_us ||
-	    !agi_id_eq(&s->view.members[0], &d->self.id))
-		return false;
 	for (int i = 0; i < s->view.n_members; i++)
 		if (!agi_hosts_is_up(d, &s->view.members[i]))
 			return false;
-	return s->tree.dead_ms < AGI_NEVER - d->cfg.tombstone_grace_ms &&
+	return true;
+}
+
+static bool is_ours(const struct agi_dht *d, const struct agi_slot *s)
+{
+	return s->phase == AGI_VIEW_ACTIVE && s->tree.state == AGI_TREE_KNOWN &&
+	       agi_id_eq(&s->view.members[0], &d->self.id);
+}
+
+static bool has_dead_items(const struct agi_dht *d, const struct agi_slot *s)
+{
+	return d->now.mono_us >= s->sweep_us && s->tree.dead_ms < AGI_NEVER - d->cfg.tombstone_grace_ms &&
 	       s->tree.dead_ms + d->cfg.tombstone_grace_ms <= d->now.wall_ms;
 }
 
-static bool begin(struct agi_dht *d, struct agi_slot *s)
+static bool has_dead_registers(const struct agi_dht *d, const struct agi_slot *s)
 {
-	uint64_t oldest_ms = d->now.wall_ms - d->cfg.tombstone_grace_ms;
-	uint64_t floor = oldest_ms << AGI_HLC_COUNTER_BITS;
-	struct agi_sweeper *w;
+	uint64_t at_us = s->sweep_mark.at_us;
+
+	return d->now.mono_us >= s->sweep_strong_us && s->tree.has_strong_dead &&
+	       (!at_us || d->now.mono_us >= at_us + (uint64_t)d->cfg.tombstone_grace_ms * 1000);
+}
+
+static bool begin(struct agi_dht *d, struct agi_slot *s, const struct agi_sweep_scope *scope)
+{
+	struct agi_sweeper *w = calloc(1, sizeof *w);
 	uint8_t begin[4], end[4];
 
-	if (floor <= s->floor)
-		floor = s->floor + 1;
-	w = floor >> AGI_HLC_COUNTER_BITS > oldest_ms ? NULL : calloc(1, sizeof *w);
-	if (!w) {
-		s->sweep_us = agi_after_ms(d, PAUSE_MS);
+	if (!w)
 		return false;
-	}
 	w->d = d;
 	w->slot = s->view.slot;
-	w->epoch = s->view.epoch;
-	w->floor = floor;
+	w->scope = *scope;
+	w->scope.epoch = s->view.epoch;
 	w->dead_ms = s->tree.dead_ms;
-	s->tree.dead_ms = AGI_NEVER; /* what is seen from now on counts */
+	w->is_marking = scope->is_strong && !scope->ballot.round;
+	w->marking_until_us = agi_after_ms(d, MARKING_MS);
 	agi_buf_init(&w->begin, 0);
 	agi_buf_init(&w->end, 0);
 	agi_buf_init(&w->hashes, 0);
@@ -304,6 +375,47 @@ static bool begin(struct agi_dht *d, struct agi_slot *s)
 	d->sweeps.run = w;
 	agi_timer_set(&d->timers, &w->pace, d->now.mono_us);
 	return true;
+}
+
+static bool begin_items(struct agi_dht *d, struct agi_slot *s)
+{
+	uint64_t oldest_ms = d->now.wall_ms - d->cfg.tombstone_grace_ms;
+	struct agi_sweep_scope scope = {.floor = oldest_ms << AGI_HLC_COUNTER_BITS};
+
+	if (scope.floor <= s->floor)
+		scope.floor = s->floor + 1;
+	if (scope.floor >> AGI_HLC_COUNTER_BITS > oldest_ms || !begin(d, s, &scope)) {
+		s->sweep_us = agi_after_ms(d, PAUSE_MS);
+		return false;
+	}
+	s->tree.dead_ms = AGI_NEVER; /* what is seen from now on counts */
+	return true;
+}
+
+static bool begin_registers(struct agi_dht *d, struct agi_slot *s)
+{
+	struct agi_sweep_scope scope = {.is_strong = true};
+	bool is_marked = s->sweep_mark.at_us != 0;
+
+	if (is_marked) {
+		scope.floor = s->sweep_mark.epoch;
+		scope.ballot = s->sweep_mark.ballot;
+	}
+	if ((!is_marked && !agi_lead_renew(d, s)) || !begin(d, s, &scope)) {
+		s->sweep_strong_us = agi_after_ms(d, PAUSE_MS);
+		return false;
+	}
+	s->tree.has_strong_dead = !is_marked; /* what is seen from now on counts */
+	return true;
+}
+
+static bool begin_what_is_due(struct agi_dht *d, struct agi_slot *s)
+{
+	bool has_items = has_dead_items(d, s), has_registers = has_dead_registers(d, s);
+
+	if ((!has_items && !has_registers) || !are_all_here(d, s))
+		return false;
+	return (has_items && begin_items(d, s)) || (has_registers && begin_registers(d, s));
 }
 
 static void look(struct agi_dht *d, void *arg)
@@ -319,9 +431,9 @@ static void look(struct agi_dht *d, void *arg)
 		uint32_t at = (x->next + i) % d->slots.n;
 		struct agi_slot *s = d->slots.by_number[at];
 
-		if (!s || !is_due(d, s) || !begin(d, s))
+		if (!s || !is_ours(d, s) || !begin_what_is_due(d, s))
 			continue;
-		x->next = at + 1;
+		x->next = at; /* it may have both */
 		return;
 	}
 }

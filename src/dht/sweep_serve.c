@@ -14,7 +14,8 @@ struct wanted {
 struct agi_sweep_serve {
 	struct agi_dht *d;
 	struct agi_peer to;
-	uint64_t rpc_id, epoch, floor;
+	uint64_t rpc_id;
+	struct agi_sweep_scope scope;
 	uint32_t slot;
 	bool is_final, has_more;
 	struct wanted *want; /* sorted */
@@ -44,7 +45,7 @@ void agi_sweep_serves_free(struct agi_dht *d)
 
 static void answer(struct agi_sweep_serve *v, enum agi_err status)
 {
-	struct agi_msg out = {.kind = AGI_MSG_SWEPT, .slot = v->slot, .status = status, .floor = v->floor,
+	struct agi_msg out = {.kind = AGI_MSG_SWEPT, .slot = v->slot, .status = status, .floor = v->scope.floor,
 	                      .hashes = {(const char *)v->held, (v->n + 7) / 8}};
 
 	agi_answer_on(v->d, AGI_TRAFFIC_CONTROL, &v->to, v->rpc_id, &out);
@@ -59,9 +60,8 @@ static int cmp_wanted(const void *a, const void *b)
 static const struct wanted *find(const struct agi_sweep_serve *v, const struct agi_kv *kv)
 {
 	struct wanted key;
-	struct agi_item item;
 
-	if (agi_item_decode(&item, kv->key, kv->value) != AGI_OK || !agi_item_is_dead_by(&item, v->floor))
+	if (!agi_sweep_is_dead(&v->scope, kv))
 		return NULL;
 	agi_sweep_hash(v->d, &key.hash, kv);
 	return bsearch(&key, v->want, v->n, sizeof key, cmp_wanted);
@@ -96,7 +96,7 @@ static bool drop(struct agi_sweep_serve *v, const struct agi_storage_done *done)
 	for (size_t i = 0; ops && i < done->n; i++)
 		if (find(v, &done->kv[i]))
 			ops[req.n_ops++] = (struct agi_storage_op){
-			    AGI_DELETE_IF, AGI_CF_ITEMS, done->kv[i].key, {done->kv[i].value.p, AGI_VERSION_BYTES}};
+			    AGI_DELETE_IF, agi_sweep_cf(&v->scope), done->kv[i].key, {done->kv[i].value.p, AGI_VERSION_BYTES}};
 	if (req.n_ops) {
 		agi_slot_find(v->d, v->slot)->sweeps++; /* answers to what was asked before are void */
 		is_sent = agi_job_submit(v->d, &req, on_dropped, v) != 0;
@@ -110,7 +110,7 @@ static void on_page(struct agi_dht *d, void *arg, const struct agi_storage_done 
 	struct agi_sweep_serve *v = arg;
 	uint64_t bytes = 0;
 
-	if (done->err != AGI_OK || !agi_repair_may(d, v->slot, v->epoch, &v->to.id)) {
+	if (done->err != AGI_OK || !agi_repair_may(d, v->slot, v->scope.epoch, &v->to.id)) {
 		answer(v, done->err != AGI_OK ? done->err : AGI_E_SEALED);
 		return;
 	}
@@ -133,7 +133,7 @@ static void on_page(struct agi_dht *d, void *arg, const struct agi_storage_done 
 
 static void read_page(struct agi_sweep_serve *v)
 {
-	struct agi_storage_req req = {.kind = AGI_STORAGE_SCAN, .cf = AGI_CF_ITEMS,
+	struct agi_storage_req req = {.kind = AGI_STORAGE_SCAN, .cf = agi_sweep_cf(&v->scope),
 	                              .begin = agi_buf_str(&v->begin), .end = agi_buf_str(&v->end),
 	                              .max_items = AGI_REPAIR_SCAN_ITEMS, .max_bytes = AGI_PAGE_BYTES};
 
@@ -173,8 +173,7 @@ static struct agi_sweep_serve *new_serve(struct agi_dht *d, const struct agi_pee
 	v->to = *from;
 	v->rpc_id = m->rpc_id;
 	v->slot = m->slot;
-	v->epoch = m->epoch;
-	v->floor = m->floor;
+	v->scope = (struct agi_sweep_scope){m->is_strong, m->epoch, m->floor, m->ballot};
 	v->is_final = m->is_final;
 	for (size_t i = 0; i < n; i++) {
 		memcpy(want[i].hash.b, m->hashes.p + i * AGI_MERKLE_BYTES, AGI_MERKLE_BYTES);
@@ -204,11 +203,16 @@ static bool is_sane(const struct agi_msg *m)
 }
 
 /* The first step needs a floor above ours, and not above what our own clock calls old; the second, the floor that the
- * first one raised. */
-static enum agi_err check_floor(const struct agi_dht *d, const struct agi_slot *s, const struct agi_msg *m)
+ * first one raised. Of registers, writes below the ballot must be refused
+ * here: its promise is on our disk, or its epoch is over. */
+static enum agi_err check_scope(const struct agi_dht *d, const struct agi_slot *s, const struct agi_msg *m)
 {
 	uint64_t floor_ms = m->floor >> AGI_HLC_COUNTER_BITS;
 
+	if (m->is_strong && m->floor > m->epoch)
+		return AGI_E_INVALID;
+	if (m->is_strong)
+		return m->floor < m->epoch || agi_ballot_cmp(&m->ballot, &s->strong_saved) <= 0 ? AGI_OK : AGI_E_EXISTS;
 	if (m->is_final)
 		return m->floor <= s->floor ? AGI_OK : AGI_E_INVALID;
 	if (m->floor <= s->floor)
@@ -232,7 +236,7 @@ static enum agi_err admit(struct agi_dht *d, const struct agi_peer *from, const 
 	if (!is_sane(m))
 		return AGI_E_INVALID;
 	out->floor = s->floor;
-	return d->sweeps.n_serves < SERVES_MAX ? check_floor(d, s, m) : AGI_E_FULL;
+	return d->sweeps.n_serves < SERVES_MAX ? check_scope(d, s, m) : AGI_E_FULL;
 }
 
 void agi_sweep_on_sweep(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
@@ -244,7 +248,7 @@ void agi_sweep_on_sweep(struct agi_dht *d, const struct agi_peer *from, const st
 	out.status = admit(d, from, m, &out);
 	if (out.status == AGI_OK) {
 		v = new_serve(d, from, m);
-		if (v && m->is_final) {
+		if (v && (m->is_final || m->is_strong)) {
 			read_page(v);
 			return;
 		}

@@ -112,6 +112,9 @@ static void move_mark(struct agi_watch *w)
 		w->pos[i].turn = w->pos[i].newest;
 	}
 	w->turn_us = w->d->now.mono_us;
+	if (w->turn_ms)
+		w->mark = w->turn_ms << AGI_HLC_COUNTER_BITS; /* only how old the positions are */
+	w->turn_ms = ms;
 }
 
 /* --- tokens ---------------------------------------------------------------------------------------------------------- */
@@ -138,6 +141,15 @@ static void put_token(struct agi_buf *b, const struct agi_watch *w)
 	}
 }
 
+/* What was deleted since the mark must still be known when all pages have been read: an eighth of the grace is for that.
+ * No mark: nothing had been told yet when the token was made, or it is of an earlier version. */
+static bool is_too_old(const struct agi_watch *w)
+{
+	uint64_t grace_ms = w->d->cfg.tombstone_grace_ms, mark_ms = w->mark >> AGI_HLC_COUNTER_BITS;
+
+	return w->mark && mark_ms + grace_ms - grace_ms / 8 < w->d->now.wall_ms;
+}
+
 static enum agi_err take_token(struct agi_watch *w, struct agi_str token, struct agi_why *why)
 {
 	struct agi_cur c = agi_cur_of(token);
@@ -149,6 +161,9 @@ static enum agi_err take_token(struct agi_watch *w, struct agi_str token, struct
 		return agi_fail(why, AGI_E_INVALID, "resume token: not one that a watch of this cluster gave");
 	if (mark != token_mark(w))
 		return agi_fail(why, AGI_E_INVALID, "resume token: of a watch of another namespace, key or level");
+	if (is_too_old(w))
+		return agi_fail(why, AGI_E_INVALID, "resume token: too old, deletions since then may be forgotten "
+		                "(dht.tombstone_grace); begin anew with what is there");
 	if (!w->is_strong)
 		return AGI_OK;
 	while (c.n) {

@@ -108,7 +108,7 @@ struct agi_watch {
 	uint32_t first_slot, n_slots;
 	struct agi_watched_slot *slots;
 	struct agi_watched_pos *pos;    /* registers only */
-	uint64_t mark, turn_us;
+	uint64_t mark, turn_us, turn_ms;
 	uint32_t n_uncovered, told_uncovered;
 	uint64_t uncovered_us;          /* since when n_uncovered is not what was told */
 	struct agi_watched_host *hosts;

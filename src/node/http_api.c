@@ -92,7 +92,7 @@ static void repair_metrics(struct agi_buf *b, const struct agi_repair_stats *s)
 	        "Since the slot that waits longest was alike with all its members.", s->oldest_ms * 1000);
 	one(b, "agihpc_sweeps_total", "counter", "Slots searched for dead items under this node's lead.", s->sweeps);
 	one(b, "agihpc_tombstones_collected_total", "counter",
-	    "Deleted and expired items removed for good under this node's lead.", s->tombstones);
+	    "Deleted and expired items and registers removed for good under this node's lead.", s->tombstones);
 	one(b, "agihpc_hints_expired_total", "counter", "Writes owed for longer than dht.hint_ttl.", s->hints_expired);
 	one(b, "agihpc_writes_too_old_total", "counter",
 	    "Items not taken because what is as old may have been deleted and forgotten.", s->writes_below_floor);

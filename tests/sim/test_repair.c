@@ -528,6 +528,153 @@ static void cut(struct sim_world *w, uint32_t node, bool is_cut)
 		w->is_cut[node][i] = w->is_cut[i][node] = is_cut;
 }
 
+/* --- deleted registers ---------------------------------------------------------------------------------- */
+
+enum { STRONG_SWEPT_S = GRACE_S + 6 };
+
+static void put_registers(struct sim_world *w, int n)
+{
+	char key[16];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(key, sizeof key, "key-%d", i);
+		call(w, 0, AGI_CALL_PUT, key, "value", AGI_LEVEL_STRONG);
+		assert_int_equal(got.err, AGI_OK);
+	}
+}
+
+static void delete_registers(struct sim_world *w, uint32_t node, int n)
+{
+	char key[16];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(key, sizeof key, "key-%d", i);
+		call(w, node, AGI_CALL_DELETE, key, "", AGI_LEVEL_STRONG);
+		assert_int_equal(got.err, AGI_OK);
+	}
+}
+
+static void assert_no_register_is_back(struct sim_world *w, int n)
+{
+	char key[16];
+
+	for (int i = 0; i < n; i++) {
+		snprintf(key, sizeof key, "key-%d", i);
+		call(w, (uint32_t)i % 3, AGI_CALL_GET, key, "", AGI_LEVEL_STRONG);
+		assert_int_equal(got.err, AGI_E_NOT_FOUND);
+	}
+}
+
+static void deleted_registers_leave_all_disks(void **state)
+{
+	struct sim_world *w = cluster(3);
+	uint64_t version;
+
+	(void)state;
+	put_registers(w, 30);
+	delete_registers(w, 1, 20);
+	version = got.version;
+	run_s(w, STRONG_SWEPT_S);
+	assert_int_equal(sim_records(w, AGI_CF_STRONG), 3 * 10);
+	assert_no_register_is_back(w, 20);
+	assert_int_equal(sim_records(w, AGI_CF_STRONG), 3 * 10); /* nor do reads write anything */
+	call(w, 2, AGI_CALL_PUT, "key-19", "again", AGI_LEVEL_STRONG);
+	assert_true(got.err == AGI_OK && got.version > version);
+	call(w, 0, AGI_CALL_GET, "key-19", "", AGI_LEVEL_STRONG);
+	assert_string_equal(got.value, "again");
+	wait_equal(w, 20);
+	end(w);
+}
+
+/* A write that one member was to get before the deletion comes when both are forgotten. */
+static void a_write_from_before_a_collected_deletion_is_refused(void **state)
+{
+	struct sim_world *w = cluster(3);
+
+	(void)state;
+	put_registers(w, 2);
+	w->held_kind = AGI_MSG_REG_WRITE;
+	w->held_us = 60 * SECOND;
+	w->held_to = 1 + member_of(w, "key-0");
+	call(w, 0, AGI_CALL_PUT, "key-0", "late", AGI_LEVEL_STRONG);
+	assert_int_equal(got.err, AGI_OK);
+	w->held_kind = (enum agi_msg_kind)0;
+	delete_registers(w, 0, 1);
+	run_s(w, 2 * STRONG_SWEPT_S);
+	assert_int_equal(sim_records(w, AGI_CF_STRONG), 3);
+	for (int s = 0; s < 25; s++) { /* it comes in these */
+		run_s(w, 1);
+		assert_int_equal(sim_records(w, AGI_CF_STRONG), 3);
+	}
+	assert_no_register_is_back(w, 1);
+	end(w);
+}
+
+static void no_register_is_collected_while_a_member_is_away(void **state)
+{
+	struct sim_world *w = cluster(3);
+
+	(void)state;
+	put_registers(w, 10);
+	sim_crash_node(w, 2);
+	run_s(w, 3);
+	delete_registers(w, 0, 10);
+	run_s(w, 4 * STRONG_SWEPT_S);
+	assert_int_equal(w->node[0].disk.cf[AGI_CF_STRONG].n, 10);
+	sim_start_node(w, 2);
+	settle(w);
+	run_s(w, 2 * STRONG_SWEPT_S);
+	assert_int_equal(sim_records(w, AGI_CF_STRONG), 0);
+	assert_no_register_is_back(w, 10);
+	end(w);
+}
+
+/* Away so long that its place was taken, and a member again. */
+static void a_returning_host_brings_no_register_back(void **state)
+{
+	struct sim_world *w = cluster(4);
+	uint32_t h, stand_in;
+
+	(void)state;
+	put_registers(w, 10);
+	h = member_of(w, "key-0");
+	sim_crash_node(w, h);
+	settle_without(w, h);
+	delete_registers(w, 0, 10);
+	run_s(w, 2 * STRONG_SWEPT_S);
+	for (uint32_t i = 0; i < 4; i++)
+		assert_true(i == h || w->node[i].disk.cf[AGI_CF_STRONG].n == 0);
+	stand_in = member_of(w, "key-0");
+	sim_crash_node(w, stand_in);
+	sim_start_node(w, h);
+	settle_without(w, stand_in);
+	sim_start_node(w, stand_in);
+	settle(w);
+	run_s(w, 2 * STRONG_SWEPT_S);
+	assert_int_equal(sim_records(w, AGI_CF_STRONG), 0);
+	assert_no_register_is_back(w, 10);
+	end(w);
+}
+
+/* … so that no client hears of it. */
+static void operations_go_on_while_registers_are_collected(void **state)
+{
+	struct sim_world *w = cluster(3);
+	uint64_t until_us = w->now_us + 60 * (uint64_t)SECOND;
+
+	(void)state;
+	for (uint32_t i = 0; w->now_us < until_us; i++) {
+		char key[16];
+
+		snprintf(key, sizeof key, "key-%u", i / 2);
+		call(w, i % 3, i % 2 ? AGI_CALL_DELETE : AGI_CALL_PUT, key, "value", AGI_LEVEL_STRONG);
+		assert_int_equal(got.err, AGI_OK);
+		sim_run_until(w, w->now_us + 20000);
+	}
+	assert_true(w->stats.strong_drops > 0);
+	end(w);
+}
+
 /* A write that only it holds is handed over when it comes back, for it is newer than what was collected. */
 static void what_only_a_returning_host_holds_is_kept(void **state)
 {
@@ -574,6 +721,11 @@ int main(void)
 	    cmocka_unit_test(nor_does_it_as_a_member_again),
 	    cmocka_unit_test(what_was_asked_for_before_a_collection_is_not_taken_after_it),
 	    cmocka_unit_test(what_only_a_returning_host_holds_is_kept),
+	    cmocka_unit_test(deleted_registers_leave_all_disks),
+	    cmocka_unit_test(a_write_from_before_a_collected_deletion_is_refused),
+	    cmocka_unit_test(no_register_is_collected_while_a_member_is_away),
+	    cmocka_unit_test(a_returning_host_brings_no_register_back),
+	    cmocka_unit_test(operations_go_on_while_registers_are_collected),
 	};
 
 	if (agi_crypto_init() != AGI_OK)

@@ -11,7 +11,7 @@
 
 #include "world.h"
 
-enum { SECOND = 1000000, KEYS = 2000, WATCHES = 4, TOKEN_MAX = 4096 };
+enum { SECOND = 1000000, KEYS = 2000, WATCHES = 4, TOKEN_MAX = 4096, GRACE_MS = 600000 };
 
 /* A client that watches. */
 static struct client {
@@ -147,7 +147,8 @@ static void run_ms(struct sim_world *w, uint64_t ms) { sim_run_until(w, w->now_u
 static struct sim_world *cluster(uint64_t seed, uint32_t nodes, uint32_t running, uint32_t slot_bits)
 {
 	struct sim_world *w = malloc(sizeof *w);
-	struct sim_cfg cfg = {.seed = seed, .nodes = nodes, .slot_bits = slot_bits, .is_verbose = getenv("VERBOSE") != NULL};
+	struct sim_cfg cfg = {.seed = seed, .nodes = nodes, .slot_bits = slot_bits, .grace_ms = GRACE_MS,
+	                      .is_verbose = getenv("VERBOSE") != NULL};
 
 	assert_non_null(w);
 	memset(client, 0, sizeof client);
@@ -382,6 +383,35 @@ static void an_interrupted_watch_goes_on_at_another_node(void **state)
 {
 	(void)state;
 	for_both_kinds(resumed);
+}
+
+/* Deletions in between may be forgotten. */
+static void outlived(bool is_strong)
+{
+	struct sim_world *w = cluster(9, 3, 3, 2);
+	struct client *c = &client[0];
+
+	c->is_strong = is_strong;
+	watch(w, c, 1, NULL, false);
+	wait_caught_up(w, c);
+	write_key(w, 0, 1, is_strong, false);
+	run_ms(w, 60000);
+	stop(w, c);
+	run_ms(w, GRACE_MS / 2);
+	watch(w, c, 2, NULL, false);
+	wait_caught_up(w, c);
+	stop(w, c);
+	run_ms(w, GRACE_MS);
+	watch(w, c, 2, NULL, false);
+	assert_int_equal(c->ended, AGI_E_INVALID);
+	assert_non_null(strstr(c->why, "too old, deletions since then may be forgotten"));
+	end(w);
+}
+
+static void a_watch_interrupted_for_longer_than_deletions_are_known_begins_anew(void **state)
+{
+	(void)state;
+	for_both_kinds(outlived);
 }
 
 static void slow(bool is_strong)
@@ -635,6 +665,7 @@ int main(void)
 	    cmocka_unit_test(a_watch_may_begin_with_what_is_there),
 	    cmocka_unit_test(a_key_is_watched_from_a_version_on),
 	    cmocka_unit_test(an_interrupted_watch_goes_on_at_another_node),
+	    cmocka_unit_test(a_watch_interrupted_for_longer_than_deletions_are_known_begins_anew),
 	    cmocka_unit_test(a_slow_client_sees_the_newest_state_of_every_key),
 	    cmocka_unit_test(a_watch_that_was_cut_off_says_so_and_catches_up),
 	    cmocka_unit_test(what_cannot_be_watched_is_refused),

@@ -147,7 +147,7 @@ static void deliver(struct sim_world *w, struct sim_node *from, struct sim_node 
 		}
 		if (w->slow_us && sim_chance(w, 0.2))
 			delay += agi_prng_below(&w->prng, w->slow_us);
-		if (m->kind == w->held_kind)
+		if (m->kind == w->held_kind && (!w->held_to || w->held_to == to->index + 1))
 			delay += w->held_us;
 	}
 	e = sim_push(w, w->now_us + delay, SIM_MESSAGE, to->index);
@@ -183,6 +183,8 @@ static void count_rivals(struct sim_world *w, const struct agi_msg *m)
 {
 	uint64_t hash = view_hash(&m->view);
 
+	w->stats.drops += m->kind == AGI_MSG_SWEEP && m->is_final && !m->is_strong;
+	w->stats.strong_drops += m->kind == AGI_MSG_SWEEP && m->is_final && m->is_strong;
 	w->stats.leads += m->kind == AGI_MSG_LED && m->status == AGI_OK;
 	w->stats.rival_leads += m->kind == AGI_MSG_REG_ACK && m->status == AGI_E_EXISTS;
 	if (m->kind != AGI_MSG_VIEW_ACCEPT)

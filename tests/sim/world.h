@@ -140,7 +140,8 @@ struct sim_names {
 	X(wipes) X(bad_disks) X(bad_reads) X(clock_jumps) X(pauses) X(places) X(orders) X(left)      \
 	X(views) X(pages) X(seals) X(rival_views) X(rival_leads)                                     \
 	X(puts) X(gets) X(deletes) X(acked) X(failed) X(hang_ups)                                    \
-	X(strong) X(strong_unknown) X(strong_failed) X(strong_condition) X(leads)
+	X(strong) X(strong_unknown) X(strong_failed) X(strong_condition) X(leads) \
+	X(drops) X(strong_drops)
 struct sim_stats {
 #define SIM_STAT_FIELD(name) uint64_t name;
 	SIM_STATS(SIM_STAT_FIELD)
@@ -177,6 +178,7 @@ struct sim_world {
 	void *user;
 	enum agi_msg_kind held_kind; /* messages of this kind take held_us longer */
 	uint64_t held_us;
+	uint32_t held_to;        /* … to the node of this index + 1; 0 = to all */
 	bool is_edited;          /* a test changed disks behind the nodes' backs: trees are not what is there */
 	char failure[400];
 };

@@ -265,8 +265,8 @@ static void hints_end_before_tombstones_are_collected(void **state)
 	                    "dht.hint_ttl: expected a hint_ttl (3h by default) shorter than tombstone_grace");
 	expect_refused_with("dht: {tombstone_grace: 3h}", AGI_E_INVALID, "dht.tombstone_grace: expected a hint_ttl");
 	expect_refused_with("dht: {repair_bytes_per_s: 1KiB}", AGI_E_INVALID, "1MiB..1GiB");
-	expect_loads(c, "dht: {hint_ttl: 1s, tombstone_grace: 2s, repair_interval: 1s, repair_bytes_per_s: 1MiB}");
-	assert_int_equal(c->dht.tombstone_grace_ms, 2000);
+	expect_loads(c, "dht: {hint_ttl: 1s, tombstone_grace: 1m, repair_interval: 1s, repair_bytes_per_s: 1MiB}");
+	assert_int_equal(c->dht.tombstone_grace_ms, 60000);
 }
 
 static void values_of_another_type_are_told_the_type(void **state)
