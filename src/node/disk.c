@@ -15,7 +15,8 @@
 
 enum {
 	RESERVE_PART = 20, /* the reserve is at most this part of the file system */
-	ROOMY_S = 5        /* room for so long before a new start: whoever made it may still be at work */
+	ROOMY_S = 5,       /* room for so long before a new start: whoever made it may still be at work */
+	START_PART = 10    /* a new start needs at most this part of the file system */
 };
 static const char node_key[] = "node", cluster_key[] = "cluster"; /* META */
 
@@ -260,11 +261,27 @@ void agi_disk_watch_init(struct agi_disk_watch *w, const struct agi_config *conf
 	(void)agi_disk_watch_tick(w);
 }
 
+/* A store that begins writes what its log holds into tables, and sets a new log aside. With a reserve of nothing
+ * every disk has room; beginning anew on a full one would only fail again. */
+static bool has_room_to_begin(const struct agi_disk_watch *w)
+{
+	uint64_t need = 2 * w->config->node.store.memtable_bytes;
+
+	if (need > w->total_bytes / START_PART)
+		need = w->total_bytes / START_PART;
+	return has_room(w) && w->free_bytes >= need;
+}
+
+bool agi_disk_watch_begins_anew(struct agi_disk_watch *w)
+{
+	w->roomy_s = w->trouble == AGI_STORE_NO_SPACE && has_room_to_begin(w) ? w->roomy_s + 1 : 0;
+	return w->roomy_s >= ROOMY_S;
+}
+
 bool agi_disk_watch_tick(struct agi_disk_watch *w)
 {
 	look(w);
 	judge_room(w);
 	judge_store(w);
-	w->roomy_s = w->trouble == AGI_STORE_NO_SPACE && has_room(w) ? w->roomy_s + 1 : 0;
-	return w->roomy_s >= ROOMY_S;
+	return agi_disk_watch_begins_anew(w);
 }

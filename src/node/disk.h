@@ -50,5 +50,7 @@ void agi_disk_watch_init(struct agi_disk_watch *w, const struct agi_config *conf
 /* Once a second. True when the node should begin anew: its store failed for lack of space, and there is space
  * again. */
 bool agi_disk_watch_tick(struct agi_disk_watch *w);
+/* The last step of a tick: the same of what was seen last. */
+bool agi_disk_watch_begins_anew(struct agi_disk_watch *w);
 
 #endif
