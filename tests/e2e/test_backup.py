@@ -35,12 +35,12 @@ def admin(node, *args, timeout=120):
 
 
 def put_strong(node, key, value):
-    return node.rpc("kv_service").Put(o.pb.agihpc.PutRequest(key=key, value=value, level=STRONG), timeout=10)
+    return node.rpc("kv_service").Put(o.pb.agihpc.PutRequest(key=key, value=value, level=STRONG), timeout=60)
 
 
 def get_strong(node, key):
     try:
-        return node.rpc("kv_service").Get(o.pb.agihpc.GetRequest(key=key, level=STRONG), timeout=10)
+        return node.rpc("kv_service").Get(o.pb.agihpc.GetRequest(key=key, level=STRONG), timeout=60)
     except grpc.RpcError as e:
         if e.code() == grpc.StatusCode.NOT_FOUND:
             return None
@@ -67,7 +67,7 @@ class Written:
             del self.items[key]
             self.gone.append(key)
         for key in list(self.registers)[::20]:
-            net.nodes[1].rpc("kv_service").Delete(o.pb.agihpc.DeleteRequest(key=key, level=STRONG), timeout=10)
+            net.nodes[1].rpc("kv_service").Delete(o.pb.agihpc.DeleteRequest(key=key, level=STRONG), timeout=60)
             del self.registers[key]
             self.gone.append(key)
 
@@ -180,7 +180,7 @@ def restore(backup, written, tap):
                 n.fail("sync 150ms")  # slow enough to be caught half way
             admin(node, "restore", "nightly", "--no-wait").expect(0)
             progress = os.path.join(node.data, "restore-nightly")
-            wait_until("it has got somewhere", lambda: os.path.exists(progress) or "restore_done" in log_of(node), 30)
+            wait_until("it has got somewhere", lambda: os.path.exists(progress) or "restore_done" in log_of(node), 60)
             node.kill()
             for n in net.nodes:
                 n.fail()
@@ -205,7 +205,7 @@ def restore(backup, written, tap):
             assert got["same"] == got["slots"] == 64, got
         with tap.case("verify tells of a node that is down"):
             net.nodes[3].kill()
-            wait_until("it is seen", lambda: node.status().members_down == 1)
+            wait_until("it is seen", lambda: node.status().members_down == 1, 60)
             got = admin(node, "-o", "json", "verify")
             assert got.status == 4 and got.json()["incomplete"] > 0 and got.json()["different"] == 0, got
 

@@ -66,7 +66,7 @@ def code_of(call):
 
 
 def nearly_full(tap):
-    with o.Overlay(1, time_limit=120) as net:
+    with o.Overlay(1, time_limit=240) as net:
         tap.on_failure = net.logs
         node = net.nodes[0]
         disk = SmallDisk(node, 200)
@@ -79,7 +79,7 @@ def nearly_full(tap):
         with tap.case("below the reserve new data is refused, deletions and reads are not, and it ends by itself"):
             node.put(b"old", b"v")
             disk.fill(leave=8 * MIB)
-            wait_until("the disk counts as nearly full", lambda: node.status().disk.nearly_full)
+            wait_until("the disk counts as nearly full", lambda: node.status().disk.nearly_full, 60)
             for level in ("one", "quorum", "all"):
                 assert code_of(lambda level=level: node.put(b"new", b"v", level=level)) == \
                     grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -95,13 +95,13 @@ def nearly_full(tap):
             put = node.ctl("put", "new", "v")
             assert "nearly full" in put.err, put
             disk.empty()
-            wait_until("there is room again", lambda: not node.status().disk.nearly_full)
+            wait_until("there is room again", lambda: not node.status().disk.nearly_full, 60)
             node.put(b"new", b"v")
             assert node.status().incarnation == status.incarnation
 
 
 def full(tap):
-    with o.Overlay(3, time_limit=120) as net:
+    with o.Overlay(3, time_limit=240) as net:
         tap.on_failure = net.logs
         victim = net.nodes[1]
         disk = SmallDisk(victim, 100)
@@ -124,20 +124,21 @@ def full(tap):
                     pass
                 if victim.status().read_only:
                     break
-            status = wait_until("it is read-only", lambda: victim.status().read_only and victim.status())
+            status = wait_until("it is read-only", lambda: victim.status().read_only and victim.status(), 60)
             assert status.disk.trouble == "no_space", status
             for i in range(40):
                 items[b"c/%d" % i] = b"v"
                 net.nodes[i % 3].put(b"c/%d" % i, b"v")
+            assert victim.status().incarnation == status.incarnation  # it does not begin anew on a full disk
         with tap.case("when there is room again it starts anew by itself, and has lost nothing"):
             pid = victim.proc.pid
             disk.empty()
             wait_until("it has begun anew", lambda: victim.status().incarnation > status.incarnation
-                       and victim.is_ready(), 30)
+                       and victim.is_ready(), 60)
             assert victim.proc.pid == pid
             for key, value in items.items():
                 assert victim.value(key) == value, key
-            wait_until("it takes its part", lambda: victim.put(b"d", b"v", level="all"), 20)
+            wait_until("it takes its part", lambda: victim.put(b"d", b"v", level="all"), 60)
             assert victim.stop() == 0
 
 

@@ -28,11 +28,11 @@ STRONG = 4
 
 
 def put_strong(node, key, value):
-    return node.rpc("kv_service").Put(o.pb.agihpc.PutRequest(key=key, value=value, level=STRONG), timeout=10)
+    return node.rpc("kv_service").Put(o.pb.agihpc.PutRequest(key=key, value=value, level=STRONG), timeout=60)
 
 
 def get_strong(node, key):
-    return node.rpc("kv_service").Get(o.pb.agihpc.GetRequest(key=key, level=STRONG), timeout=10).value
+    return node.rpc("kv_service").Get(o.pb.agihpc.GetRequest(key=key, level=STRONG), timeout=60).value
 
 
 def fill(net, prefix, n=KEYS):
@@ -57,7 +57,7 @@ def expect_all(nodes, items, level=None):
 
 
 def metric(node, name):
-    with urllib.request.urlopen(f"http://{node.addr}/metrics", timeout=5) as r:
+    with urllib.request.urlopen(f"http://{node.addr}/metrics", timeout=60) as r:
         for line in r.read().decode().splitlines():
             if line.startswith(name + " "):
                 return float(line.split()[-1])
@@ -86,17 +86,17 @@ def failed_sync(net, tap):
         before = fill(net, b"a")
         victim.fail("sync EIO")
         meet_the_failure(net)
-        status = wait_until("the node is read-only", lambda: victim.status().read_only and victim.status())
+        status = wait_until("the node is read-only", lambda: victim.status().read_only and victim.status(), 60)
         during = fill(net, b"b")
         assert status.disk.trouble == "io", status.disk
         assert "Input/output error" in status.read_only_why, status.read_only_why
         assert not status.ready
         assert metric(victim, 'agihpc_store_trouble{cause="io"}') == 1
         assert metric(victim, "agihpc_store_read_only") == 1
-        wait_until("it is logged", lambda: "event=store_read_only trouble=io" in log_of(victim), 5)
+        wait_until("it is logged", lambda: "event=store_read_only trouble=io" in log_of(victim), 60)
         victim.fail()  # a disk that works again changes nothing: nobody knows what the kernel has dropped
         try:
-            victim.put(b"c", b"x", level="all", timeout=5)
+            victim.put(b"c", b"x", level="all", timeout=60)
             raise AssertionError("a write at all replicas was acknowledged")
         except grpc.RpcError as e:
             assert e.code() == grpc.StatusCode.UNAVAILABLE, e
@@ -108,7 +108,7 @@ def failed_sync(net, tap):
         victim.stop()
         net.start([victim])
         expect_all(others, {**before, **during})
-        wait_until("the node takes its part again", lambda: victim.put(b"c", b"x", level="all", timeout=5))
+        wait_until("the node takes its part again", lambda: victim.put(b"c", b"x", level="all"), 60)
 
 
 class Writer(threading.Thread):
@@ -168,7 +168,7 @@ def damaged_table(net, tap, items):
         victim.extra = ["--config", net.scrub]
         victim.start()
         status = wait_until("the damage is found",
-                            lambda: victim.status().disk.trouble == "damaged" and victim.status(), 30)
+                            lambda: victim.status().disk.trouble == "damaged" and victim.status(), 60)
         assert os.path.basename(table) in status.read_only_why, status.read_only_why
         assert re.search(r"of slots \d+ to \d+\)", status.read_only_why), status.read_only_why
         expect_all(net.nodes, items)  # served by the others, and by what is sound here
@@ -193,6 +193,14 @@ def damaged_table(net, tap, items):
         victim.extra = []
         victim.stop()
         net.start([victim])
+
+
+def wait_noted(node):
+    """Until the store has noted how far writes were acknowledged, those before this call among them."""
+    note = os.path.join(node.data, "store", "SYNCED")
+    before = os.stat(note).st_mtime_ns
+    node.put(b"note", b"x", level="all")
+    wait_until("it is noted", lambda: os.stat(note).st_mtime_ns != before, 60)
 
 
 def refused_starts(net, tap, items):
@@ -225,7 +233,7 @@ def refused_starts(net, tap, items):
         shutil.copy(os.path.join(net.nodes[1].data, "node.key"), victim.data)
 
     with tap.case("a garbled or shortened log, a store that is gone or another's: refused, with the way out"):
-        time.sleep(2.1)  # the store notes within a second how far writes were acknowledged
+        wait_noted(victim)
         victim.kill()
         with_copy(garble, "garbled log", ".log", "acknowledged", "--rejoin")
         with_copy(shorten, "shortened log", "lost acknowledged writes", "--rejoin")
