@@ -52,6 +52,7 @@ enum {
 	AGI_WATCH_KEYS = 1024,       /* changed keys of one that wait to be read */
 	AGI_WATCHES_BYTES = 128 << 20, /* of what all of them remember of slots */
 	AGI_LEASES_MAX = 100000,     /* leases, and items that have one, that a node watches over … */
+	AGI_LOCKS_WAITING = 1024,    /* of the calls that are open on a node: waiting for a lock that is held */
 	AGI_LEASES_BYTES = 32 << 20, /* … and what they may take */
 	AGI_SCANS_MAX = 32,          /* scan pages being read by one node's core: about 3 MiB each */
 	AGI_SCAN_ITEMS_DEFAULT = 1000, /* items of a page when the client does not say */

@@ -42,6 +42,7 @@ static void destroy(struct agi_lease_op *op)
 	agi_timer_clear(&d->timers, &op->deadline);
 	agi_timer_clear(&d->timers, &op->retry);
 	TAILQ_REMOVE(&d->lease_ops, op, link);
+	d->n_lock_waits -= op->call.is_waiting;
 	free(op->bytes);
 	free(op);
 }
@@ -329,6 +330,8 @@ static enum agi_err check(const struct agi_dht *d, const struct agi_call *c, str
 		return agi_fail(why, AGI_E_INVALID, "what is deleted needs no lease");
 	if (is_key && c->ttl_ms)
 		return agi_fail(why, AGI_E_INVALID, "a strong item cannot have a time to live");
+	if (c->is_waiting && d->n_lock_waits >= AGI_LOCKS_WAITING)
+		return agi_fail(why, AGI_E_FULL, "%u calls wait for locks on this node", d->n_lock_waits);
 	if (c->kind == AGI_CALL_LOCK && c->expected)
 		return agi_fail(why, AGI_E_INVALID, "a lock is taken where there is no key: no version can be expected");
 	return AGI_OK;
@@ -363,6 +366,7 @@ static struct agi_lease_op *new_op(struct agi_dht *d, const struct agi_call *c)
 	op->deadline = (struct agi_timer){.fn = on_deadline, .arg = op};
 	op->retry = (struct agi_timer){.fn = on_retry, .arg = op};
 	TAILQ_INSERT_TAIL(&d->lease_ops, op, link);
+	d->n_lock_waits += op->call.is_waiting;
 	agi_timer_set(&d->timers, &op->deadline, op->deadline_us);
 	return op;
 }

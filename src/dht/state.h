@@ -611,6 +611,7 @@ struct agi_dht {
 	struct agi_open_call *calls;
 	struct agi_inners inners;
 	TAILQ_HEAD(, agi_lease_op) lease_ops;
+	uint32_t n_lock_waits;
 	struct agi_lease_sweep leases;
 	TAILQ_HEAD(, agi_batch) batches;
 	struct {

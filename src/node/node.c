@@ -724,6 +724,8 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 	if (!e)
 		e = agi_svc_kv_add(n->server, &n->svc);
 	if (!e)
+		e = agi_svc_lease_add(n->server, &n->svc);
+	if (!e)
 		e = agi_svc_registry_add(n->server, &n->svc);
 	if (!e)
 		e = agi_svc_node_add(n->server, &n->svc);

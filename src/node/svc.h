@@ -50,6 +50,7 @@ void agi_svc_links_stats(const struct agi_svc *s, struct agi_links_stats *out);
 bool agi_svc_is_ready(const struct agi_svc *s, char why[128]);
 
 AGI_MUST_USE enum agi_err agi_svc_kv_add(struct agi_grpc_server *server, struct agi_svc *s);
+AGI_MUST_USE enum agi_err agi_svc_lease_add(struct agi_grpc_server *server, struct agi_svc *s);
 AGI_MUST_USE enum agi_err agi_svc_registry_add(struct agi_grpc_server *server, struct agi_svc *s);
 AGI_MUST_USE enum agi_err agi_svc_node_add(struct agi_grpc_server *server, struct agi_svc *s);
 
@@ -83,7 +84,7 @@ void agi_svc_admission_close(struct agi_svc *s);
 
 /* --- shared by the services ------------------------------------------------------------------------- */
 /* Answers call (reply or fail); res is borrowed. Runs only when res->err is OK, or
- * CONDITION (which only AGI_CALL_CAS ends with). */
+ * CONDITION (which only AGI_CALL_CAS and _LOCK end with). */
 typedef void agi_svc_answer_fn(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
                                const struct agi_result *res);
 /* Starts the operation for a gRPC call, when its namespace's turn comes, and ends that call with fn, or with

@@ -21,7 +21,8 @@ static void compared(struct agi_svc *s, struct agi_grpc_call *call, const void *
 void agi_svc_compare_and_set(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
 {
 	const Agihpc__V1__CompareAndSetRequest *p = (const Agihpc__V1__CompareAndSetRequest *)req;
-	struct agi_call op = {.kind = AGI_CALL_CAS, .expected = p->expected_version, .is_delete = p->delete_};
+	struct agi_call op = {.kind = AGI_CALL_CAS, .expected = p->expected_version, .is_delete = p->delete_,
+	                      .lease = p->lease_id};
 	struct agi_why why;
 	enum agi_err e = agi_svc_kv_common(ctx, &op, p->namespace_, p->key, AGIHPC__V1__LEVEL__LEVEL_STRONG, &why);
 

@@ -96,6 +96,7 @@ static void put(struct agi_grpc_call *call, const ProtobufCMessage *req, void *c
 		e = agi_svc_value(&op.value, p->value, &why);
 	if (!e)
 		e = agi_svc_ttl(&op.ttl_ms, p->ttl_ms, &why);
+	op.lease = p->lease_id;
 	if (e)
 		agi_grpc_fail_err(call, e, &why);
 	else
@@ -114,6 +115,7 @@ static void get_answer(struct agi_svc *s, struct agi_grpc_call *call, const void
 	r.version = res->version.hlc;
 	r.acks = res->acks;
 	r.slot = res->slot;
+	r.lease_id = res->lease;
 	agi_grpc_reply(call, &r.base);
 }
 

@@ -146,7 +146,8 @@ void agi_svc_start(struct agi_svc *s, struct agi_grpc_call *call, const void *re
 		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
 		return;
 	}
-	if (!op->ns.n) { /* of the registry, of operators: few, and their strings may not last */
+	/* of the registry, of operators: few, and their strings may not last; or one that only waits */
+	if (!op->ns.n || op->is_waiting) {
 		start(w);
 		return;
 	}

@@ -161,6 +161,10 @@ def rpc_table():
             "Add": (a.AddRequest, a.AddResponse),
             "Scan": (a.ScanRequest, a.ScanResponse), "Batch": (a.BatchRequest, a.BatchResponse),
             "Watch": (a.WatchRequest, a.WatchResponse, "stream")}),
+        "leases": ("agihpc.v1.LeaseService", {
+            "Grant": (a.GrantRequest, a.GrantResponse), "KeepAlive": (a.KeepAliveRequest, a.KeepAliveResponse),
+            "Revoke": (a.RevokeRequest, a.RevokeResponse), "GetLease": (a.GetLeaseRequest, a.Lease),
+            "ListLeases": (a.ListLeasesRequest, a.ListLeasesResponse), "Lock": (a.LockRequest, a.LockResponse)}),
         "registry": ("agihpc.v1.RegistryService", {
             "RegisterService": (a.RegisterRequest, a.RegisterResponse),
             "DeregisterService": (a.DeregisterRequest, a.DeregisterResponse),

@@ -55,7 +55,7 @@ static const ProtobufCServiceDescriptor *const services[] = {
     &agi__safety__v1__in_action_safety_service__descriptor,
     &agi__safety__v1__post_action_safety_service__descriptor,
     &agihpc__v1__event_service__descriptor, &agihpc__v1__safety_service__descriptor,
-    &agihpc__v1__backup_service__descriptor,
+    &agihpc__v1__backup_service__descriptor, &agihpc__v1__lease_service__descriptor,
     &grpc__reflection__v1__server_reflection__descriptor};
 enum { SERVICES = sizeof services / sizeof *services };
 
