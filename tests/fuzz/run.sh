@@ -1,9 +1,11 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
 # make fuzz [FUZZ_SECONDS=60]: runs the fuzz targets named on the command line for so long each, beginning with the kept
-# corpus; speaks TAP. New inputs go to fuzz-corpus/NAME of the build tree, those that found something to fuzz-found/.
+# corpus, as many at a time as there are processors; speaks TAP. New inputs go to fuzz-corpus/NAME of the build tree,
+# those that found something to fuzz-found/.
 set -u
 BUILD=${AGI_BUILDDIR:-.} SRC=${AGI_SRCDIR:-.} LIMIT=${FUZZ_SECONDS:-60}
+JOBS=$(nproc 2>/dev/null || echo 1)
 failed=0 count=0
 
 case $LIMIT in
@@ -14,19 +16,32 @@ esac
 	exit 0
 }
 mkdir -p "$BUILD/fuzz-found"
-for name; do
-	count=$((count + 1))
-	mkdir -p "$BUILD/fuzz-corpus/$name"
-	log=$BUILD/fuzz-corpus/$name.log
-	if "$BUILD/tests/fuzz/fuzz_$name" -max_total_time="$LIMIT" -timeout=20 -rss_limit_mb=2048 -max_len=8192 \
-		-artifact_prefix="$BUILD/fuzz-found/$name-" "$BUILD/fuzz-corpus/$name" "$SRC/tests/fuzz/corpus/$name" \
+
+# one COUNT NAME: its line of the plan, on the standard output in one piece.
+one() {
+	local log=$BUILD/fuzz-corpus/$2.log
+	mkdir -p "$BUILD/fuzz-corpus/$2"
+	if "$BUILD/tests/fuzz/fuzz_$2" -max_total_time="$LIMIT" -timeout=20 -rss_limit_mb=2048 -max_len=8192 \
+		-artifact_prefix="$BUILD/fuzz-found/$2-" "$BUILD/fuzz-corpus/$2" "$SRC/tests/fuzz/corpus/$2" \
 		>"$log" 2>&1; then
-		echo "ok $count - fuzz $name: $(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' "$log") inputs in $LIMIT s"
+		echo "ok $1 - fuzz $2: $(sed -n 's/^Done \([0-9]*\) runs.*/\1/p' "$log") inputs in $LIMIT s"
 	else
-		failed=1
-		echo "not ok $count - fuzz $name"
-		tail -n 40 "$log" | sed 's/^/# /'
+		printf '%s\n' "not ok $1 - fuzz $2
+$(tail -n 40 "$log" | sed 's/^/# /')"
+		return 1
 	fi
+}
+
+# reap: waits for one of them.
+reap() { wait -n || failed=1; }
+
+for name; do
+	[ "$count" -lt "$JOBS" ] || reap
+	count=$((count + 1))
+	one "$count" "$name" &
+done
+for ((i = count < JOBS ? count : JOBS; i > 0; i--)); do
+	reap
 done
 echo "1..$count"
 exit "$failed"
