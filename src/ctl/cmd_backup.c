@@ -116,8 +116,8 @@ static enum ctl_exit tell_backup(struct ctl *c, const ProtobufCMessage *m)
 	if (r->why.len)
 		ctl_warn(c, "%.*s", AGI_STR_ARG(ctl_str(r->why)));
 	if (!c->is_json && is_state(r->state, "done"))
-		fprintf(stderr, "%" PRIu32 " of %" PRIu32 " slots are whole; every node's part is in its %.*s\n",
-			r->slots_whole, r->slots, AGI_STR_ARG(ctl_str(r->directory)));
+		return ctl_say(c, "%" PRIu32 " of %" PRIu32 " slots are whole; every node's part is in its %.*s.\n",
+			   r->slots_whole, r->slots, AGI_STR_ARG(ctl_str(r->directory)));
 	return CTL_OK;
 }
 

@@ -109,9 +109,11 @@ static enum ctl_exit tell(struct ctl *c, const ProtobufCMessage *m)
 		return code;
 	ctl_format_bytes(bytes, r->bytes);
 	if (!c->is_json)
-		fprintf(stderr, "%" PRIu32 " slots with %" PRIu64 " records (%s): %" PRIu32 " the same on all members, %"
-				PRIu32 " not compared with all, %" PRIu32 " different\n",
-			r->slots, r->records, bytes, r->same, r->incomplete, r->different);
+		code = ctl_say(c, "%" PRIu32 " slots with %" PRIu64 " records (%s): %" PRIu32 " the same on all members, %"
+				  PRIu32 " not compared with all, %" PRIu32 " different.\n",
+			       r->slots, r->records, bytes, r->same, r->incomplete, r->different);
+	if (code != CTL_OK)
+		return code;
 	if (r->damaged)
 		return ctl_error(c, CTL_FAILED, "%" PRIu32 " slots cannot be read by a member: see its status",
 				 r->damaged);
@@ -204,8 +206,9 @@ static enum ctl_exit judge(struct ctl *c, const struct check *k)
 	if (c->is_json)
 		code = ctl_print_json_take(c, backup_json(k));
 	else
-		printf("%s: %zu nodes' parts (%" PRIu32 " missing), %s, %" PRIu32 " of %" PRIu32 " slots whole\n",
-		       k->set.parts[0].p.name, k->set.n, k->set.missing, bytes, cover->whole, cover->n_slots);
+		code = ctl_say(c, "%s: %zu nodes' parts (%" PRIu32 " missing), %s, %" PRIu32 " of %" PRIu32
+				  " slots whole.\n",
+			       k->set.parts[0].p.name, k->set.n, k->set.missing, bytes, cover->whole, cover->n_slots);
 	if (code != CTL_OK)
 		return code;
 	if (k->bad_files)

@@ -4,20 +4,18 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "ctl/moves.h"
 #include "ctl/out.h"
+#include "ctl/progress.h"
 #include "ctl/units.h"
 
 enum {
 	INTERVAL_MS = 1000,
 	LOOKS = 4,         /* at a node that empties, for each line */
-	GONE_AFTER = 40,   /* looks in a row without an answer: 10 s at least */
-	COLUMNS_DEFAULT = 80,
-	COLUMNS_MAX = 400
+	GONE_AFTER = 40    /* looks in a row without an answer: 10 s at least */
 };
 
 const struct ctl_opt ctl_opts_rebalance[] = {
@@ -168,15 +166,6 @@ static enum ctl_exit print_tables(struct ctl *c, const struct ctl_moves *m)
 
 /* --- watching ------------------------------------------------------------------------------------
  */
-static size_t terminal_columns(void)
-{
-	struct winsize size;
-
-	if (ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) || size.ws_col == 0)
-		return COLUMNS_DEFAULT;
-	return size.ws_col < COLUMNS_MAX ? size.ws_col : COLUMNS_MAX;
-}
-
 static void pause_ms(uint32_t ms)
 {
 	struct timespec t = {ms / 1000, (long)(ms % 1000) * 1000000};
@@ -198,7 +187,7 @@ static enum ctl_exit print_progress(struct ctl *c, uint64_t done, uint64_t total
 	agi_buf_init(&b, 0);
 	if (is_terminal)
 		agi_buf_printf(&b, "\r\033[K");
-	ctl_progress_line(&b, is_terminal ? terminal_columns() - 1 : COLUMNS_DEFAULT, done, total,
+	ctl_progress_line(&b, is_terminal ? ctl_terminal_columns(STDOUT_FILENO) - 1 : CTL_COLUMNS_DEFAULT, done, total,
 			  s->bytes_per_s, is_last ? -1 : ctl_moves_eta_s(s));
 	if (is_last || !is_terminal)
 		agi_buf_printf(&b, "\n");

@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctl/progress.h"
 #include "ctl/units.h"
 
-enum { BAR_MIN = 10, BAR_MAX = 40, TAIL_MAX = 160 };
+enum { TEXT_MAX = 160 };
 
 /* --- the sum ----------------------------------------------------------------------------------- */
 void ctl_moves_add(struct ctl_moves_sum *s, const Agihpc__V1__RebalanceResponse *r)
@@ -128,28 +129,11 @@ void ctl_moves_clear(struct ctl_moves *m)
 void ctl_progress_line(struct agi_buf *out, size_t columns, uint64_t done, uint64_t total,
 		       double bytes_per_s, double eta_s)
 {
-	char tail[TAIL_MAX], rate[CTL_UNIT_TEXT], left[CTL_UNIT_TEXT];
-	uint64_t percent = total ? done * 100 / total : 100;
-	size_t n, bar, filled;
+	char text[TEXT_MAX], rate[CTL_UNIT_TEXT], left[CTL_UNIT_TEXT];
 
 	ctl_format_bytes(rate, bytes_per_s > 0 ? (uint64_t)bytes_per_s : 0);
 	ctl_format_ms(left, eta_s * 1000);
-	snprintf(tail, sizeof tail, " %" PRIu64 " %%  %" PRIu64 "/%" PRIu64 " slots  %s/s%s%s", percent,
-		 done, total, rate, eta_s >= 0 ? "  " : "", eta_s >= 0 ? left : "");
-	n = strlen(tail);
-	if (eta_s >= 0)
-		n += (size_t)snprintf(tail + n, sizeof tail - n, " left");
-	if (columns < n + BAR_MIN + 2) { /* no room for a bar */
-		agi_buf_put(out, tail + 1, n - 1 < columns ? n - 1 : columns);
-		return;
-	}
-	bar = columns - n - 2;
-	if (bar > BAR_MAX)
-		bar = BAR_MAX;
-	filled = total ? (size_t)(done * bar / total) : bar;
-	agi_buf_u8(out, '[');
-	for (size_t i = 0; i < bar; i++)
-		agi_buf_u8(out, i < filled ? '#' : '.');
-	agi_buf_u8(out, ']');
-	agi_buf_put(out, tail, n);
+	snprintf(text, sizeof text, "%" PRIu64 "/%" PRIu64 " slots  %s/s%s%s%s", done, total, rate,
+		 eta_s >= 0 ? "  " : "", eta_s >= 0 ? left : "", eta_s >= 0 ? " left" : "");
+	ctl_bar(out, columns, done, total, text);
 }

@@ -15,6 +15,17 @@ enum ctl_exit ctl_write(const struct ctl *c, struct agi_str bytes)
 	return ctl_error(c, CTL_FAILED, "cannot write to standard output: %s", strerror(errno));
 }
 
+enum ctl_exit ctl_say(const struct ctl *c, const char *fmt, ...)
+{
+	char text[500];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	return ctl_write(c, agi_str_of(text));
+}
+
 enum ctl_exit ctl_print_table(const struct ctl *c, struct ctl_table *t)
 {
 	struct agi_buf out;

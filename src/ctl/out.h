@@ -12,6 +12,8 @@
 
 /* All of it or CTL_FAILED with a message: a short write must not look like a short value. */
 enum ctl_exit ctl_write(const struct ctl *c, struct agi_str bytes);
+/* The same of text that is formatted; cut off at 500 bytes. */
+enum ctl_exit ctl_say(const struct ctl *c, const char *fmt, ...) AGI_PRINTF(2, 3);
 /* Prints the table and frees it. */
 enum ctl_exit ctl_print_table(const struct ctl *c, struct ctl_table *t);
 /* Prints the document, indented, with a newline, and releases it. */

@@ -103,7 +103,8 @@ static int serve(struct fake_node *node, struct event_base *base, const char *ip
 	struct event *input;
 
 	if (agi_grpc_server_new(base, &cfg, &server) != AGI_OK ||
-	    !fake_add_data_services(server, node) || !fake_add_state_services(server, node))
+	    !fake_add_data_services(server, node) || !fake_add_state_services(server, node) ||
+	    !fake_add_backup_service(server, node))
 		return 1;
 	l = listen_on(base, ip, server, node->self.address);
 	input = event_new(base, STDIN_FILENO, EV_READ | EV_PERSIST, on_stdin, base);

@@ -43,5 +43,6 @@ bool fake_add_data_services(struct agi_grpc_server *s,
 			    struct fake_node *node); /* memory, registry */
 bool fake_add_state_services(struct agi_grpc_server *s,
 			     struct fake_node *node); /* node, health, safety */
+bool fake_add_backup_service(struct agi_grpc_server *s, struct fake_node *node);
 
 #endif

@@ -192,6 +192,36 @@ class Tests:
         assert all(len(bar) < 80 for bar in bars), bars
         d.stop()
 
+    def test_backup_is_started_and_shown_to_its_end(self):
+        done = self.run("backup", "nightly").expect(0)
+        assert "64 of 64 slots are whole; every node's part is in its /srv/backups/x.\n" in done.out, done.out
+        done.rows(f"{'a' * 12} {self.a.address} done 7 2.0 MiB")
+        assert self.a.last() == "Backup name=nightly start=0"
+        d = self.doc("backup", "nightly")
+        assert (d["state"], d["slots_whole"], d["parts"][0]["bytes"]) == ("done", 64, 2 << 20), d
+        self.run("backup", "lost").expect(1, "3 of 64 slots are not whole")
+        self.run("backup", "forgotten").expect(1, "has forgotten it")
+        self.run("backup", "../x").expect(2, "no name of a backup")
+        self.run("backup", "later", "--no-wait").expect(0)
+        assert self.a.last() == "Backup name=later start=1"
+        self.run("backup", "later").expect(0)  # finds it
+        assert self.a.last() == "Backup name=later start=0"
+
+    def test_restore_tells_what_was_written_and_what_was_kept(self):
+        done = self.run("restore", "nightly", "--partial").expect(0)
+        assert "100 written" in done.out and "4 were there already and stay" in done.out, done.out
+        with open(self.a.log_path, encoding="ascii") as f:
+            assert "Restore name=nightly start=1 partial=1\n" in f.read()
+        d = self.doc("restore", "nightly")
+        assert (d["items"], d["registers"], d["registers_kept"], d["expired"]) == (100, 20, 4, 2), d
+        self.run("restore", "lost").expect(1, "slot 5 of the backup cannot be written", "the same command goes on")
+
+    def test_verify_compares_replicas(self):
+        assert "64 the same on all members, 0 not" in self.run("verify").expect(0).out
+        bad = self.run("verify", node=self.b.address).expect(1, "members of 1 slots do not hold the same")
+        bad.rows(f"9 {'b' * 12} 5 0 0123456789ab", f"9 {'b' * 12} - - UNREACHABLE")
+        self.run("verify", "--backup", self.path("nothing")).expect(3, "no backup")
+
     def test_drain_goes_to_the_node_that_is_named(self):
         self.run("drain").expect(1, "2 hosts would remain for 3 replicas")
         assert "120 slots will move" in self.run("drain", "--force").expect(0).out
