@@ -191,6 +191,7 @@ struct agi_config {
 		struct agi_config_list banned_tools;
 		enum agi_bond_action bond_index_action; /* block */
 		char *profile;
+		uint64_t audit_bytes;                /* 1 GiB */
 	} safety;
 	struct { /* llm: accepted, lh-planner's */
 		char *provider, *model;

@@ -11,17 +11,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define NAME_FORMAT "%020" PRIu64 "-%010" PRIu32 ".audit"
-enum { NAME_BYTES = 20 + 1 + 10 + 6 + 1, NUMBER_AT = 21, PATH_BYTES = AGI_AUDIT_PATH_MAX + NAME_BYTES + 1 };
-
-struct segment {
-	uint64_t incarnation;
-	uint32_t number;
-};
+#define NAME_FORMAT "%020" PRIu64 ".audit"
+enum { NAME_BYTES = 20 + 6 + 1, PATH_BYTES = AGI_AUDIT_PATH_MAX + NAME_BYTES + 1 };
 
 struct agi_audit_file {
 	char dir[AGI_AUDIT_PATH_MAX];
-	struct segment at; /* the one that is written to */
+	uint64_t number; /* of the segment that is written to */
 	int fd;
 	uint64_t n;        /* bytes in it */
 	uint64_t bytes_max;
@@ -41,37 +36,31 @@ static enum agi_err fail_io(struct agi_why *why, const char *what, const char *p
 }
 
 /* --- segments ------------------------------------------------------------------------------------------------ */
-static void path_of(char out[PATH_BYTES], const char *dir, struct segment s)
+static void path_of(char out[PATH_BYTES], const char *dir, uint64_t number)
 {
-	snprintf(out, PATH_BYTES, "%s/" NAME_FORMAT, dir, s.incarnation, s.number);
+	snprintf(out, PATH_BYTES, "%s/" NAME_FORMAT, dir, number);
 }
 
-static bool parse_name(struct segment *out, const char *name)
+static bool parse_name(uint64_t *out, const char *name)
 {
 	char again[NAME_BYTES];
 
 	if (strlen(name) != NAME_BYTES - 1)
 		return false;
-	out->incarnation = strtoull(name, NULL, 10);
-	out->number = (uint32_t)strtoul(name + NUMBER_AT, NULL, 10);
-	snprintf(again, sizeof again, NAME_FORMAT, out->incarnation, out->number);
+	*out = strtoull(name, NULL, 10);
+	snprintf(again, sizeof again, NAME_FORMAT, *out);
 	return strcmp(name, again) == 0;
 }
 
-static int compare(struct segment a, struct segment b)
-{
-	if (a.incarnation != b.incarnation)
-		return a.incarnation < b.incarnation ? -1 : 1;
-	return (a.number > b.number) - (a.number < b.number);
-}
+static int compare(uint64_t a, uint64_t b) { return (a > b) - (a < b); }
 
 /* The first segment after *than, or, backwards, the last before it; NULL: of all. out may be than. NOT_FOUND. */
-static enum agi_err next_segment(const char *dir, const struct segment *than, bool backwards, struct segment *out)
+static enum agi_err next_segment(const char *dir, const uint64_t *than, bool backwards, uint64_t *out)
 {
-	const struct segment from = than ? *than : (struct segment){0, 0};
+	const uint64_t from = than ? *than : 0;
 	DIR *d = opendir(dir);
 	const struct dirent *e;
-	struct segment s;
+	uint64_t s;
 	bool has = false;
 	int sign = backwards ? -1 : 1;
 
@@ -162,7 +151,7 @@ static enum agi_err judge_end(int fd, const char *path, uint8_t *bytes, struct a
 	return got < 0 ? fail_io(why, "read", path) : AGI_OK;
 }
 
-static enum agi_err look_at(const char *dir, struct segment s, struct agi_audit_found *found, struct agi_why *why)
+static enum agi_err look_at(const char *dir, uint64_t s, struct agi_audit_found *found, struct agi_why *why)
 {
 	uint8_t *bytes = malloc(AGI_AUDIT_CHUNK_BYTES);
 	char path[PATH_BYTES];
@@ -182,11 +171,12 @@ static enum agi_err look_at(const char *dir, struct segment s, struct agi_audit_
 }
 
 /* Backwards, until there is an entry: a segment may have been begun and not written to. */
-static enum agi_err find_last(const char *dir, struct agi_audit_found *found, struct agi_why *why)
+static enum agi_err find_last(const char *dir, uint64_t *newest, struct agi_audit_found *found, struct agi_why *why)
 {
-	struct segment s;
+	uint64_t s = 0;
 	enum agi_err e = next_segment(dir, NULL, true, &s);
 
+	*newest = s;
 	*found = (struct agi_audit_found){.has_last = false};
 	while (!e && !found->has_last) {
 		e = look_at(dir, s, found, why);
@@ -197,12 +187,12 @@ static enum agi_err find_last(const char *dir, struct agi_audit_found *found, st
 }
 
 /* --- writing ----------------------------------------------------------------------------------------------------- */
-static enum agi_err begin_segment(struct agi_audit_file *f, struct segment s, struct agi_why *why)
+static enum agi_err begin_segment(struct agi_audit_file *f, uint64_t number, struct agi_why *why)
 {
 	char path[PATH_BYTES];
 	int fd;
 
-	path_of(path, f->dir, s);
+	path_of(path, f->dir, number);
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return fail_io(why, "make", path);
@@ -213,7 +203,7 @@ static enum agi_err begin_segment(struct agi_audit_file *f, struct segment s, st
 		f->old[f->n_old++] = f->fd;
 	}
 	f->fd = fd;
-	f->at = s;
+	f->number = number;
 	f->n = 0;
 	f->has_begun = true;
 	return AGI_OK;
@@ -223,6 +213,7 @@ enum agi_err agi_audit_file_open(const struct agi_audit_file_cfg *cfg, struct ag
                                  struct agi_audit_found *found, struct agi_why *why)
 {
 	struct agi_audit_file *f = calloc(1, sizeof *f);
+	uint64_t newest = 0;
 	enum agi_err e;
 
 	if (!f)
@@ -235,9 +226,9 @@ enum agi_err agi_audit_file_open(const struct agi_audit_file_cfg *cfg, struct ag
 	else if (mkdir(f->dir, 0700) && errno != EEXIST)
 		e = fail_io(why, "make the directory", f->dir);
 	else
-		e = find_last(f->dir, found, why);
+		e = find_last(f->dir, &newest, found, why);
 	if (!e)
-		e = begin_segment(f, (struct segment){cfg->incarnation, 0}, why);
+		e = begin_segment(f, newest + 1, why);
 	if (e)
 		agi_audit_file_free(f);
 	else
@@ -287,7 +278,7 @@ enum agi_err agi_audit_file_append(struct agi_audit_file *f, struct agi_str reco
 		return agi_fail(why, AGI_E_READ_ONLY, "the audit log in %.200s failed before; it begins anew at the next start",
 		                f->dir);
 	if (f->n && f->n + records.n > f->segment_bytes)
-		e = begin_segment(f, (struct segment){f->at.incarnation, f->at.number + 1}, why);
+		e = begin_segment(f, f->number + 1, why);
 	return e ? e : put(f, records, why);
 }
 
@@ -317,7 +308,7 @@ static uint64_t bytes_of(const char *dir)
 {
 	DIR *d = opendir(dir);
 	const struct dirent *e;
-	struct segment s;
+	uint64_t s;
 	struct stat st;
 	uint64_t n = 0;
 
@@ -331,7 +322,7 @@ static uint64_t bytes_of(const char *dir)
 
 static void trim(const char *dir, uint64_t bytes_max)
 {
-	struct segment first, newest;
+	uint64_t first, newest;
 	char path[PATH_BYTES];
 
 	while (bytes_of(dir) > bytes_max && next_segment(dir, NULL, false, &first) == AGI_OK &&
@@ -373,7 +364,7 @@ enum agi_err agi_audit_sync_run(struct agi_audit_sync *s, struct agi_why *why)
 void agi_audit_file_synced(struct agi_audit_file *f, enum agi_err err) { f->is_lost = f->is_lost || err; }
 
 /* --- reading -------------------------------------------------------------------------------------------------------- */
-static int open_segment(const char *dir, struct segment s)
+static int open_segment(const char *dir, uint64_t s)
 {
 	char path[PATH_BYTES];
 
@@ -382,7 +373,7 @@ static int open_segment(const char *dir, struct segment s)
 }
 
 /* When a segment's first entry was made; 0: it has none. */
-static uint64_t first_ms(const char *dir, struct segment s)
+static uint64_t first_ms(const char *dir, uint64_t s)
 {
 	uint8_t bytes[4 + AGI_AUDIT_HEADER];
 	struct agi_audit_entry e = {.at_ms = 0};
@@ -400,8 +391,7 @@ static uint64_t first_ms(const char *dir, struct segment s)
 /* Moves *at to the next segment; those that ended before since_ms are passed over. False: there is none. */
 static bool move_on(const char *dir, struct agi_audit_at *at, uint64_t since_ms)
 {
-	struct segment s = {at->incarnation, at->number}, after;
-	uint64_t begun;
+	uint64_t s = at->number, after, begun;
 
 	if (next_segment(dir, at->has_segment ? &s : NULL, false, &s))
 		return false;
@@ -411,7 +401,7 @@ static bool move_on(const char *dir, struct agi_audit_at *at, uint64_t since_ms)
 			break;
 		s = after;
 	}
-	*at = (struct agi_audit_at){.has_segment = true, .incarnation = s.incarnation, .number = s.number};
+	*at = (struct agi_audit_at){.has_segment = true, .number = s};
 	return true;
 }
 
@@ -436,14 +426,13 @@ static size_t copy_records(struct agi_str bytes, uint64_t since_ms, struct agi_b
 static void leave_segment(const char *dir, struct agi_audit_at *at, uint64_t since_ms, struct agi_str rest,
                           struct agi_audit_chunk *chunk)
 {
-	struct segment s = {at->incarnation, at->number};
-	uint64_t offset = at->offset;
+	uint64_t s = at->number, offset = at->offset;
 	bool moved = move_on(dir, at, since_ms);
 
 	if (rest.n && (moved || !is_torn(rest)))
 		(void)agi_fail(&chunk->damage, AGI_E_CORRUPT,
 		               "segment " NAME_FORMAT ": no record at byte %" PRIu64 ", the rest of it cannot be read",
-		               s.incarnation, s.number, offset);
+		               s, offset);
 	chunk->has_more = moved;
 }
 
@@ -482,7 +471,7 @@ enum agi_err agi_audit_read(const char *dir, struct agi_audit_at *at, uint64_t s
 	chunk->has_more = false;
 	if (!at->has_segment && !move_on(dir, at, since_ms))
 		return agi_fail(why, AGI_E_NOT_FOUND, "there is no audit log in %.200s", dir);
-	fd = open_segment(dir, (struct segment){at->incarnation, at->number});
+	fd = open_segment(dir, at->number);
 	if (fd < 0 && errno == ENOENT) { /* it was the oldest, and went */
 		chunk->has_more = move_on(dir, at, since_ms);
 		return AGI_OK;

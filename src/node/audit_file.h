@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * The audit log on disk: DATA/audit/INCARNATION-NUMBER.audit, segments of records (roles/audit/chain.h) that are only
- * ever appended to. Each life begins a segment of its own. When all of them take more than bytes_max, the oldest go.
+ * The audit log on disk: DATA/audit/NUMBER.audit, segments of records (roles/audit/chain.h) that are only ever appended
+ * to. Each life begins a new one. When all of them take more than bytes_max, the oldest go.
  *
  * What is appended is in the kernel's page cache when _append returns: it survives the process. It survives the host
  * after the next sync, which is made elsewhere (it blocks): _take_sync → agi_audit_sync_run on another thread → its
@@ -22,7 +22,6 @@ struct agi_audit_file;
 
 struct agi_audit_file_cfg {
 	const char *dir;        /* is made when it is not there */
-	uint64_t incarnation;   /* of this life; no segment of it is there yet */
 	uint64_t bytes_max;     /* of all segments; the one that is written to is kept whatever it takes */
 	uint32_t segment_bytes; /* 0 = AGI_AUDIT_SEGMENT_BYTES */
 };
@@ -60,9 +59,7 @@ void agi_audit_file_synced(struct agi_audit_file *f, enum agi_err err);
 /* --- reading: any thread, also while a node writes -------------------------------------------------------------- */
 struct agi_audit_at {
 	bool has_segment;
-	uint64_t incarnation;
-	uint32_t number;
-	uint64_t offset;
+	uint64_t number, offset;
 };
 struct agi_audit_chunk {
 	struct agi_buf records; /* whole ones; of the time asked for and later */

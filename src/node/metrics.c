@@ -25,6 +25,13 @@ static const char *decisions(size_t i)
 	return i < AGI_DECISION_COUNT ? agi_decision_name((enum agi_decision)i) : NULL;
 }
 
+static const char *audit_kinds(size_t i)
+{
+	if (i == AGI_AUDIT_NONE)
+		return "";
+	return i < AGI_AUDIT_KINDS ? agi_audit_kind_name((enum agi_audit_kind)i) : NULL;
+}
+
 /* Panel causes, then check causes. */
 static const char *causes(size_t i)
 {
@@ -184,6 +191,10 @@ static void set_bond_index(struct agi_metrics *m, double v)
 
 void agi_metrics_on_safety(struct agi_metrics *m, const struct agi_safety_event *e)
 {
+	if (e->kind == AGI_SAFETY_AUDITED || e->kind == AGI_SAFETY_AUDIT_FAILED) {
+		count(m, e->kind == AGI_SAFETY_AUDITED ? M_AUDIT_ENTRIES : M_AUDIT_FAILURES, e->audit_kind);
+		return;
+	}
 	if (e->kind == AGI_SAFETY_CHECKED) {
 		on_checked(m, e);
 		return; /* its Bond Index is that of the gateways that judged, and theirs to tell */

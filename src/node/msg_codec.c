@@ -727,7 +727,7 @@ enum agi_err agi_envelope_open(struct agi_str payload, struct agi_envelope *out,
 			e = get_u32(&out->version, &f, UINT32_MAX, "version", why);
 		else if (f.number == ENV_TRACE_ID)
 			e = get_bytes(&out->trace_id, &f, AGI_TRACE_ID_BYTES, "trace_id", why);
-		else if (f.number >= AGI_BODY_DHT && f.number <= AGI_BODY_STOP_NOTICE) {
+		else if (f.number >= AGI_BODY_DHT && f.number <= AGI_BODY_LAST) {
 			e = get_bytes(&out->body, &f, AGI_LINK_FRAME_MAX, "body", why);
 			out->kind = (enum agi_envelope_body)f.number;
 		}

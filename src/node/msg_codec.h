@@ -30,7 +30,10 @@ enum agi_envelope_body {
 	AGI_BODY_VOTE_REPLY = 5,
 	AGI_BODY_EVAL_REQUEST = 6,
 	AGI_BODY_EVAL_REPLY = 7,
-	AGI_BODY_STOP_NOTICE = 8
+	AGI_BODY_STOP_NOTICE = 8,
+	AGI_BODY_AUDIT_APPEND = 9,
+	AGI_BODY_AUDIT_ACK = 10,
+	AGI_BODY_LAST = AGI_BODY_AUDIT_ACK
 };
 struct agi_envelope {
 	uint32_t version;

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0
- * This node routes a check: the panel's effects become messages, messages become its events. */
+ * This node routes a check: the panel's effects become messages, messages become its events.
+ *
+ *   asked ─► panel ─► decided, in the audit log ─► another host has a copy ─► the client is answered
+ *                                                └─ none in time ─► BLOCK (AUDIT_UNAVAILABLE) */
 #include <stdlib.h>
 
 #include <sodium.h>
 
+#include "node/pb_wire.h"
 #include "node/safety_impl.h"
 
 struct check {
@@ -12,8 +16,12 @@ struct check {
 	uint64_t id;
 	agi_safety_done_fn *done; /* NULL once called or cancelled */
 	void *arg;
-	uint64_t began_us, deadline_us;
+	uint64_t began_us, deadline_us; /* of the panel */
+	uint64_t answer_us;  /* by then the client is answered */
 	struct agi_panel panel;
+	uint64_t batch_id;   /* once decided: what the audit log keeps it in; 0 = nothing is awaited */
+	Agi__Safety__V1__CheckPlanResponse *answer; /* in the pool; NULL: there was no memory for it */
+	struct agi_safety_event told;
 	struct agi_pool pool;
 	struct agi_str request; /* in the pool */
 	struct agi_peer peers[AGI_PANEL_CANDIDATES_MAX];
@@ -47,13 +55,35 @@ static struct check *find_check(struct agi_safety_plane *s, uint64_t id)
 	return NULL;
 }
 
+/* Over: the client is told. */
+static void finish(struct check *c, bool is_kept)
+{
+	agi_safety_done_fn *done = c->done;
+	enum agi_check_cause cause = is_kept ? AGI_CHECK_OUT_OF_MEMORY : AGI_CHECK_AUDIT_UNAVAILABLE;
+
+	c->done = NULL;
+	if (!is_kept) {
+		c->told.decision = AGI_DECISION_BLOCK;
+		c->told.cause = AGI_PANEL_VOTED;
+		c->told.check_cause = cause;
+	}
+	safety_observe(c->plane, &c->told);
+	if (done && is_kept && c->answer)
+		done(c->arg, c->answer);
+	else if (done)
+		agi_safety_block(done, c->arg, agi_check_cause_name(cause));
+	check_free(c);
+}
+
 /* After every event: over, or armed for the next deadline. c may be gone after this. */
 static void settle(struct check *c)
 {
-	if (c->panel.is_done)
-		check_free(c);
-	else
+	if (!c->panel.is_done)
 		safety_arm(c->timer, agi_panel_next_deadline(&c->panel), safety_mono_us());
+	else if (c->batch_id)
+		safety_arm(c->timer, c->answer_us, safety_mono_us());
+	else
+		finish(c, c->told.check_cause != AGI_CHECK_AUDIT_UNAVAILABLE);
 }
 
 /* --- the answer ----------------------------------------------------------------------------------------- */
@@ -106,28 +136,15 @@ static const char *cause_of(const struct agi_panel_result *res, const struct agi
 	return agi_panel_cause_name(res->cause);
 }
 
-static void observe(struct check *c, const struct agi_panel_result *res,
-                    const struct agi_check_result *merged)
-{
-	safety_observe(c->plane, &(struct agi_safety_event){
-	                             .kind = AGI_SAFETY_CHECKED,
-	                             .decision = res->decision,
-	                             .cause = res->cause,
-	                             .check_cause = merged->cause,
-	                             .bond_index = merged->has_bond ? merged->bond.index : -1.0,
-	                             .took_us = safety_mono_us() - c->began_us});
-}
-
-/* The certificate, base64 (RFC 4648 4): metadata are text. Empty when there is no memory for it. */
+/* The certificate's bytes; empty when there is no memory for it. */
 static struct agi_str certify(struct check *c, const struct agi_panel_result *res)
 {
 	struct agi_certificate *cert = agi_pool_take(&c->pool, 1, sizeof *cert);
-	struct agi_str text = {"", 0};
+	struct agi_str bytes = {"", 0};
 	struct agi_buf b;
-	char *out;
 
 	if (!cert)
-		return text;
+		return bytes;
 	*cert = (struct agi_certificate){.decision = res->decision,
 	                                 .electorate = (uint8_t)res->electorate,
 	                                 .needed = (uint8_t)res->needed,
@@ -143,14 +160,80 @@ static struct agi_str certify(struct check *c, const struct agi_panel_result *re
 		memcpy(cert->votes, c->statements, c->n_statements * sizeof cert->votes[0]);
 	agi_buf_init(&b, 0);
 	agi_certificate_encode(&b, cert);
-	out = agi_pool_take(&c->pool, sodium_base64_encoded_len(b.n, sodium_base64_VARIANT_ORIGINAL), 1);
-	if (out && !b.err) {
-		sodium_bin2base64(out, sodium_base64_encoded_len(b.n, sodium_base64_VARIANT_ORIGINAL), b.p, b.n,
-		                  sodium_base64_VARIANT_ORIGINAL);
-		text = agi_str_of(out);
-	}
+	if (!b.err)
+		bytes = agi_pool_copy(&c->pool, agi_buf_str(&b));
 	agi_buf_free(&b);
-	return text;
+	return bytes;
+}
+
+/* Metadata are text: base64 (RFC 4648 4). */
+static struct agi_str base64(struct agi_str bytes, struct agi_pool *pool)
+{
+	size_t n = sodium_base64_encoded_len(bytes.n, sodium_base64_VARIANT_ORIGINAL);
+	char *out = agi_pool_take(pool, n, 1);
+
+	if (!out)
+		return (struct agi_str){"", 0};
+	sodium_bin2base64(out, n, (const uint8_t *)bytes.p, bytes.n, sodium_base64_VARIANT_ORIGINAL);
+	return agi_str_of(out);
+}
+
+/* plan.plan_id of the request, as it came: whoever judged it has read all of it. */
+static struct agi_str plan_id_of(struct agi_str request)
+{
+	enum { PLAN = 1, PLAN_ID = 1 };
+	struct agi_cur c = agi_cur_of(request), plan;
+	struct agi_str id = {"", 0};
+	struct agi_pb_field f;
+
+	while (agi_pb_next(&c, &f)) {
+		if (f.number != PLAN || f.type != AGI_PB_BYTES)
+			continue;
+		plan = agi_cur_of(f.s);
+		while (agi_pb_next(&plan, &f))
+			if (f.number == PLAN_ID && f.type == AGI_PB_BYTES)
+				id = f.s;
+	}
+	return id;
+}
+
+/* Into the audit log. What cannot be logged is blocked. */
+static void keep(struct check *c, const struct agi_check_result *merged, struct agi_str cause, struct agi_str certificate)
+{
+	struct agi_safety_plane *s = c->plane;
+	struct agi_audit_decision d = {.decision = c->told.decision,
+	                               .risk = merged->risk,
+	                               .bond_index = c->told.bond_index,
+	                               .stop_epoch = s->latch.known.epoch,
+	                               .latency_us = c->told.took_us,
+	                               .cause = cause,
+	                               .plan_id = plan_id_of(c->request),
+	                               .certificate = certificate};
+
+	memcpy(d.plan_hash, c->panel.cfg.plan_hash, sizeof d.plan_hash);
+	memcpy(d.nonce, c->panel.cfg.nonce, sizeof d.nonce);
+	memcpy(d.policy_hash, s->policy_hash, sizeof d.policy_hash);
+	if (audit_decision(s, &d, true, &c->batch_id))
+		c->told.check_cause = AGI_CHECK_AUDIT_UNAVAILABLE;
+}
+
+/* The log says what was decided; this entry says what was answered instead. */
+static void keep_withheld(struct check *c)
+{
+	struct agi_safety_plane *s = c->plane;
+	struct agi_audit_decision d = {.decision = AGI_DECISION_BLOCK,
+	                               .risk = 1,
+	                               .bond_index = -1,
+	                               .stop_epoch = s->latch.known.epoch,
+	                               .latency_us = safety_mono_us() - c->began_us,
+	                               .cause = agi_str_of(agi_check_cause_name(AGI_CHECK_AUDIT_UNAVAILABLE)),
+	                               .plan_id = plan_id_of(c->request)};
+	uint64_t nobody_waits;
+
+	memcpy(d.plan_hash, c->panel.cfg.plan_hash, sizeof d.plan_hash);
+	memcpy(d.nonce, c->panel.cfg.nonce, sizeof d.nonce);
+	memcpy(d.policy_hash, s->policy_hash, sizeof d.policy_hash);
+	(void)!audit_decision(s, &d, false, &nobody_waits); /* BLOCK it is, logged or not */
 }
 
 static void on_done(void *ctx, const struct agi_panel_result *res)
@@ -158,28 +241,33 @@ static void on_done(void *ctx, const struct agi_panel_result *res)
 	struct check *c = ctx;
 	struct agi_pool *pool = &c->pool;
 	struct agi_check_result merged;
-	Agi__Safety__V1__CheckPlanResponse *m;
-	agi_safety_done_fn *done = c->done;
+	struct agi_str cause, certificate = certify(c, res);
 
-	c->done = NULL;
 	agi_panel_merge(&merged, res, pool);
-	observe(c, res, &merged);
+	cause = agi_str_of(cause_of(res, &merged));
+	c->told = (struct agi_safety_event){.kind = AGI_SAFETY_CHECKED,
+	                                    .decision = res->decision,
+	                                    .cause = res->cause,
+	                                    .check_cause = merged.cause,
+	                                    .bond_index = merged.has_bond ? merged.bond.index : -1.0,
+	                                    .took_us = safety_mono_us() - c->began_us};
 	const struct agi_pair metadata[] = {
 	    {AGI_STR("latency_ms"),
-	     agi_pool_printf(pool, "%.2f", (double)(safety_mono_us() - c->began_us) / 1e3)},
+	     agi_pool_printf(pool, "%.2f", (double)c->told.took_us / 1e3)},
 	    {AGI_STR("quorum"), agi_pool_printf(pool, "%u/%u", res->agreed, res->electorate)},
 	    {AGI_STR("gateways"), voters(res, pool)},
-	    {AGI_STR("cause"), agi_str_of(cause_of(res, &merged))},
-	    {AGI_STR("certificate"), certify(c, res)},
+	    {AGI_STR("cause"), cause},
+	    {AGI_STR("certificate"), base64(certificate, pool)},
 	};
 	merged.cause = AGI_CHECK_OK; /* told above */
-	m = agi_check_to_pb(&merged, metadata, sizeof metadata / sizeof *metadata, pool);
-	if (!done)
-		return;
-	if (m && !pool->err)
-		done(c->arg, m);
-	else
-		agi_safety_block(done, c->arg, agi_check_cause_name(AGI_CHECK_OUT_OF_MEMORY));
+	c->answer = agi_check_to_pb(&merged, metadata, sizeof metadata / sizeof *metadata, pool);
+	if (!c->answer || pool->err) {
+		c->answer = NULL;
+		c->told.decision = AGI_DECISION_BLOCK;
+		cause = agi_str_of(agi_check_cause_name(AGI_CHECK_OUT_OF_MEMORY));
+		certificate.n = 0;
+	}
+	keep(c, &merged, cause, certificate);
 }
 
 /* --- asking ----------------------------------------------------------------------------------------------- */
@@ -207,6 +295,11 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 
+	if (c->panel.is_done) { /* no witness in time */
+		keep_withheld(c);
+		finish(c, false);
+		return;
+	}
 	agi_panel_tick(&c->panel, safety_now());
 	settle(c);
 }
@@ -245,9 +338,10 @@ static struct check *check_new(struct agi_safety_plane *s, struct agi_str reques
 	c->done = done;
 	c->arg = arg;
 	c->began_us = safety_mono_us();
-	/* A twentieth of the budget is for the way back to the client. */
-	budget_us = (uint64_t)(budget_ms && budget_ms < s->timeout_ms ? budget_ms : s->timeout_ms) * 950;
-	c->deadline_us = c->began_us + budget_us;
+	/* A twentieth of the budget is for the way back to the client, a tenth for a witness. */
+	budget_us = (uint64_t)(budget_ms && budget_ms < s->timeout_ms ? budget_ms : s->timeout_ms) * 1000;
+	c->answer_us = c->began_us + budget_us * 19 / 20;
+	c->deadline_us = s->audit ? c->began_us + budget_us * 17 / 20 : c->answer_us;
 	agi_pool_init(&c->pool, 0);
 	LIST_INSERT_HEAD(&s->checks, c, link);
 	s->n_checks++;
@@ -338,8 +432,8 @@ void check_on_vote_reply(struct agi_safety_plane *s, const struct agi_id *from,
 	struct check *c = find_check(s, m->rpc_id);
 	const struct agi_check_result *r;
 
-	if (!c)
-		return; /* late: the check is over */
+	if (!c || c->panel.is_done)
+		return; /* late: it is decided */
 	if (m->error.n) {
 		agi_panel_on_failed(&c->panel, safety_now(), from);
 	} else {
@@ -357,10 +451,21 @@ void check_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer,
 
 	for (c = LIST_FIRST(&s->checks); c; c = next) {
 		next = LIST_NEXT(c, link);
-		if (check_id && c->id != check_id)
+		if (c->panel.is_done || (check_id && c->id != check_id))
 			continue;
 		agi_panel_on_failed(&c->panel, safety_now(), peer);
 		settle(c);
+	}
+}
+
+void check_on_audited(struct agi_safety_plane *s, uint64_t batch_id, bool is_kept)
+{
+	struct check *c, *next;
+
+	for (c = LIST_FIRST(&s->checks); c; c = next) {
+		next = LIST_NEXT(c, link);
+		if (c->batch_id == batch_id)
+			finish(c, is_kept);
 	}
 }
 

@@ -2,12 +2,14 @@
 #include "node/safety_host.h"
 
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include <event2/event.h>
 #include <sodium.h>
 
+#include "node/audit_host.h"
 #include "node/dht_host.h"
 #include "node/log.h"
 #include "node/msg_codec.h"
@@ -32,6 +34,7 @@ struct agi_safety_host {
 
 	/* the safety loop's */
 	struct agi_safety_plane *plane;
+	struct agi_audit_host *audit;
 	struct agi_links *links;
 	struct agi_metrics *metrics;
 	struct agi_security *security;
@@ -46,7 +49,7 @@ struct agi_safety_host {
 };
 
 /* --- safety → main: news for the log and the metrics --------------------------------------------------------- */
-enum news_kind { NEWS_CHECK_FAILED, NEWS_LINK_DOWN, NEWS_MESSAGE_REFUSED, NEWS_LINKS };
+enum news_kind { NEWS_CHECK_FAILED, NEWS_LINK_DOWN, NEWS_MESSAGE_REFUSED, NEWS_AUDIT_FAILED, NEWS_LINKS };
 struct news {
 	struct agi_safety_host *host;
 	enum news_kind kind;
@@ -74,6 +77,10 @@ static void log_news(struct agi_log *log, const struct news *n)
 	case NEWS_MESSAGE_REFUSED:
 		AGI_LOG(log, AGI_LOG_WARN, "envelope_refused", agi_kv_id("node", &n->peer),
 		        agi_kv_addr("addr", &n->addr), agi_kv_z("err", agi_err_name(n->err)),
+		        agi_kv_z("why", n->why.text));
+		break;
+	case NEWS_AUDIT_FAILED:
+		AGI_LOG(log, AGI_LOG_ERROR, "audit_log_failed", agi_kv_z("err", agi_err_name(n->err)),
 		        agi_kv_z("why", n->why.text));
 		break;
 	case NEWS_LINKS:
@@ -160,6 +167,23 @@ static void observe(void *ctx, const struct agi_safety_event *e)
 	agi_metrics_on_safety(h->metrics, e);
 	if (e->kind == AGI_SAFETY_CHECKED && e->cause != AGI_PANEL_VOTED)
 		tell(h, &(struct news){.kind = NEWS_CHECK_FAILED, .cause = e->cause});
+}
+
+static size_t witnesses(void *ctx, struct agi_peer *out, size_t max, bool *is_alone)
+{
+	struct agi_safety_host *h = ctx;
+
+	return agi_safety_known_witnesses(&h->known, agi_clock_now().mono_us, out, max, is_alone);
+}
+
+static enum agi_err audit_sync(void *ctx, const struct agi_audit_sync *sync)
+{
+	return agi_audit_host_sync(((struct agi_safety_host *)ctx)->audit, sync);
+}
+
+static void audit_failed(void *ctx, enum agi_err err, const struct agi_why *why)
+{
+	tell(ctx, &(struct news){.kind = NEWS_AUDIT_FAILED, .err = err, .why = *why});
 }
 
 static void stopped(void *ctx, const struct agi_stop_record *r)
@@ -309,6 +333,11 @@ static void drain(void *arg) { ((struct agi_safety_host *)arg)->is_draining = tr
 void agi_safety_host_drain(struct agi_safety_host *h) { (void)agi_safety_host_run(h, drain, h); }
 
 /* --- queries --------------------------------------------------------------------------------------------------- */
+void agi_safety_host_audit_dir(const struct agi_safety_host *h, char out[AGI_AUDIT_PATH_MAX])
+{
+	snprintf(out, AGI_AUDIT_PATH_MAX, "%s/audit", h->config->node.data_dir);
+}
+struct agi_loop *agi_safety_host_audit_loop(const struct agi_safety_host *h) { return agi_audit_host_loop(h->audit); }
 struct agi_loop *agi_safety_host_loop(const struct agi_safety_host *h) { return h->loop; }
 struct event_base *agi_safety_host_base(const struct agi_safety_host *h) { return agi_loop_base(h->loop); }
 struct agi_security *agi_safety_host_security(const struct agi_safety_host *h) { return h->security; }
@@ -352,6 +381,8 @@ enum agi_err agi_safety_host_new(const struct agi_safety_host_cfg *cfg, struct a
 	e = agi_loop_new(&loop, &h->loop);
 	if (!e)
 		e = agi_metrics_new(&h->metrics);
+	if (!e)
+		e = agi_audit_host_new(h->loop, &h->audit);
 	e = e ? agi_fail(why, e, "safety loop: %s", agi_err_text(e)) : open_security(h, why);
 	if (e)
 		agi_safety_host_free(h);
@@ -366,12 +397,31 @@ enum agi_err agi_safety_host_new_door(struct agi_safety_host *h, struct agi_loop
 	return agi_safety_door_new(home, h->loop, h->plane, h->config->failsafe.safety_check_timeout_ms, out);
 }
 
+static enum agi_err open_audit(struct agi_safety_host *h, struct agi_why *why)
+{
+	struct agi_audit_found found;
+	char dir[AGI_AUDIT_PATH_MAX];
+	enum agi_err e;
+
+	agi_safety_host_audit_dir(h, dir);
+	e = agi_safety_plane_open_audit(h->plane, dir, h->config->safety.audit_bytes, &found, why);
+	if (e)
+		return e;
+	agi_audit_host_serve(h->audit, h->plane);
+	if (found.cut_bytes || found.is_damaged)
+		AGI_LOG(h->log, AGI_LOG_WARN, found.is_damaged ? "audit_log_damaged" : "audit_log_torn",
+		        agi_kv_u("incarnation", found.incarnation), agi_kv_u("seq", found.seq),
+		        agi_kv_u("cut_bytes", found.cut_bytes));
+	return AGI_OK;
+}
+
 enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_safety_self *self,
                                   const struct agi_links_cfg *links, struct agi_why *why)
 {
 	static const struct agi_links_handlers handlers = {.on_message = on_message, .on_down = on_down};
 	const struct agi_safety_hooks hooks = {.send = send_to, .instances = instances, .observe = observe,
-	                                   .stopped = stopped};
+	                                   .stopped = stopped, .witnesses = witnesses,
+	                                   .audit_sync = audit_sync, .audit_failed = audit_failed};
 	struct event_base *base = agi_loop_base(h->loop);
 	struct agi_links_cfg cfg = *links;
 	enum agi_err e;
@@ -383,6 +433,8 @@ enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_sa
 		return agi_fail(why, e, "safety links: %s", agi_err_text(e));
 	e = agi_safety_plane_new(base, h->config, self, &hooks, h, &h->plane, why);
 	if (!e)
+		e = open_audit(h, why);
+	if (!e)
 		show_credentials(h);
 	if (!e)
 		e = agi_safety_host_new_door(h, h->main, &h->door);
@@ -391,15 +443,20 @@ enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_sa
 
 enum agi_err agi_safety_host_start(struct agi_safety_host *h, struct agi_why *why)
 {
-	enum agi_err e = agi_loop_start(h->loop);
+	enum agi_err e = agi_audit_host_start(h->audit);
+
+	if (!e)
+		e = agi_loop_start(h->loop);
 
 	return e ? agi_fail(why, e, "safety loop: no thread can be started (ulimit -u?)") : AGI_OK;
 }
 
 void agi_safety_host_stop(struct agi_safety_host *h)
 {
-	if (h)
-		agi_loop_stop(h->loop);
+	if (!h)
+		return;
+	agi_loop_stop(h->loop);
+	agi_audit_host_stop(h->audit);
 }
 
 void agi_safety_host_free(struct agi_safety_host *h)
@@ -408,7 +465,9 @@ void agi_safety_host_free(struct agi_safety_host *h)
 		return;
 	if (h->loop)
 		agi_loop_stop(h->loop);
+	agi_audit_host_stop(h->audit);
 	agi_safety_plane_free(h->plane);
+	agi_audit_host_free(h->audit);
 	agi_safety_door_free(h->door);
 	agi_links_free(h->links);
 	agi_security_free(h->security);

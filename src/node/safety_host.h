@@ -37,6 +37,9 @@ struct agi_security *agi_safety_host_security(const struct agi_safety_host *h);
 AGI_MUST_USE enum agi_err agi_safety_host_open(struct agi_safety_host *h,
                                                const struct agi_safety_self *self,
                                                const struct agi_links_cfg *links, struct agi_why *why);
+/* Where the audit log is, and the loop of a thread that may wait for it. */
+void agi_safety_host_audit_dir(const struct agi_safety_host *h, char out[AGI_AUDIT_PATH_MAX]);
+struct agi_loop *agi_safety_host_audit_loop(const struct agi_safety_host *h);
 /* For servers on the safety loop, before _start. */
 struct agi_safety_plane *agi_safety_host_plane(const struct agi_safety_host *h);
 /* What the safety loop counts (agi_metrics_add_part). */

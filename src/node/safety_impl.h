@@ -22,6 +22,7 @@ enum {
 };
 
 struct check;
+struct safety_audit;
 struct vote;
 struct local; /* a message to this node itself, or news of a failed send */
 LIST_HEAD(checks, check);
@@ -56,6 +57,7 @@ struct agi_safety_plane {
 	struct signing signing;     /* votes made in this turn of the loop: signed together at its end */
 	struct event *sign_event;
 	uint32_t n_checks, n_votes;
+	struct safety_audit *audit; /* NULL: no log is kept */
 };
 
 uint64_t safety_mono_us(void);
@@ -76,6 +78,20 @@ void check_on_vote_reply(struct agi_safety_plane *s, const struct agi_id *from,
 /* check_id 0 = every check. */
 void check_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer, uint64_t check_id);
 void check_free_all(struct agi_safety_plane *s);
+/* What audit_decision gave this number is witnessed, or will not be. */
+void check_on_audited(struct agi_safety_plane *s, uint64_t batch_id, bool is_kept);
+
+/* --- safety_audit.c --- */
+/* Adds a decision. is_waited_for: check_on_audited(*batch_id) is called, never before this returns; *batch_id 0: no log is kept.
+ * FULL, NOMEM: it is not in the log. */
+enum agi_err audit_decision(struct agi_safety_plane *s, const struct agi_audit_decision *d, bool is_waited_for,
+                            uint64_t *batch_id);
+/* What the latch knows, when it is news. */
+void audit_stop(struct agi_safety_plane *s);
+void audit_on_append(struct agi_safety_plane *s, const struct agi_peer *from, const struct agi_safety_msg *m);
+void audit_on_ack(struct agi_safety_plane *s, const struct agi_id *from, const struct agi_safety_msg *m);
+void audit_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer);
+void audit_free(struct agi_safety_plane *s);
 
 /* --- safety_vote.c --- */
 void vote_on_request(struct agi_safety_plane *s, const struct agi_peer *from,

@@ -5,11 +5,62 @@
 
 static const char *const services[AGI_SAFETY_KNOWN_SERVICES] = {"safety-gateway", "erisml", "in-action"};
 
+struct ranked {
+	struct agi_peer peer;
+	uint32_t rtt_us;
+	bool is_here, is_suspect; /* in this host's zone */
+};
+
+static bool is_better(const struct ranked *a, const struct ranked *b)
+{
+	if (a->is_suspect != b->is_suspect)
+		return b->is_suspect;
+	return a->is_here != b->is_here ? b->is_here : a->rtt_us < b->rtt_us;
+}
+
+/* Into the best so far, which are in order. */
+static size_t insert(struct ranked *best, size_t n, const struct ranked *r)
+{
+	size_t at = n;
+
+	while (at > 0 && is_better(r, &best[at - 1]))
+		at--;
+	if (at == AGI_SAFETY_WITNESSES_MAX)
+		return n;
+	if (n == AGI_SAFETY_WITNESSES_MAX)
+		n--;
+	memmove(&best[at + 1], &best[at], (n - at) * sizeof *best);
+	best[at] = *r;
+	return n + 1;
+}
+
+static void find_witnesses(struct agi_safety_known *k, const struct agi_dht *d)
+{
+	struct ranked best[AGI_SAFETY_WITNESSES_MAX];
+	struct agi_member self, m;
+
+	k->is_alone = true;
+	k->n_witnesses = 0;
+	if (!agi_dht_member(d, 0, &self))
+		return;
+	for (size_t i = 1; i < AGI_SAFETY_MEMBERS_SEEN && agi_dht_member(d, i, &m); i++) {
+		struct ranked r = {{m.contact.id, m.contact.addr}, m.rtt_us, strcmp(m.contact.zone, self.contact.zone) == 0,
+		                   m.state == AGI_MEMBER_SUSPECT};
+
+		k->is_alone = false;
+		if (m.state == AGI_MEMBER_UP || m.state == AGI_MEMBER_SUSPECT)
+			k->n_witnesses = insert(best, k->n_witnesses, &r);
+	}
+	for (size_t i = 0; i < k->n_witnesses; i++)
+		k->witnesses[i] = best[i].peer;
+}
+
 void agi_safety_known_fill(struct agi_safety_known *k, const struct agi_dht *d, uint64_t now_us)
 {
 	struct agi_instance found[AGI_SAFETY_KNOWN_MAX];
 
 	k->at_us = now_us;
+	find_witnesses(k, d);
 	for (size_t s = 0; s < AGI_SAFETY_KNOWN_SERVICES; s++) {
 		k->n[s] = agi_dht_known_instances(d, agi_str_of(services[s]), found, AGI_SAFETY_KNOWN_MAX);
 		for (size_t i = 0; i < k->n[s]; i++)
@@ -18,8 +69,21 @@ void agi_safety_known_fill(struct agi_safety_known *k, const struct agi_dht *d, 
 	}
 }
 
+static bool has_same_witnesses(const struct agi_safety_known *a, const struct agi_safety_known *b)
+{
+	if (a->n_witnesses != b->n_witnesses || a->is_alone != b->is_alone)
+		return false;
+	for (size_t i = 0; i < a->n_witnesses; i++)
+		if (!agi_id_eq(&a->witnesses[i].id, &b->witnesses[i].id) ||
+		    !agi_addr_eq(&a->witnesses[i].addr, &b->witnesses[i].addr))
+			return false;
+	return true;
+}
+
 bool agi_safety_known_eq(const struct agi_safety_known *a, const struct agi_safety_known *b)
 {
+	if (!has_same_witnesses(a, b))
+		return false;
 	for (size_t s = 0; s < AGI_SAFETY_KNOWN_SERVICES; s++) {
 		if (a->n[s] != b->n[s])
 			return false;
@@ -54,4 +118,16 @@ size_t agi_safety_known_find(struct agi_safety_known *k, uint64_t now_us, struct
 		if (agi_str_eq(service, agi_str_of(services[s])))
 			return give(k, s, out, max);
 	return 0;
+}
+
+size_t agi_safety_known_witnesses(const struct agi_safety_known *k, uint64_t now_us, struct agi_peer *out, size_t max,
+                                  bool *is_alone)
+{
+	bool is_fresh = k->at_us && now_us <= k->at_us + (uint64_t)AGI_SAFETY_KNOWN_MS * 1000;
+	size_t n = !is_fresh ? 0 : k->n_witnesses < max ? k->n_witnesses : max;
+
+	*is_alone = is_fresh && k->is_alone;
+	for (size_t i = 0; i < n; i++)
+		out[i] = k->witnesses[i];
+	return n;
 }

@@ -8,6 +8,10 @@
 #include "roles/safety_gateway/panel.h"
 
 /* A host may have several instances and is asked once. */
+enum {
+	AGI_SAFETY_WITNESSES_MAX = 6,   /* hosts that may be asked to keep copies of audit entries */
+	AGI_SAFETY_MEMBERS_SEEN = 256   /* of the hosts known, so many are looked at for them */
+};
 enum { AGI_SAFETY_KNOWN_MAX = 2 * AGI_PANEL_CANDIDATES_MAX, AGI_SAFETY_KNOWN_SERVICES = 3 };
 
 struct agi_safety_known {
@@ -18,6 +22,9 @@ struct agi_safety_known {
 		uint32_t rtt_us;
 	} rows[AGI_SAFETY_KNOWN_SERVICES][AGI_SAFETY_KNOWN_MAX];
 	size_t n[AGI_SAFETY_KNOWN_SERVICES];
+	struct agi_peer witnesses[AGI_SAFETY_WITNESSES_MAX];
+	size_t n_witnesses;
+	bool is_alone; /* no other host is known, up or not */
 	/* for agi_safety_known_find: what its instances point to */
 	struct agi_provider providers[AGI_SAFETY_KNOWN_MAX];
 };
@@ -30,5 +37,8 @@ bool agi_safety_known_eq(const struct agi_safety_known *a, const struct agi_safe
  * valid until the next call. None when it is older than AGI_SAFETY_KNOWN_MS. */
 size_t agi_safety_known_find(struct agi_safety_known *k, uint64_t now_us, struct agi_str service,
                              struct agi_instance *out, size_t max);
+/* Other hosts, those of other zones first, then the nearest. *is_alone: there are none in the cluster. */
+size_t agi_safety_known_witnesses(const struct agi_safety_known *k, uint64_t now_us, struct agi_peer *out, size_t max,
+                                  bool *is_alone);
 
 #endif

@@ -14,6 +14,8 @@ static const struct layout {
     [AGI_BODY_EVAL_REQUEST] = {.request = 2},
     [AGI_BODY_EVAL_REPLY] = {.response = 2, .error = 3},
     [AGI_BODY_STOP_NOTICE] = {.request = 2},
+    [AGI_BODY_AUDIT_APPEND] = {.request = 2},
+    [AGI_BODY_AUDIT_ACK] = {.error = 2},
 };
 enum { RPC_ID = 1 };
 
@@ -65,7 +67,7 @@ enum agi_err agi_safety_msg_decode(const struct agi_envelope *env, struct agi_sa
 	struct agi_pb_field f;
 
 	*out = (struct agi_safety_msg){.kind = env->kind};
-	if (env->kind < AGI_BODY_VOTE_REQUEST || env->kind > AGI_BODY_STOP_NOTICE)
+	if (env->kind < AGI_BODY_VOTE_REQUEST || env->kind > AGI_BODY_LAST)
 		return agi_fail(why, AGI_E_MALFORMED, "body %d is not of the safety plane", env->kind);
 	l = &layouts[env->kind];
 	while (agi_pb_next(&c, &f)) {

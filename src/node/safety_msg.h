@@ -10,7 +10,7 @@ struct agi_safety_msg {
 	enum agi_envelope_body kind;
 	uint64_t rpc_id;
 	struct agi_str nonce, plan_hash;
-	struct agi_str request, response; /* STOP_NOTICE: request is the record */
+	struct agi_str request, response; /* STOP_NOTICE: request is the record, AUDIT_APPEND: the entries */
 	struct agi_str error;  /* UTF-8 */
 	struct agi_str statement;
 	uint32_t budget_ms;

@@ -131,13 +131,17 @@ static void on_stop_notice(struct agi_safety_plane *s, const struct agi_safety_m
 {
 	struct agi_stop_record r;
 
-	if (agi_stop_decode(&r, m->request) == AGI_OK && agi_latch_told(&s->latch, &r) && s->hooks.stopped)
+	if (agi_stop_decode(&r, m->request) || !agi_latch_told(&s->latch, &r))
+		return;
+	audit_stop(s);
+	if (s->hooks.stopped)
 		s->hooks.stopped(s->ctx, &r);
 }
 
 void agi_safety_plane_stop_read(struct agi_safety_plane *s, const struct agi_stop_record *r, uint64_t began_us)
 {
 	agi_latch_read(&s->latch, r, began_us);
+	audit_stop(s);
 }
 
 /* Who does not get it reads the register within AGI_STOP_VALID_MS or blocks. */
@@ -160,6 +164,7 @@ void agi_safety_plane_stop_tell(struct agi_safety_plane *s, const struct agi_sto
 	struct agi_buf b;
 
 	(void)agi_latch_told(&s->latch, r);
+	audit_stop(s);
 	agi_buf_init(&b, 0);
 	agi_stop_encode(&b, r);
 	m.request = agi_buf_str(&b);
@@ -267,6 +272,12 @@ void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_pe
 	case AGI_BODY_STOP_NOTICE:
 		on_stop_notice(s, &m);
 		break;
+	case AGI_BODY_AUDIT_APPEND:
+		audit_on_append(s, from, &m);
+		break;
+	case AGI_BODY_AUDIT_ACK:
+		audit_on_ack(s, &from->id, &m);
+		break;
 	default:
 		break;
 	}
@@ -276,6 +287,7 @@ void agi_safety_plane_on_unreachable(struct agi_safety_plane *s, const struct ag
 {
 	check_on_unreachable(s, peer, 0);
 	vote_on_unreachable(s, peer);
+	audit_on_unreachable(s, peer);
 }
 
 static void on_sign(evutil_socket_t fd, short what, void *arg)
@@ -400,6 +412,7 @@ void agi_safety_plane_free(struct agi_safety_plane *s)
 	s->erisml_channel = NULL;
 	check_free_all(s);
 	vote_free_all(s);
+	audit_free(s);
 	while ((l = STAILQ_FIRST(&s->locals))) {
 		STAILQ_REMOVE_HEAD(&s->locals, link);
 		local_free(s, l);

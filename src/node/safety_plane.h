@@ -21,6 +21,7 @@
 #include "dht/dht.h"
 #include "net/grpc.h"
 #include "node/msg_codec.h"
+#include "node/audit_file.h"
 #include "safety.pb-c.h"
 #include "roles/safety_gateway/certificate.h"
 #include "roles/safety_gateway/latch.h"
@@ -34,7 +35,9 @@ struct agi_safety_plane;
 enum agi_safety_event_kind {
 	AGI_SAFETY_CHECKED,  /* a check routed by this node is over: decision, cause, bond_index, took_us */
 	AGI_SAFETY_VOTED,    /* this gateway voted for a peer or itself: decision, check_cause, took_us */
-	AGI_SAFETY_EVALUATED /* this ErisML judged a plan or a step: took_us */
+	AGI_SAFETY_EVALUATED, /* this ErisML judged a plan or a step: took_us */
+	AGI_SAFETY_AUDITED,  /* an entry was added to the audit log: audit_kind */
+	AGI_SAFETY_AUDIT_FAILED /* entries could not be written */
 };
 struct agi_safety_event {
 	enum agi_safety_event_kind kind;
@@ -43,8 +46,10 @@ struct agi_safety_event {
 	enum agi_check_cause check_cause;
 	double bond_index;  /* negative: none was reported */
 	uint64_t took_us;
+	enum agi_audit_kind audit_kind;
 };
 
+enum { AGI_SAFETY_ASKED_MAX = 6 /* witnesses asked for one entry, one after another */ };
 struct agi_safety_hooks {
 	/* Sends a serialized Envelope to another node on the safety channel (AGI_CHAN_SAFETY). An error
 	 * at once or agi_safety_plane_on_unreachable later both count as "failed". */
@@ -55,6 +60,12 @@ struct agi_safety_hooks {
 	void (*observe)(void *ctx, const struct agi_safety_event *e); /* may be NULL */
 	/* A peer gave notice of an emergency stop; may be NULL. */
 	void (*stopped)(void *ctx, const struct agi_stop_record *r);
+	/* Other hosts to keep copies of audit entries, the best first. *is_alone: the cluster has no other host, so there
+	 * is nobody to ask (the number of them is 0 also when none is up). With an audit log only. */
+	size_t (*witnesses)(void *ctx, struct agi_peer *out, size_t max, bool *is_alone);
+	/* Runs agi_audit_sync_run elsewhere, then agi_safety_plane_audit_synced here. An error, or no hook: it is run here. */
+	enum agi_err (*audit_sync)(void *ctx, const struct agi_audit_sync *sync);
+	void (*audit_failed)(void *ctx, enum agi_err err, const struct agi_why *why); /* may be NULL */
 };
 
 /* Who votes. */
@@ -73,6 +84,12 @@ AGI_MUST_USE enum agi_err agi_safety_plane_new(struct event_base *base, const st
  * says so, NULL: the system's authorities; token (copied) as it is shown, NULL: none. */
 void agi_safety_plane_set_credentials(struct agi_safety_plane *s, const struct agi_tls_client *tls,
                                       const char *token);
+/* Keeps the audit log in this directory (audit_file.h): from now on no check is answered but with BLOCK before its
+ * entry is in it and another host has a copy. Before the first check. IO, NOMEM + why. */
+AGI_MUST_USE enum agi_err agi_safety_plane_open_audit(struct agi_safety_plane *s, const char *dir, uint64_t bytes_max,
+                                                      struct agi_audit_found *found, struct agi_why *why);
+/* How agi_audit_sync_run ended. */
+void agi_safety_plane_audit_synced(struct agi_safety_plane *s, enum agi_err err, const struct agi_why *why);
 /* Checks in progress are forgotten: their calls were ended by the servers. NULL is allowed. */
 void agi_safety_plane_free(struct agi_safety_plane *s);
 

@@ -22,7 +22,7 @@ static char dir[64];
 static int make_dir(void **state)
 {
 	(void)state;
-	snprintf(dir, sizeof dir, "audit.XXXXXX");
+	snprintf(dir, sizeof dir, "test_audit_file.XXXXXX");
 	return mkdtemp(dir) ? 0 : -1;
 }
 
@@ -43,7 +43,7 @@ struct life {
 
 static struct life begin(uint64_t incarnation, uint64_t bytes_max, uint32_t segment_bytes)
 {
-	const struct agi_audit_file_cfg cfg = {dir, incarnation, bytes_max, segment_bytes};
+	const struct agi_audit_file_cfg cfg = {dir, bytes_max, segment_bytes};
 	struct life l = {.chain = {.node = {{7}}, .incarnation = incarnation}};
 	struct agi_why why = {""};
 
@@ -287,7 +287,7 @@ static void after_a_failed_sync_nothing_more_is_taken(void **state)
 
 static void a_place_that_cannot_be_written_is_named(void **state)
 {
-	const struct agi_audit_file_cfg cfg = {"/proc/nowhere", 1, 1 << 20, 0};
+	const struct agi_audit_file_cfg cfg = {"/proc/nowhere", 1 << 20, 0};
 	struct agi_audit_at at = {.has_segment = false};
 	struct agi_audit_chunk chunk;
 	struct agi_audit_found found;

@@ -233,15 +233,16 @@ bool agi_audit_next_record(struct agi_cur *c, struct agi_str *entry, const uint8
 static enum agi_err judge(const struct agi_audit_walk *w, struct agi_str bytes, const uint8_t *kept,
                           const uint8_t hash[AGI_AUDIT_HASH], const struct agi_audit_entry *e, struct agi_why *why)
 {
-	bool is_first = !w->has_last || e->incarnation != w->incarnation;
+	bool is_other = w->has_last && !agi_id_eq(&w->node, &e->node); /* the host has begun anew as another node */
+	bool is_first = !w->has_last || is_other || e->incarnation != w->incarnation;
 
 	if (kept && memcmp(kept, hash, AGI_AUDIT_HASH) != 0)
 		return agi_fail(why, AGI_E_CORRUPT, "it is not what was written: its hash is another");
-	if (w->has_last && !agi_id_eq(&w->node, &e->node))
+	if (is_other && (e->kind != AGI_AUDIT_START || e->seq != 0))
 		return agi_fail(why, AGI_E_CORRUPT, "of another node");
 	if (!is_first && e->seq != w->seq + 1)
 		return agi_fail(why, AGI_E_CORRUPT, "it comes after entry %llu", (unsigned long long)w->seq);
-	if (w->has_last && is_first && (e->incarnation < w->incarnation || e->seq != 0))
+	if (w->has_last && is_first && !is_other && (e->incarnation < w->incarnation || e->seq != 0))
 		return agi_fail(why, AGI_E_CORRUPT, "it comes after entry %llu of life %llu", (unsigned long long)w->seq,
 		                (unsigned long long)w->incarnation);
 	if (w->has_last && memcmp(e->prev, w->last, AGI_AUDIT_HASH) != 0)

@@ -38,6 +38,7 @@ static const struct {
     CAUSE(BUSY, "too many checks at once"),
     CAUSE(EMERGENCY_STOP, "emergency stop"),
     CAUSE(STOP_STATE_UNKNOWN, "whether an emergency stop is set could not be confirmed"),
+    CAUSE(AUDIT_UNAVAILABLE, "the decision could not be kept in the audit log of two hosts"),
 #undef CAUSE
 };
 

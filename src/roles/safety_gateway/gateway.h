@@ -37,6 +37,7 @@ enum agi_check_cause {
 	AGI_CHECK_BUSY,               /* as many checks as are made at once are being made */
 	AGI_CHECK_EMERGENCY_STOP,     /* the cluster is stopped (latch.h) */
 	AGI_CHECK_STOP_STATE_UNKNOWN, /* whether it is stopped could not be confirmed */
+	AGI_CHECK_AUDIT_UNAVAILABLE,  /* the decision could not be logged where the loss of a host does not lose it */
 	AGI_CHECK_CAUSES
 };
 const char *agi_check_cause_name(enum agi_check_cause c); /* "ERISML_TIMEOUT" */
