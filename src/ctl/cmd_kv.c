@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "ctl/keep.h"
 #include "ctl/kv.h"
 #include "ctl/units.h"
 
@@ -12,6 +13,7 @@ const struct ctl_opt ctl_opts_put[] = {
     CTL_OPT_LEVEL,
     {"ttl", 0, "TIME", NULL, "the value expires after this time, like 10s or 5m"},
     {"file", 0, "FILE", NULL, "take the value from FILE"},
+    {"lease", 0, "LEASE", NULL, "the strong item goes when this lease ends"},
     {"if-version", 0, "V", NULL, "only if the strong item has this version"},
     {"if-absent", 0, NULL, NULL, "only if there is no such strong item"},
     {NULL, 0, NULL, NULL, NULL}};
@@ -171,13 +173,14 @@ static enum ctl_exit put_value(struct ctl *c, const struct ctl_input *in, Agihpc
 	cas.namespace_ = req->namespace_;
 	cas.key = req->key;
 	cas.value = req->value;
+	cas.lease_id = req->lease_id;
 	return code == CTL_OK ? compare_and_set(c, &cas, what) : code;
 }
 
 enum ctl_exit ctl_put(struct ctl *c, const struct ctl_input *in)
 {
 	Agihpc__V1__PutRequest req = AGIHPC__V1__PUT_REQUEST__INIT;
-	const char *ttl = ctl_opt_value(&in->opts, "ttl");
+	const char *ttl = ctl_opt_value(&in->opts, "ttl"), *lease = ctl_opt_value(&in->opts, "lease");
 	struct agi_str value = {NULL, 0};
 	struct agi_why why;
 	enum ctl_exit code = ctl_kv_key(c, in, &req.namespace_, &req.key);
@@ -186,6 +189,10 @@ enum ctl_exit ctl_put(struct ctl *c, const struct ctl_input *in)
 		return code;
 	if (ttl && ctl_parse_duration(&req.ttl_ms, ttl, 0, UINT64_C(1) << 53, &why) != AGI_OK)
 		return ctl_usage(c, "--ttl %s", why.text);
+	if (lease && ctl_lease_id(c, lease, &req.lease_id) != CTL_OK)
+		return CTL_USAGE;
+	if (lease && !has_condition(in) && ctl_kv_level(in) != AGIHPC__V1__LEVEL__LEVEL_STRONG)
+		return ctl_usage(c, "--lease is for strong items: add --level strong");
 	code = ctl_kv_value(c, in, &value);
 	if (code == CTL_OK)
 		code = put_value(c, in, &req, value);

@@ -113,6 +113,13 @@ enum ctl_exit ctl_incr(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_scan(struct ctl *c, const struct ctl_input *in); /* cmd_scan.c */
 enum ctl_exit ctl_batch(struct ctl *c, const struct ctl_input *in); /* cmd_batch.c */
 enum ctl_exit ctl_watch(struct ctl *c, const struct ctl_input *in); /* cmd_watch.c */
+enum ctl_exit ctl_lease_grant(struct ctl *c, const struct ctl_input *in); /* cmd_lease.c */
+enum ctl_exit ctl_lease_keepalive(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_lease_revoke(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_lease_show(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_lease_list(struct ctl *c, const struct ctl_input *in);
+enum { CTL_LOCK_WORDS = 1000 }; /* of a command and its arguments */
+enum ctl_exit ctl_lock(struct ctl *c, const struct ctl_input *in); /* cmd_lock.c */
 enum ctl_exit ctl_owners(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_safety_check(struct ctl *c, const struct ctl_input *in); /* cmd_safety.c */
 enum ctl_exit ctl_safety_stop(struct ctl *c, const struct ctl_input *in);  /* cmd_stop.c */
@@ -133,7 +140,7 @@ extern const struct ctl_opt ctl_opts_backup[], ctl_opts_restore[], ctl_opts_veri
 extern const struct ctl_opt ctl_opts_rebalance[], ctl_opts_drain[], ctl_opts_slot_recover[],
     ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[],
     ctl_opts_put[], ctl_opts_get[], ctl_opts_del[], ctl_opts_incr[], ctl_opts_scan[], ctl_opts_batch[], ctl_opts_watch[],
-    ctl_opts_owners[],
+    ctl_opts_owners[], ctl_opts_lease_grant[], ctl_opts_lease_keepalive[], ctl_opts_lock[],
     ctl_opts_lookup[], ctl_opts_safety_check[], ctl_opts_safety_stop[],
     ctl_opts_safety_verify[],
     ctl_opts_keygen[], ctl_opts_token_new[], ctl_opts_config_check[];

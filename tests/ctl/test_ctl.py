@@ -629,7 +629,7 @@ class Tests:
         assert complete("agihpc-ctl sta") == ["status"]
         assert complete("agihpc-ctl de") == ["deregister", "del"]
         assert complete("agihpc-ctl -n host:1 safety ") == ["check"]
-        assert complete("agihpc-ctl put --le") == ["--level"]
+        assert complete("agihpc-ctl put --lev") == ["--level"]
         assert complete("agihpc-ctl put --level q") == ["quorum"]
         assert complete("agihpc-ctl -o j") == ["json"]
         assert complete("agihpc-ctl help no") == []

@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Leases and locks on real nodes: what has a lease goes with it, and a lock passes on when its holder dies."""
 
+import os
+import signal
+import subprocess
 import sys
 import time
 
@@ -83,6 +86,50 @@ def test_lock(tap, net):
         assert third.acquired and third.token > second.token, third
 
 
+def start(node, *args):
+    return subprocess.Popen([o.CTL, "-n", node.addr, *args], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_ctl(tap, net):
+    x, y, z = net.nodes
+    with tap.case("agihpc-ctl lease grants, shows, keeps alive, revokes"):
+        lease = x.ctl_json("lease", "grant", "60s", "--holder", "a test")["lease"]
+        assert y.ctl("put", "c/1", "one", "--level", "strong", "--lease", lease).expect(0)
+        shown = z.ctl_json("lease", "show", lease)
+        assert (shown["lease"], shown["ttl_ms"], shown["holder"]) == (lease, 60000, "a test"), shown
+        assert lease in y.ctl("lease", "list").expect(0).out
+        assert lease in [i["lease"] for i in x.ctl_json("lease", "list")["leases"]]
+        x.ctl("lease", "keepalive", lease, "--once").expect(0)
+        y.ctl("lease", "revoke", lease).expect(0)
+        z.ctl("get", "c/1", "--level", "strong").expect(3)
+        z.ctl("lease", "show", lease).expect(3)
+        z.ctl("lease", "show", "nonsense").expect(2)
+        z.ctl("lease", "grant", "10ms").expect(2)
+        z.ctl("put", "c/1", "one", "--lease", lease).expect(2)
+    with tap.case("a lock is held while a command runs, is given back, and its tokens grow"):
+        script = ("lock", "job", "--", "sh", "-c", "echo $AGIHPC_LOCK_TOKEN; exit 7")
+        tokens = [int(n.ctl(*script, timeout=60).expect(7).out) for n in net.nodes]
+        assert tokens == sorted(set(tokens)), tokens
+        holder = start(x, "lock", "job")
+        assert int(holder.stdout.readline().split()[1]) > tokens[-1]
+        refused = y.ctl("lock", "job", "--wait", "0", "--", "true").expect(5)
+        assert "the lock is held, by lease" in refused.err, refused
+        holder.send_signal(signal.SIGINT)
+        assert holder.wait(60) == 0
+        y.ctl("lock", "job", "--wait", "0", "--", "true").expect(0)
+    with tap.case("when its holder is killed, its command dies, and the lock passes on after the ttl"):
+        begun = time.monotonic()
+        holder = start(x, "lock", "other", "--ttl", "2s", "--", "sh", "-c", "echo $AGIHPC_LOCK_TOKEN $$; exec sleep 600")
+        token, pid = map(int, holder.stdout.readline().split())
+        waiting = start(y, "lock", "other", "--wait", "120s", "--", "sh", "-c", "echo $AGIHPC_LOCK_TOKEN")
+        holder.kill()
+        holder.wait()
+        wait_until("its command is gone", lambda: not os.path.exists(f"/proc/{pid}"), 60)
+        out, err = waiting.communicate(timeout=120)
+        assert waiting.returncode == 0 and int(out) > token, (out, err)
+        assert time.monotonic() - begun >= 2
+
+
 def main():
     tap = Tap()
     with o.Overlay(3) as net:
@@ -91,6 +138,7 @@ def main():
         net.wait_replicated()
         test_items(tap, net)
         test_lock(tap, net)
+        test_ctl(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)
 
