@@ -587,14 +587,9 @@ bool agi_lead_is_promised_by_all(const struct agi_slot *s, struct agi_ballot *ba
  * sender was told did not happen. So those that were refused are remembered too. */
 static bool is_repeated(struct agi_dht *d, const struct agi_peer *from, uint64_t rpc_id)
 {
-	struct agi_strong_seen *seen = &d->strong_seen;
-
-	for (uint32_t i = 0; i < AGI_STRONG_SEEN; i++)
-		if (seen->rpc_id[i] == rpc_id && agi_id_eq(&seen->from[i], &from->id) && !AGI_MUTANT(DO_TWICE))
-			return true;
-	seen->rpc_id[seen->next] = rpc_id;
-	seen->from[seen->next] = from->id;
-	seen->next = (seen->next + 1) % AGI_STRONG_SEEN;
+	if (agi_strong_seen_has(&d->strong_seen, &from->id, rpc_id) && !AGI_MUTANT(DO_TWICE))
+		return true;
+	agi_strong_seen_add(&d->strong_seen, &from->id, rpc_id);
 	return false;
 }
 

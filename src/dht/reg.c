@@ -164,6 +164,21 @@ static uint64_t store(struct agi_dht *d, struct agi_slot *s, const struct agi_ms
 	return job;
 }
 
+bool agi_strong_seen_has(const struct agi_strong_seen *seen, const struct agi_id *from, uint64_t rpc_id)
+{
+	for (uint32_t i = 0; i < AGI_STRONG_SEEN; i++)
+		if (seen->rpc_id[i] == rpc_id && agi_id_eq(&seen->from[i], from))
+			return true;
+	return false;
+}
+
+void agi_strong_seen_add(struct agi_strong_seen *seen, const struct agi_id *from, uint64_t rpc_id)
+{
+	seen->rpc_id[seen->next] = rpc_id;
+	seen->from[seen->next] = *from;
+	seen->next = (seen->next + 1) % AGI_STRONG_SEEN;
+}
+
 void agi_reg_on_write(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m)
 {
 	struct agi_msg out = {.kind = AGI_MSG_REG_ACK, .slot = m->slot};
@@ -178,6 +193,7 @@ void agi_reg_on_write(struct agi_dht *d, const struct agi_peer *from, const stru
 	if (out.status == AGI_OK) {
 		w = wait_for(d, from, m, AGI_MSG_REG_ACK);
 		if (w && store(d, s, m, w)) {
+			agi_strong_seen_add(&d->reg_seen, &from->id, m->rpc_id);
 			if (AGI_MUTANT(REG_ACK_UNSTORED))
 				on_stored(d, w, &(struct agi_storage_done){.err = AGI_OK});
 			return;
@@ -185,7 +201,10 @@ void agi_reg_on_write(struct agi_dht *d, const struct agi_peer *from, const stru
 		agi_pool_put(&d->pools.reg_waiting, w);
 		out.status = AGI_E_NOMEM;
 	}
-	agi_answer(d, from, m, &out);
+	/* The leader takes a refusal by all for a write that did not happen. Links deliver once, but should this one have
+	 * come before and been accepted, its answer is on its way. */
+	if (!agi_strong_seen_has(&d->reg_seen, &from->id, m->rpc_id))
+		agi_answer(d, from, m, &out);
 }
 
 /* The promise this read stands on may not have reached the disk. */

@@ -416,13 +416,16 @@ bool agi_lead_renew(struct agi_dht *d, struct agi_slot *s);
 bool agi_lead_is_promised_by_all(const struct agi_slot *s, struct agi_ballot *ballot);
 /* The slot's view changed or this node stops: what was not finished is answered as unknown or retryable. */
 void agi_lead_abort(struct agi_dht *d, struct agi_slot *s);
-/* The last requests for strong operations: one that comes twice is done once. */
+/* The last requests for strong operations, and the last writes of registers accepted: one that comes twice is done once,
+ * and answered once. */
 enum { AGI_STRONG_SEEN = 512 };
 struct agi_strong_seen {
 	uint64_t rpc_id[AGI_STRONG_SEEN];
 	struct agi_id from[AGI_STRONG_SEEN];
 	uint32_t next;
 };
+bool agi_strong_seen_has(const struct agi_strong_seen *seen, const struct agi_id *from, uint64_t rpc_id);
+void agi_strong_seen_add(struct agi_strong_seen *seen, const struct agi_id *from, uint64_t rpc_id);
 struct agi_strong_call;
 void agi_strong_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
 void agi_strong_free_all(struct agi_dht *d);
@@ -590,7 +593,7 @@ struct agi_dht {
 	uint64_t clock_judged_us;
 	struct agi_prng prng;
 	struct agi_hlc hlc;
-	struct agi_strong_seen strong_seen;
+	struct agi_strong_seen strong_seen, reg_seen;
 	uint32_t n_above;       /* stamps made by agi_stamp_above */
 	struct agi_contact self;
 	uint8_t pubkey[AGI_PUBKEY_BYTES];

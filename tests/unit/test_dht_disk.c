@@ -193,6 +193,25 @@ static void a_leaders_read_is_not_answered_when_its_promise_was_not_written(void
 	expect_answer(b, AGI_MSG_REG_STATE, AGI_OK);
 }
 
+/* A refusal says to the leader that it did not happen; but it did, with the first of the two. */
+static void a_write_accepted_and_then_outranked_is_not_refused_when_it_comes_again(void **state)
+{
+	struct bench *b = *state;
+	struct agi_msg write = message(b, AGI_MSG_REG_WRITE, 8, &item), lead = message(b, AGI_MSG_LEAD, 16, NULL);
+
+	tell(b, &write);
+	lead.rpc_id = 100;
+	tell(b, &lead);
+	tell(b, &write);
+	assert_null(b->sent);
+	complete(b, AGI_OK);
+	expect_answer(b, AGI_MSG_REG_ACK, AGI_OK);
+	complete_all(b);
+	write.rpc_id = 101;
+	tell(b, &write);
+	expect_answer(b, AGI_MSG_REG_ACK, AGI_E_EXISTS);
+}
+
 /* --- a failed disk ------------------------------------------------------------------------------------------ */
 static void check_refuses(struct bench *b, enum agi_msg_kind kind, enum agi_msg_kind answer,
                           const struct agi_item *it, enum agi_err status)
@@ -314,6 +333,8 @@ int main(void)
 	        a_promise_that_could_not_be_written_is_written_with_the_first_accept, setup, teardown),
 	    cmocka_unit_test_setup_teardown(
 	        a_leaders_read_is_not_answered_when_its_promise_was_not_written, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_write_accepted_and_then_outranked_is_not_refused_when_it_comes_again, setup,
+	                                    teardown),
 	    cmocka_unit_test_setup_teardown(after_a_failed_write_nothing_is_promised_or_accepted, setup,
 	                                    teardown),
 	    cmocka_unit_test_setup_teardown(a_nearly_full_disk_takes_deletions_and_promises_but_no_data, setup,
