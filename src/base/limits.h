@@ -105,6 +105,7 @@ enum {
 	AGI_PROVIDER_REFRESH_MS = 2000, /* a third of the TTL: two refreshes may be lost */
 	AGI_MAX_SKEW_MS = 5000,      /* a version stamped further ahead than this is refused */
 	AGI_HINT_TTL_MS = 10800000,  /* three hours: then the comparison of replicas is cheaper than many hints */
+	AGI_EXPIRED_BYTES_MS = 3600000, /* an hour: by then an item's time is over by every clock, however wrong */
 	AGI_TOMBSTONE_GRACE_MS = 86400000, /* a day: how long a host may be away and still hand over what it alone has */
 
 	/* --- safety (deployment guide, "failsafe") --- */

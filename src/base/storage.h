@@ -46,6 +46,14 @@ enum agi_storage_verb {
 };
 enum { AGI_HEAD_BYTES = 4 };     /* the slot, where keys begin with it */
 enum { AGI_VERSION_BYTES = 40 }; /* be64 hybrid logical clock ‖ 32-byte node id */
+/* A value in AGI_CF_ITEMS: version ‖ u8 flags ‖ be64 Unix time in ms when it expires (0 = never) ‖ bytes. Storage may
+ * take the bytes of one that has expired, and then flags it as deleted (agi_store_expire). */
+enum {
+	AGI_ITEM_FLAGS_AT = AGI_VERSION_BYTES,
+	AGI_ITEM_EXPIRY_AT = AGI_ITEM_FLAGS_AT + 1,
+	AGI_ITEM_HEAD_BYTES = AGI_ITEM_EXPIRY_AT + 8,
+	AGI_ITEM_IS_DELETED = 1 /* flag */
+};
 
 struct agi_storage_op {
 	enum agi_storage_verb verb;

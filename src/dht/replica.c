@@ -9,8 +9,6 @@
 
 #include "dht/state.h"
 
-enum { FLAG_TOMBSTONE = 1 };
-
 int agi_version_cmp(const struct agi_version *a, const struct agi_version *b)
 {
 	if (a->hlc != b->hlc)
@@ -39,7 +37,7 @@ void agi_item_value(struct agi_buf *b, const struct agi_item *item)
 
 	agi_version_encode(version, &item->version);
 	agi_buf_put(b, version, sizeof version);
-	agi_buf_u8(b, item->is_tombstone ? FLAG_TOMBSTONE : 0);
+	agi_buf_u8(b, item->is_tombstone ? AGI_ITEM_IS_DELETED : 0);
 	agi_buf_u64(b, item->expires_ms);
 	agi_buf_put_str(b, item->value);
 }
@@ -61,7 +59,7 @@ enum agi_err agi_item_decode_record(struct agi_item *out, struct agi_str value)
 
 	out->version.hlc = agi_cur_u64(&v);
 	agi_cur_copy(&v, out->version.node.b, AGI_ID_BYTES);
-	out->is_tombstone = agi_cur_u8(&v) & FLAG_TOMBSTONE;
+	out->is_tombstone = agi_cur_u8(&v) & AGI_ITEM_IS_DELETED;
 	out->expires_ms = agi_cur_u64(&v);
 	out->value = agi_cur_take(&v, v.n);
 	return v.bad ? AGI_E_CORRUPT : AGI_OK;

@@ -254,6 +254,18 @@ static void judge_store(struct agi_disk_watch *w)
 	        agi_kv_z("why", st.read_only_why.text));
 }
 
+/* By the cluster's time, not this host's clock. */
+static void forget_expired(struct agi_disk_watch *w)
+{
+	struct agi_dht_status st;
+	uint64_t now_ms;
+
+	agi_dht_status(agi_dht_host_core(w->host), &st);
+	now_ms = agi_clock_now().wall_ms - (uint64_t)st.clock_off_ms;
+	if (st.is_ready && now_ms > AGI_EXPIRED_BYTES_MS)
+		agi_store_expire(w->store, now_ms - AGI_EXPIRED_BYTES_MS);
+}
+
 void agi_disk_watch_init(struct agi_disk_watch *w, const struct agi_config *config, struct agi_store *store,
                          struct agi_dht_host *host, struct agi_log *log)
 {
@@ -283,5 +295,6 @@ bool agi_disk_watch_tick(struct agi_disk_watch *w)
 	look(w);
 	judge_room(w);
 	judge_store(w);
+	forget_expired(w);
 	return agi_disk_watch_begins_anew(w);
 }

@@ -157,6 +157,8 @@ static void disk_metrics(struct agi_buf *b, struct agi_svc *s, const struct agi_
 	    w->reserve_bytes);
 	one(b, "agihpc_disk_nearly_full", "gauge", "1 while new data is refused for lack of free space.",
 	    w->is_low);
+	one(b, "agihpc_store_expired_bytes_total", "counter",
+	    "Bytes of expired items that compactions did not write again.", st->expired_bytes);
 	one(b, "agihpc_store_scrub_bytes_total", "counter", "Bytes read to look for damage.", st->scrub_bytes);
 	one(b, "agihpc_store_scrub_last_timestamp_seconds", "gauge",
 	    "Unix time at which everything had been read without a finding; 0: never.", st->scrub_last_end);

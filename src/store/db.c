@@ -220,7 +220,7 @@ static enum agi_err open_rocksdb(struct agi_db *db, struct agi_why *why)
 
 	for (int i = 0; i < AGI_DB_CFS; i++) {
 		names[i] = i < AGI_CF_COUNT ? agi_cf_name((enum agi_cf)i) : "default";
-		options[i] = db->options;
+		options[i] = i == AGI_CF_ITEMS ? db->item_options : db->options;
 	}
 	db->db = rocksdb_open_column_families(db->options, db->path, AGI_DB_CFS, names, options, db->cf, &err);
 	if (err) {
@@ -278,6 +278,11 @@ enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct agi_db **out, s
 	db->synced.fd = -1;
 	notice->text[0] = '\0';
 	db->options = make_options(cfg, why);
+	if (db->options) {
+		agi_expiry_init(&db->expiry);
+		db->item_options = rocksdb_options_create_copy(db->options);
+		rocksdb_options_set_compaction_filter(db->item_options, db->expiry.filter);
+	}
 	e = db->options ? open_mended(db, notice, why) : AGI_E_INTERNAL;
 	if (e) {
 		agi_db_close(db);
@@ -310,6 +315,9 @@ void agi_db_close(struct agi_db *db)
 		rocksdb_readoptions_destroy(db->get_options);
 	if (db->peek_options)
 		rocksdb_readoptions_destroy(db->peek_options);
+	if (db->item_options)
+		rocksdb_options_destroy(db->item_options);
+	agi_expiry_free(&db->expiry);
 	if (db->options)
 		rocksdb_options_destroy(db->options);
 	agi_synced_close(&db->synced);

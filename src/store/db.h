@@ -16,6 +16,9 @@ AGI_MUST_USE enum agi_err agi_db_open(const struct agi_store_cfg *cfg, struct ag
                                       struct agi_why *notice, struct agi_why *why);
 void agi_db_close(struct agi_db *db);
 const char *agi_db_path(const struct agi_db *db);
+/* As agi_store_expire; any thread. */
+void agi_db_expire(struct agi_db *db, uint64_t before_ms);
+uint64_t agi_db_expired_bytes(const struct agi_db *db);
 
 /* Appends the value to out. NOT_FOUND, IO, CORRUPT, NOMEM. */
 AGI_MUST_USE enum agi_err agi_db_get(struct agi_db *db, enum agi_cf cf, struct agi_str key,

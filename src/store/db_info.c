@@ -155,3 +155,6 @@ enum agi_err agi_db_copy(struct agi_db *db, const char *dir, struct agi_why *why
 		rocksdb_checkpoint_object_destroy(c);
 	return e;
 }
+
+void agi_db_expire(struct agi_db *db, uint64_t before_ms) { atomic_store(&db->expiry.before_ms, before_ms); }
+uint64_t agi_db_expired_bytes(const struct agi_db *db) { return atomic_load(&db->expiry.bytes); }

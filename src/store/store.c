@@ -487,6 +487,7 @@ void agi_store_stats(const struct agi_store *s, struct agi_store_stats *out)
 	out->queued_bytes = s->queued_bytes;
 	out->reads += s->peeks;
 	agi_scrub_stats(s->scrub, &scrub);
+	out->expired_bytes = agi_db_expired_bytes(s->db);
 	out->scrub_bytes = scrub.bytes;
 	out->scrub_passes = scrub.passes;
 	out->scrub_last_end = scrub.last_end;
@@ -494,6 +495,8 @@ void agi_store_stats(const struct agi_store *s, struct agi_store_stats *out)
 }
 
 void agi_store_scrub(struct agi_store *s, bool is_fast) { agi_scrub_now(s->scrub, is_fast); }
+
+void agi_store_expire(struct agi_store *s, uint64_t before_ms) { agi_db_expire(s->db, before_ms); }
 
 void agi_store_stall(const struct agi_store *s, bool *is_stopped, uint64_t *slowed_to)
 {

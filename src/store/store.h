@@ -40,6 +40,7 @@ struct agi_store_stats {
 	uint64_t commits;                /* synced batches; writes / commits = group size */
 	uint64_t queued, queued_bytes;   /* on their way now: submitted, completion not taken */
 	uint64_t disk_bytes;             /* live SST bytes, as of the last second with a write */
+	uint64_t expired_bytes;          /* of items that had expired: not written again, since opening */
 	uint64_t commit_us;              /* how long the commit (or read) that runs now has taken; 0 = none */
 	uint64_t commit_max_us;          /* longest commit */
 	bool is_read_only;               /* trouble is not SOUND */
@@ -94,6 +95,9 @@ AGI_MUST_USE enum agi_err agi_store_run(struct agi_store *s, const struct agi_st
 
 /* Begins to read everything now, at full speed when is_fast. What it finds makes the store read-only. */
 void agi_store_scrub(struct agi_store *s, bool is_fast);
+/* Items that expired before this Unix time, in ms, need their bytes no longer: they go when their table is rewritten.
+ * What is left reads as a deleted item of the same version. 0: none. */
+void agi_store_expire(struct agi_store *s, uint64_t before_ms);
 /* Write stalls as RocksDB tells them: stopped, or slowed down to so many bytes a second (0 = neither). */
 void agi_store_stall(const struct agi_store *s, bool *is_stopped, uint64_t *slowed_to);
 /* Any number of times a second; copies under a lock. */

@@ -102,6 +102,23 @@ static void apply(struct sim_disk *d, const struct agi_storage_op *op, struct ag
 	}
 }
 
+void sim_disk_expire(struct sim_disk *d, uint64_t before_ms)
+{
+	struct sim_table *t = &d->cf[AGI_CF_ITEMS];
+
+	for (size_t i = 0; i < t->n; i++) {
+		struct agi_cur c = agi_cur_of(t->e[i].value);
+		uint64_t expires_ms;
+
+		(void)agi_cur_take(&c, AGI_ITEM_EXPIRY_AT);
+		expires_ms = agi_cur_u64(&c);
+		if (c.bad || !expires_ms || expires_ms >= before_ms)
+			continue;
+		((char *)t->e[i].value.p)[AGI_ITEM_FLAGS_AT] |= AGI_ITEM_IS_DELETED;
+		t->e[i].value.n = AGI_ITEM_HEAD_BYTES;
+	}
+}
+
 void sim_disk_init(struct sim_disk *d)
 {
 	*d = (struct sim_disk){0};

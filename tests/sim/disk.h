@@ -41,6 +41,8 @@ bool sim_disk_step(struct sim_disk *d, void (*fn)(void *arg, uint64_t job_id,
                    void *arg);
 /* Executes the oldest request and tells nobody: power fails before its completion is seen. */
 bool sim_disk_step_unseen(struct sim_disk *d);
+/* What agi_store_expire permits. */
+void sim_disk_expire(struct sim_disk *d, uint64_t before_ms);
 /* Power loss: a random prefix of the pending writes survives. A failing disk works again. */
 void sim_disk_crash(struct sim_disk *d, struct agi_prng *r);
 /* What is stored under a key; false when nothing is. */

@@ -75,6 +75,8 @@ static uint64_t world_of(const struct sim_clock *c, uint64_t mono_us)
 	                           : c->world0 + ((mono_us - c->mono0) * 1000000 + c->rate_ppm - 1) / c->rate_ppm;
 }
 
+enum { EXPIRED_MS = 20000 };
+
 struct agi_now sim_now(const struct sim_node *n)
 {
 	return (struct agi_now){mono_of(&n->clock, n->w->now_us),
@@ -404,6 +406,7 @@ void sim_start_node(struct sim_world *w, uint32_t i)
 	n->changed_slots = UINT64_MAX;
 	if (agi_dht_new(&cfg, &effects, n, &n->dht) != AGI_OK)
 		abort();
+	sim_disk_expire(&n->disk, 1700000000000 + w->now_us / 1000 - EXPIRED_MS); /* a compaction some time before */
 	load_all(n);
 	agi_dht_start(n->dht, sim_now(n));
 	sim_rearm(n);
