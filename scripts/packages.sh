@@ -42,6 +42,7 @@ faketime                 : sets one process's clock wrong
 curl                     : an HTTP client that is not ours
 mandoc                   : lint of the man pages
 shellcheck               : lint of the shell scripts
+spin                     : explores the model of the protocol (tests/model)
 xz-utils                 : make distcheck packs with it
 "
 
