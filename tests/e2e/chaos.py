@@ -24,6 +24,8 @@ class Client(threading.Thread):
     """One operation after another at nodes chosen at random, until told to end. A client has connections of its
     own: a channel that waits for a dead node must not hold up the others."""
 
+    pause_s = 0  # after each operation
+
     def __init__(self, net, number, seed):
         super().__init__(daemon=True)
         self.net, self.number, self.dice = net, number, random.Random(seed * 1000 + number)
@@ -32,11 +34,13 @@ class Client(threading.Thread):
         self.failure = None
 
     def run(self):
-        channels = {n.number: o.open_channel(n.addr) for n in self.net.nodes}
+        channels = {n.number: n.connect() for n in self.net.nodes}
         try:
             while not self.ended.is_set():
                 self.count += 1
                 self.step(channels[self.dice.choice(self.net.joined()).number])
+                if self.pause_s:
+                    self.ended.wait(self.pause_s)
         except Exception as e:  # pylint: disable=broad-except
             self.failure = e
         finally:
@@ -264,6 +268,10 @@ def run(net, clients, seed, seconds, say, troubles=tuple(TROUBLES)):
         time.sleep(dice.uniform(0.3, 2.5))
         trouble.end()
         time.sleep(dice.uniform(0.1, 1.5))
+    stop(clients)
+
+
+def stop(clients):
     for c in clients:
         c.ended.set()
     for c in clients:

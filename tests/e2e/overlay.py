@@ -260,10 +260,14 @@ class Node:
         return status
 
     # --- looking at it ---
+    def connect(self, address=None):
+        """A channel of the caller's own."""
+        return open_channel(address or self.addr, self.credentials)
+
     def channel(self, port=OVERLAY_PORT):
         address = f"{self.ip}:{port}"
         if address not in self._channels:
-            self._channels[address] = open_channel(address, self.credentials)
+            self._channels[address] = self.connect(address)
         return self._channels[address]
 
     def close_channels(self):
