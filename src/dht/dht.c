@@ -447,7 +447,7 @@ void agi_dht_moves(const struct agi_dht *d, struct agi_dht_moves *out)
 	                              .leaving = n[AGI_WORK_LEAVE],
 	                              .copying = n[AGI_WORK_COPY],
 	                              .copies = d->slots.n_copies,
-	                              .is_settled = d->member.is_joined && !d->slots.scan.is_set && !n_works(d),
+	                              .is_settled = d->member.is_joined && agi_reconf_is_idle(d) && !n_works(d),
 	                              .bytes_per_s_limit = d->cfg.rebalance_bytes_per_s,
 	                              .slots_limit = d->cfg.rebalance_slots,
 	                              .bytes_in_per_s = agi_rate_per_s(&d->move.rate_in, d->now.mono_us),

@@ -274,6 +274,9 @@ static uint64_t due_us(const struct agi_dht *d, const struct agi_slot *s)
 	return s->retry_us > soon_us ? s->retry_us : soon_us;
 }
 
+/* A copy that nobody has asked about lately: kept for a while, should they ask again. */
+static bool is_only_kept(const struct agi_slot *s) { return s->is_copy && !agi_slot_is_held(s) && !s->reconf; }
+
 /* Looks at every slot, a part at a time; passes go on until one finds all of them settled. */
 static void scan(struct agi_dht *d, void *arg)
 {
@@ -282,8 +285,11 @@ static void scan(struct agi_dht *d, void *arg)
 	(void)arg;
 	if (!d->member.is_joined || d->is_stopped || d->is_read_only)
 		return;
-	if (all->scan_next == 0)
+	if (all->scan_next == 0) {
 		all->scan_due_us = AGI_NEVER;
+		all->scan_found_work = false;
+		all->idle_until_us = 0;
+	}
 	for (uint32_t looked = 0; looked < SCAN_SLOTS && all->scan_next < all->n; looked++) {
 		struct agi_slot *s = all->by_number[all->scan_next++];
 
@@ -291,6 +297,7 @@ static void scan(struct agi_dht *d, void *arg)
 			continue;
 		if (!s->reconf && d->now.mono_us >= s->retry_us)
 			look_at(d, s);
+		all->scan_found_work |= !is_only_kept(s);
 		if (due_us(d, s) < all->scan_due_us)
 			all->scan_due_us = due_us(d, s);
 	}
@@ -299,17 +306,28 @@ static void scan(struct agi_dht *d, void *arg)
 		return;
 	}
 	all->scan_next = 0;
-	if (all->scan_due_us != AGI_NEVER)
-		agi_reconf_wake(d, all->scan_due_us);
+	if (all->scan_due_us == AGI_NEVER)
+		return;
+	all->idle_until_us = all->scan_found_work ? 0 : all->scan_due_us;
+	agi_reconf_wake(d, all->scan_due_us);
 }
 
 /* In the middle of a pass the slot that matters may lie behind it: then another pass follows. */
 void agi_reconf_wake(struct agi_dht *d, uint64_t due_us)
 {
-	if (d->slots.scan_next > 0 && due_us < d->slots.scan_due_us)
+	if (d->slots.scan_next > 0 && due_us < d->slots.scan_due_us) {
 		d->slots.scan_due_us = due_us;
+		d->slots.scan_found_work = true;
+	}
 	if (!d->slots.scan.is_set || due_us < d->slots.scan.due_us)
 		agi_timer_set(&d->timers, &d->slots.scan, due_us);
+}
+
+bool agi_reconf_is_idle(const struct agi_dht *d)
+{
+	const struct agi_timer *t = &d->slots.scan;
+
+	return !t->is_set || t->due_us == d->slots.idle_until_us;
 }
 
 void agi_reconf_init(struct agi_dht *d) { d->slots.scan.fn = scan; }

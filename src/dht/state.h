@@ -281,6 +281,8 @@ struct agi_slots {
 	struct agi_timer scan;
 	uint32_t scan_next;
 	uint64_t scan_due_us;        /* this pass: when the first unsettled slot wants to be looked at again */
+	bool scan_found_work;        /* this pass: more than copies that are kept a while */
+	uint64_t idle_until_us;      /* the next pass is due then, and only to drop such copies; 0 = else */
 };
 enum agi_err agi_views_init(struct agi_dht *d);
 void agi_views_free(struct agi_dht *d);
@@ -369,6 +371,7 @@ bool agi_plan_next(const struct agi_dht *d, const struct agi_slot *s, struct agi
 void agi_reconf_init(struct agi_dht *d);
 /* Something changed: look at every slot soon. */
 void agi_reconf_wake(struct agi_dht *d, uint64_t due_us);
+bool agi_reconf_is_idle(const struct agi_dht *d); /* nothing is to be looked at, but copies to be dropped later */
 void agi_reconf_abort(struct agi_dht *d, struct agi_slot *s);
 /* s->reconf is there. */
 enum agi_work agi_reconf_kind(const struct agi_slot *s);
