@@ -162,7 +162,7 @@ static enum agi_err take_token(struct agi_watch *w, struct agi_str token, struct
 	if (mark != token_mark(w))
 		return agi_fail(why, AGI_E_INVALID, "resume token: of a watch of another namespace, key or level");
 	if (is_too_old(w))
-		return agi_fail(why, AGI_E_INVALID, "resume token: too old, deletions since then may be forgotten "
+		return agi_fail(why, AGI_E_TOO_OLD, "resume token: too old, deletions since then may be forgotten "
 		                "(dht.tombstone_grace); begin anew with what is there");
 	if (!w->is_strong)
 		return AGI_OK;

@@ -53,36 +53,49 @@ class Client(threading.Thread):
 
 
 class RegisterClient(Client):
-    """Strong put, get and delete on registers shared with the others; ops[key] is its part of the history."""
+    """Strong get, put, delete and compare-and-set on registers shared with the others; ops[key] is its part of the
+    history."""
 
     def __init__(self, *args):
         super().__init__(*args)
         self.ops = {}
+        self.known = {}  # by key: the version and value met last, for conditions
 
     def step(self, channel):
-        kv = self.kv(channel)
         key = f"reg/{int(time.monotonic() / WINDOW_S)}/{self.dice.randrange(REGISTERS)}".encode()
         value = f"{self.number}.{self.count}".encode()
-        kind = self.dice.choices(["get", "put", "delete"], [5, 4, 1])[0]
-        op = Op(kind, time.monotonic(), value=value if kind == "put" else None)
-        a = o.pb.agihpc
+        kind = self.dice.choices(["get", "put", "delete", "cas"], [5, 3, 1, 3])[0]
+        version, expected = self.known.get(key, (0, None))
+        op = Op(kind, time.monotonic(), value=value if kind in ("put", "cas") else None, expected=expected if kind == "cas" else None)
+        self.ops.setdefault(key, []).append(op)
         try:
-            if kind == "put":
-                kv.Put(a.PutRequest(key=key, value=value, level=a.LEVEL_STRONG), timeout=2)
-            elif kind == "delete":
-                kv.Delete(a.DeleteRequest(key=key, level=a.LEVEL_STRONG), timeout=2)
-            else:
-                op.value = kv.Get(a.GetRequest(key=key, level=a.LEVEL_STRONG), timeout=2).value
+            self.known[key] = getattr(self, kind)(self.kv(channel), key, op, version)
         except grpc.RpcError as e:
-            if e.code() == grpc.StatusCode.NOT_FOUND:
-                op.value = None
-            else:  # an error says nothing about what happened unless it says so; take it as unknown
-                self.ops.setdefault(key, []).append(op)
-                self.ended.wait(0.01)
+            if kind not in ("get", "delete") or e.code() != grpc.StatusCode.NOT_FOUND:
+                self.ended.wait(0.01)  # says nothing about what happened unless it says so: taken as unknown
                 return
+            self.known[key] = (0, None)
         op.answer = time.monotonic()
         self.answered += 1
-        self.ops.setdefault(key, []).append(op)
+
+    # Each does op, fills in what was answered, and tells the version and value that it knows then.
+    def get(self, kv, key, op, _):
+        answer = kv.Get(o.pb.agihpc.GetRequest(key=key, level=o.pb.agihpc.LEVEL_STRONG), timeout=2)
+        op.value = answer.value
+        return answer.version, answer.value
+
+    def put(self, kv, key, op, _):
+        answer = kv.Put(o.pb.agihpc.PutRequest(key=key, value=op.value, level=o.pb.agihpc.LEVEL_STRONG), timeout=2)
+        return answer.version, op.value
+
+    def delete(self, kv, key, op, _):
+        kv.Delete(o.pb.agihpc.DeleteRequest(key=key, level=o.pb.agihpc.LEVEL_STRONG), timeout=2)
+        return 0, None
+
+    def cas(self, kv, key, op, version):
+        answer = kv.CompareAndSet(o.pb.agihpc.CompareAndSetRequest(key=key, value=op.value, expected_version=version), timeout=2)
+        op.is_done = answer.succeeded
+        return answer.version, op.value if answer.succeeded else answer.value if answer.version else None
 
 
 class ItemClient(Client):

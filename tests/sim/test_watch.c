@@ -404,7 +404,7 @@ static void outlived(bool is_strong)
 	stop(w, c);
 	run_ms(w, GRACE_MS);
 	watch(w, c, 2, NULL, false);
-	assert_int_equal(c->ended, AGI_E_INVALID);
+	assert_int_equal(c->ended, AGI_E_TOO_OLD);
 	assert_non_null(strstr(c->why, "too old, deletions since then may be forgotten"));
 	end(w);
 }
