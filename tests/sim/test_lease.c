@@ -274,7 +274,7 @@ static void what_cannot_be_meant_is_refused(void **state)
 }
 
 /* --- everything at once --------------------------------------------------------------------------------------------- */
-enum { CLIENTS = 5, TTL_MS = 4000 };
+enum { CLIENTS = 5, TTL_MS = 4000, LATE_MS = 600 };
 
 /* Wants the lock, renews its lease, lets go now and then. All by its own clock. */
 static struct client {
@@ -284,6 +284,7 @@ static struct client {
 	uint64_t lease, valid_us; /* until when the lease holds, by what the client knows */
 	uint64_t token;
 	uint64_t renew_call, renew_sent_us;
+	int64_t renew_early_ms;   /* before valid_us; some come late, in the moment when the lease is ended */
 } client[CLIENTS];
 
 static uint64_t top_token;
@@ -294,15 +295,21 @@ static bool holds(const struct sim_world *w, const struct client *c)
 	return c->state == HOLDING && w->now_us < c->valid_us;
 }
 
+/* c holds the lock, or holds it again. */
+static void check_alone(const struct sim_world *w, const struct client *c)
+{
+	for (int i = 0; i < CLIENTS; i++)
+		if (&client[i] != c && holds(w, &client[i]))
+			fail_msg("seed %llu: two hold the lock at %.6f s", (unsigned long long)w->cfg.seed, (double)w->now_us / 1e6);
+}
+
 static void took_lock(struct sim_world *w, struct client *c, const struct agi_result *res)
 {
 	if (w->now_us >= c->valid_us) {
 		c->state = IDLE; /* too late: the lease may be over */
 		return;
 	}
-	for (int i = 0; i < CLIENTS; i++)
-		if (&client[i] != c && holds(w, &client[i]))
-			fail_msg("seed %llu: two hold the lock at %.6f s", (unsigned long long)w->cfg.seed, (double)w->now_us / 1e6);
+	check_alone(w, c);
 	if (res->version.hlc <= top_token && res->version.hlc != c->token)
 		fail_msg("seed %llu: token %llx after %llx", (unsigned long long)w->cfg.seed,
 		         (unsigned long long)res->version.hlc, (unsigned long long)top_token);
@@ -324,6 +331,8 @@ static void take_answer(struct sim_node *n, uint64_t call, const struct agi_resu
 				c->valid_us = c->renew_sent_us + TTL_MS * 1000;
 			else if (res->err == AGI_E_NOT_FOUND)
 				c->valid_us = 0;
+			if (holds(w, c))
+				check_alone(w, c);
 		}
 		if (c->call != call)
 			continue;
@@ -359,13 +368,15 @@ static void drive(struct sim_world *w, struct client *c)
 
 	if (!w->node[node].dht)
 		return;
-	if ((c->state == HOLDING || c->state == WANTING) && w->now_us >= c->valid_us) {
+	if ((c->state == HOLDING || c->state == WANTING) && w->now_us >= c->valid_us + LATE_MS * 1000) {
 		n_lost += c->state == HOLDING;
 		c->state = IDLE;
 		c->call = 0;
 	}
-	if (c->state != IDLE && c->state != GRANTING && !c->renew_call && c->valid_us - w->now_us < TTL_MS * 700) {
+	if (c->state != IDLE && c->state != GRANTING && !c->renew_call &&
+	    (int64_t)(c->valid_us - w->now_us) < c->renew_early_ms * 1000) {
 		c->renew_sent_us = w->now_us;
+		c->renew_early_ms = agi_prng_below(&w->prng, 4) ? TTL_MS * 7 / 10 : -(int64_t)agi_prng_below(&w->prng, LATE_MS / 2);
 		send(w, node, &c->renew_call, &renew);
 	}
 	if (c->state == IDLE && agi_prng_below(&w->prng, 10) == 0) {
@@ -373,6 +384,7 @@ static void drive(struct sim_world *w, struct client *c)
 		c->state = GRANTING;
 		c->node = node;
 		c->renew_call = 0;
+		c->renew_early_ms = TTL_MS * 7 / 10;
 		send(w, node, &c->call, &grant_it);
 	} else if (c->state == WANTING && !c->call) {
 		c->node = node;
