@@ -56,7 +56,11 @@ def test_items(tap, net):
         put(x, b"l/3", b"three", grant(x, 1000))
         wait_until("it is gone", lambda: y.get(b"l/3", "strong") is None, 60)
         assert time.monotonic() - begun >= 1
+        watch = x.rpc("kv_service").Watch(a.WatchRequest(key=b"l/4", level=o.LEVELS["strong"], initial=True), timeout=120)
         put(y, b"l/4", b"four", grant(y, 1000))  # this one nobody reads
+        kinds = (e.kind for r in watch for e in r.events)
+        assert a.WatchEvent.DELETE in kinds  # waits for it
+        watch.cancel()
         scan = a.ScanRequest(prefix=b"l/4", level=o.LEVELS["strong"], keys_only=True)
         wait_until("it is not found", lambda: not z.rpc("kv_service").Scan(scan, timeout=30).items, 60)
     with tap.case("what cannot be meant is refused"):
