@@ -200,7 +200,7 @@ static enum ctl_exit print_restore(struct ctl *c, const Agihpc__V1__RestoreRespo
 	if (r->expired)
 		row(&t, "left out", r->expired, " items that have expired");
 	if (r->leased)
-		row(&t, "left out", r->leased, " registers that belonged to a lease");
+		row(&t, "left out", r->leased, " leases, and registers that belonged to one");
 	return ctl_print_table(c, &t);
 }
 

@@ -13,6 +13,7 @@
 
 #include "backup/set.h"
 #include "dht/dht.h"
+#include "dht/lease_record.h"
 #include "store/archive.h"
 
 enum {
@@ -377,7 +378,7 @@ static enum agi_err take_register(struct merge *m, struct agi_str key, struct ag
 
 	if (e || item.is_tombstone)
 		return e;
-	if (item.lease) { /* whoever held it has gone with the old cluster */
+	if (item.lease || agi_str_eq(item.ns, AGI_LEASE_NS)) { /* a lease that has ended never comes back */
 		count_left_out(m->r, &m->r->stats.leased);
 		return AGI_OK;
 	}

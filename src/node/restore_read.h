@@ -25,7 +25,7 @@ struct agi_restore_read_stats {
 	uint32_t slots, whole;           /* of the backup's cluster */
 	uint32_t first;                  /* the slot it began at; once READING */
 	uint32_t parts, missing;         /* nodes' parts; those named by others that are not here */
-	uint64_t expired, leased;        /* left out: expired; registers that a lease held */
+	uint64_t expired, leased;        /* left out: expired; leases, and registers with one */
 	uint8_t mark[32];                /* names this set of parts; once READING */
 	struct agi_why why;              /* UNREADABLE; else what should be known, or empty */
 };

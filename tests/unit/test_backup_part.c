@@ -5,6 +5,7 @@
 #include <time.h>
 
 #include "base/prng.h"
+#include "dht/lease_record.h"
 #include "dht/state.h"
 #include "node/backup.h"
 #include "node/backup_task.h"
@@ -62,6 +63,25 @@ static void put_item(struct desk *d, uint32_t slot, const char *name)
 	agi_item_key(&key, slot, item.ns, item.key);
 	agi_item_value(&value, &item);
 	write_op(d->f, AGI_CF_ITEMS, agi_buf_str(&key), agi_buf_str(&value));
+	agi_buf_free(&key);
+	agi_buf_free(&value);
+}
+
+static void put_register(struct desk *d, struct agi_str ns, const char *name, uint64_t lease)
+{
+	static const uint8_t order[AGI_VERSION_BYTES];
+	struct agi_buf key, value;
+
+	agi_buf_init(&key, 0);
+	agi_buf_init(&value, 0);
+	agi_item_key(&key, 0, ns, agi_str_of(name));
+	agi_buf_put(&value, order, sizeof order);
+	agi_buf_u8(&value, lease ? 2 : 0);
+	agi_buf_u64(&value, 88);
+	if (lease)
+		agi_buf_u64(&value, lease);
+	agi_buf_put_str(&value, AGI_STR("v"));
+	write_op(d->f, AGI_CF_STRONG, agi_buf_str(&key), agi_buf_str(&value));
 	agi_buf_free(&key);
 	agi_buf_free(&value);
 }
@@ -452,6 +472,31 @@ static void a_restore_goes_on_at_the_slot_it_noted(void **state)
 	agi_restore_reader_free(r);
 }
 
+/* Its id would be given again, and what has it would count. */
+static void no_lease_and_nothing_that_has_one_is_restored(void **state)
+{
+	struct desk *d = *state;
+	struct agi_restore_reader_cfg cfg = {.now_ms = 1};
+	struct agi_restore_reader *r;
+	struct agi_restore_read_stats st;
+	struct agi_part_status part;
+	struct agi_why why;
+	char dir[512], got[256];
+
+	put_register(d, AGI_STR(""), "plain", 0);
+	put_register(d, AGI_STR(""), "lock", 12);
+	put_register(d, AGI_LEASE_NS, "12345678", 0);
+	copy_it(d, "nightly", 5);
+	finish_it(d, "nightly", 5, AGI_PART_DONE, &part);
+	snprintf(dir, sizeof dir, "%s/nightly", d->dir);
+	cfg.dir = dir;
+	assert_int_equal(agi_restore_reader_new(&cfg, &r, &why), AGI_OK);
+	read_all(r, got, &st);
+	assert_string_equal(got, "k0 plain k1 k2 k3 k4 k5 k6 k7");
+	assert_int_equal(st.leased, 2);
+	agi_restore_reader_free(r);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, desk_setup, desk_teardown)
 
 int main(void)
@@ -467,6 +512,7 @@ int main(void)
 	    TEST(answers_of_strangers_do_no_harm),
 	    TEST(tasks_of_strangers_do_no_harm),
 	    TEST(a_restore_goes_on_at_the_slot_it_noted),
+	    TEST(no_lease_and_nothing_that_has_one_is_restored),
 	};
 
 	return cmocka_run_group_tests_name("parts of backups", tests, NULL, NULL);
