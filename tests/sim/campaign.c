@@ -109,10 +109,24 @@ static void draw_founding(struct sim_cfg *c, struct agi_prng *r)
 	c->fault_us = 300000;
 }
 
+/* What was deleted is collected at once, while replicas miss writes, and hosts come back that were replaced. */
+static void draw_dead(struct sim_cfg *c, struct agi_prng *r)
+{
+	c->nodes = draw(r, 4, 5);
+	c->slot_bits = 1;
+	c->fault_seconds = draw(r, 25, 40);
+	c->faults = LATE | 1 << SIM_CRASH | 1 << SIM_PARTITION | (draw_faults(r) & ~(uint32_t)(1 << SIM_CLOCK_JUMP));
+	c->n_keys = draw(r, 2, 12);
+	c->n_registers = draw(r, 1, 4);
+	c->strong_percent = 30;
+	c->load_us = draw(r, 15000, 60000);
+	c->grace_ms = draw(r, 200, 1500);
+}
+
 void sim_cfg_of_seed(struct sim_cfg *c, uint64_t seed, enum sim_focus focus)
 {
 	static void (*const draw_focus[])(struct sim_cfg *, struct agi_prng *) = {
-	    draw_any, draw_strong, draw_views, draw_items, draw_founding};
+	    draw_any, draw_strong, draw_views, draw_items, draw_founding, draw_dead};
 	struct agi_prng r;
 
 	*c = (struct sim_cfg){.seed = seed};
@@ -125,7 +139,8 @@ void sim_cfg_of_seed(struct sim_cfg *c, uint64_t seed, enum sim_focus focus)
 	c->down_after_ms = draw(&r, 3000, 20000);
 	c->stable_ms = 100 * draw(&r, 1, 8);
 	c->repair_ms = draw(&r, 500, 8000);
-	c->grace_ms = draw(&r, 0, 1) ? SIM_GRACE_MS : draw(&r, 500, 3500);
+	if (!c->grace_ms)
+		c->grace_ms = draw(&r, 0, 1) ? SIM_GRACE_MS : draw(&r, 500, 3500);
 }
 
 /* The first three nodes start at once, others join during the run. */

@@ -218,7 +218,8 @@ void sim_names_learn(struct sim_world *w, const char *what, uint32_t key, const 
 /* --- a whole run (campaign.c) --------------------------------------------------------------------------- */
 /* What a seed stands for: size, load and what goes wrong; anything, or what one part of the protocol has to
  * fear most. */
-enum sim_focus { SIM_FOCUS_NONE, SIM_FOCUS_STRONG, SIM_FOCUS_VIEWS, SIM_FOCUS_ITEMS, SIM_FOCUS_FOUNDING, SIM_FOCUS_ANY };
+enum sim_focus { SIM_FOCUS_NONE, SIM_FOCUS_STRONG, SIM_FOCUS_VIEWS, SIM_FOCUS_ITEMS, SIM_FOCUS_FOUNDING, SIM_FOCUS_DEAD,
+                 SIM_FOCUS_ANY };
 void sim_cfg_of_seed(struct sim_cfg *cfg, uint64_t seed, enum sim_focus focus);
 /* Runs one seed; 0 = every invariant held. The reason and statistics are in w. */
 int sim_run(struct sim_world *w, const struct sim_cfg *cfg);
