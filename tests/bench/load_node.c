@@ -111,7 +111,7 @@ static enum agi_err check(struct client *c)
 	Agi__Safety__V1__CheckPlanRequest m = AGI__SAFETY__V1__CHECK_PLAN_REQUEST__INIT;
 	Agi__Plan__V1__PlanGraphProto plan = AGI__PLAN__V1__PLAN_GRAPH_PROTO__INIT;
 	Agi__Plan__V1__PlanStep step[STEPS_MAX], *steps[STEPS_MAX];
-	char names_of_steps[STEPS_MAX][8];
+	char names_of_steps[STEPS_MAX][24];
 
 	plan.n_steps = all[CHECK].size < STEPS_MAX ? all[CHECK].size : STEPS_MAX;
 	for (size_t i = 0; i < plan.n_steps; i++) {
