@@ -83,7 +83,7 @@ moving2="-DPROPOSERS=1 -DLEADERS=2 -DREADERS=0"
 		breaks MERGE_UNSEALED $moving
 		breaks ANSWER_JOINING $moving
 		breaks MINORITY $moving
-		breaks ROUND_LOST $moving2
+		breaks ROUND_LOST $moving2 -DNO_GET
 	fi
 }
 echo "1..$n"
