@@ -5,6 +5,7 @@
 
 #include <sodium.h>
 
+#include "ctl/keys.h"
 #include "ctl/out.h"
 #include "roles/safety_gateway/certificate.h"
 
@@ -62,8 +63,7 @@ static enum ctl_exit read_certificate(struct ctl *c, const char *path, struct ag
 	return code;
 }
 
-/* Lines of 64 hexadecimal digits, perhaps with a remark after white space; '#' begins a remark. */
-static enum ctl_exit read_ids(struct ctl *c, const char *path, struct agi_id *ids, size_t *n)
+enum ctl_exit ctl_read_ids(struct ctl *c, const char *path, struct agi_id *ids, size_t max, size_t *n)
 {
 	struct agi_str file;
 	enum ctl_exit code = ctl_read_file(c, path, FILE_MAX, &file);
@@ -79,8 +79,8 @@ static enum ctl_exit read_ids(struct ctl *c, const char *path, struct agi_id *id
 		line_number++;
 		if (line.n == 0 || line.p[0] == '#')
 			continue;
-		if (*n == KEYS_MAX)
-			code = ctl_error(c, CTL_FAILED, "%s: more than %d ids", path, KEYS_MAX);
+		if (*n == max)
+			code = ctl_error(c, CTL_FAILED, "%s: more than %zu ids", path, max);
 		else if (line.n < 64 || (line.n > 64 && !strchr(" \t", line.p[64])) ||
 			 agi_unhex(ids[*n].b, AGI_ID_BYTES, (struct agi_str){line.p, 64}))
 			code = ctl_error(c, CTL_FAILED, "%s:%zu: expected a node id, 64 hexadecimal digits", path,
@@ -191,7 +191,7 @@ enum ctl_exit ctl_safety_verify(struct ctl *c, const struct ctl_input *in)
 	size_t n = 0;
 
 	if (code == CTL_OK && keys)
-		code = read_ids(c, keys, ids, &n);
+		code = ctl_read_ids(c, keys, ids, KEYS_MAX, &n);
 	if (code == CTL_OK) {
 		bool is_proved = agi_certificate_judge(cert, ids, n, f, &why) == AGI_OK;
 

@@ -126,6 +126,7 @@ enum ctl_exit ctl_safety_stop(struct ctl *c, const struct ctl_input *in);  /* cm
 enum ctl_exit ctl_safety_resume(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_safety_status(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_safety_verify(struct ctl *c, const struct ctl_input *in); /* cmd_verify.c */
+enum ctl_exit ctl_safety_audit(struct ctl *c, const struct ctl_input *in);  /* cmd_audit.c */
 enum ctl_exit ctl_keygen(struct ctl *c, const struct ctl_input *in);       /* cmd_local.c */
 enum ctl_exit ctl_token_new(struct ctl *c, const struct ctl_input *in);    /* cmd_token.c */
 enum ctl_exit ctl_version(struct ctl *c, const struct ctl_input *in);
@@ -142,7 +143,7 @@ extern const struct ctl_opt ctl_opts_rebalance[], ctl_opts_drain[], ctl_opts_slo
     ctl_opts_put[], ctl_opts_get[], ctl_opts_del[], ctl_opts_incr[], ctl_opts_scan[], ctl_opts_batch[], ctl_opts_watch[],
     ctl_opts_owners[], ctl_opts_lease_grant[], ctl_opts_lease_keepalive[], ctl_opts_lock[],
     ctl_opts_lookup[], ctl_opts_safety_check[], ctl_opts_safety_stop[],
-    ctl_opts_safety_verify[],
+    ctl_opts_safety_verify[], ctl_opts_safety_audit[],
     ctl_opts_keygen[], ctl_opts_token_new[], ctl_opts_config_check[];
 
 #endif

@@ -78,6 +78,8 @@ static const struct ctl_command commands[] = {
     {"safety status", "", "whether an emergency stop is set", ctl_safety_status, NULL, 0, 0},
     {"safety verify", "FILE [--keys FILE]", "check the certificate of a decision, without a node",
      ctl_safety_verify, ctl_opts_safety_verify, 1, 1},
+    {"safety audit", "[--since TIME] [--decision DECISION] [--host ID] [--limit N] [--verify] [--keys FILE]",
+     "what was decided, from the audit logs of all hosts", ctl_safety_audit, ctl_opts_safety_audit, 0, 0},
     {"keygen", "[--out FILE]", "make a cluster key", ctl_keygen, ctl_opts_keygen, 0, 0},
     {"token new", "NAME --scope SCOPES", "make a token and the line that lets it in",
      ctl_token_new, ctl_opts_token_new, 1, 1},

@@ -97,6 +97,7 @@ static const struct {
     {"agihpc.v1.SafetyService", "Resume", ADMIN},
     {"agihpc.v1.SafetyService", "Stop", SAFETY},
     {"agihpc.v1.SafetyService", "GetStop", READ},
+    {"agihpc.v1.AuditService", "Read", SAFETY},
 };
 
 const char *agi_access_row(size_t i, const char **method)

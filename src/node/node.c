@@ -27,13 +27,14 @@
 #include "node/safety_host.h"
 #include "node/security.h"
 #include "node/stop_host.h"
+#include "node/svc_audit.h"
 
 enum {
 	TICK_MS = 100,        /* readiness, health of roles, lateness of the loop */
 	LOOK_MS = 10000,      /* how long after its start a node looks hard for gateways */
 	LOOK_EVERY_MS = 200,
 	ROLES_MAX = 16,
-	OVERLAY_SERVICES = 5,
+	OVERLAY_SERVICES = 6,
 	MAILBOX = 4096 /* of the main loop: the safety loop's answers and news */
 };
 
@@ -68,6 +69,7 @@ struct agi_node {
 	struct agi_safety_host *safety; /* a loop of its own, with the roles */
 	struct agi_io_host *io;         /* loops of their own, with gRPC connections; NULL: main has them */
 	struct agi_stop_host *stop;
+	struct agi_svc_audit audit;
 	struct agi_forward *forward;
 	struct agi_role_host *roles[ROLES_MAX];
 	size_t n_roles;
@@ -645,6 +647,7 @@ static void fill_svc(struct agi_node *n)
 	    "agihpc.v1.RegistryService",
 	    "agihpc.v1.NodeService",
 	    "agihpc.v1.SafetyService",
+	    "agihpc.v1.AuditService",
 	    "agi.safety.v1.PreActionSafetyService",
 	};
 
@@ -739,6 +742,10 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 		e = agi_safety_door_serve(agi_safety_host_door(n->safety), n->server);
 	if (!e)
 		e = agi_stop_host_serve(n->stop, n->server);
+	n->audit = (struct agi_svc_audit){.main = n->loop, .safety = n->safety};
+	agi_id_hex(n->audit.node, &n->identity.id);
+	if (!e)
+		e = agi_svc_audit_add(&n->audit, n->server);
 	if (!e)
 		e = agi_grpc_reflection_add(n->server);
 	if (e)
