@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "clients.h"
+#include "dht/reconf.h"
 #include "dht/state.h"
 
 enum { SECOND = 1000000 };
@@ -77,26 +78,53 @@ static void cut_pairs(struct sim_world *w)
 
 /* --- disks ------------------------------------------------------------------------------------------------ */
 
-/* The record of a slot on a stopped node's disk: its epoch (first) and whether the slot's data is whole there. */
-static uint64_t stored_epoch(const struct sim_node *n, uint32_t slot, bool *is_whole)
+/* The record of a slot on a stopped node's disk. */
+static uint64_t stored_epoch(const struct sim_node *n, uint32_t slot, enum agi_view_phase *phase)
 {
 	uint8_t key[4] = {(uint8_t)(slot >> 24), (uint8_t)(slot >> 16), (uint8_t)(slot >> 8), (uint8_t)slot};
 	struct agi_str record;
 	struct agi_cur c;
-	uint8_t phase;
 
 	if (!sim_disk_find(&n->disk, AGI_CF_VIEWS, (struct agi_str){(const char *)key, 4}, &record))
 		return 0;
 	c = agi_cur_of(record);
 	(void)agi_cur_u8(&c); /* version */
-	phase = agi_cur_u8(&c);
-	*is_whole = phase == AGI_VIEW_ACTIVE || phase == AGI_VIEW_SEALED;
+	*phase = (enum agi_view_phase)agi_cur_u8(&c);
 	return agi_cur_u64(&c);
 }
 
+static bool has_majority_without(struct sim_world *w, const struct agi_view *v, uint32_t node)
+{
+	uint32_t there = 0;
+
+	for (uint32_t i = 0; i < w->cfg.nodes; i++)
+		there += i != node && agi_view_has(v, &w->node[i].id);
+	return there >= agi_majority(v->n_members);
+}
+
+/* What is proposed may be chosen whatever becomes of those it names. */
+static bool is_needed_next(struct sim_world *w, uint32_t node, const struct agi_view *v)
+{
+	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+		const struct sim_node *n = &w->node[i];
+		const struct agi_slot *s = n->dht ? agi_slot_find(n->dht, v->slot) : NULL;
+		enum agi_view_phase phase;
+
+		if (!n->dht && stored_epoch(n, v->slot, &phase) == v->epoch && phase == AGI_VIEW_SEALED)
+			return true; /* it accepted something */
+		if (!s || s->view.epoch != v->epoch)
+			continue;
+		if (s->accepted.round && !has_majority_without(w, &s->proposal, node))
+			return true;
+		if (s->reconf && agi_reconf_kind(s) == AGI_WORK_PROPOSE && !has_majority_without(w, &s->reconf->next, node))
+			return true;
+	}
+	return false;
+}
+
 /* Does the slot survive without this node? Its newest view must keep a majority that holds everything, and the
- * next one, which may name this node before its loss is known, must not need it: views of three or more. More than
- * that cannot be asked of any design. */
+ * next one, which may name this node before its loss is known, must not need it: views of three or more, and what is
+ * being proposed. More than that cannot be asked of any design. */
 static bool is_dispensable(struct sim_world *w, uint32_t node, uint32_t slot)
 {
 	struct agi_view v = {.epoch = 0}, x;
@@ -107,14 +135,14 @@ static bool is_dispensable(struct sim_world *w, uint32_t node, uint32_t slot)
 		if (w->node[i].dht && agi_dht_slot(w->node[i].dht, slot, &x, &phase) && x.epoch > v.epoch)
 			v = x;
 	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
-		bool is_whole = false;
+		uint64_t epoch = stored_epoch(&w->node[i], slot, &phase);
 
-		if (stored_epoch(&w->node[i], slot, &is_whole) > v.epoch)
+		if (epoch > v.epoch)
 			return false; /* a stopped node knows more */
-		whole += i != node && agi_view_has(&v, &w->node[i].id) && is_whole &&
-		         stored_epoch(&w->node[i], slot, &is_whole) == v.epoch;
+		whole += i != node && agi_view_has(&v, &w->node[i].id) && epoch == v.epoch &&
+		         (phase == AGI_VIEW_ACTIVE || phase == AGI_VIEW_SEALED);
 	}
-	return v.epoch > 0 && v.n_members >= 3 && whole >= agi_majority(v.n_members);
+	return v.epoch > 0 && v.n_members >= 3 && whole >= agi_majority(v.n_members) && !is_needed_next(w, node, &v);
 }
 
 static bool holds(const struct sim_node *n, const struct agi_buf *key, const struct agi_version *v)

@@ -17,23 +17,41 @@ static bool newest_view(struct sim_world *w, uint32_t slot, struct agi_view *out
 	return out->epoch > 0;
 }
 
-/* A next view as somebody might want it: a majority of the members stays, the others are any hosts. */
+static bool exists(const struct sim_world *w, const struct agi_id *id)
+{
+	for (uint32_t i = 0; i < w->cfg.nodes; i++)
+		if (agi_id_eq(&w->node[i].id, id))
+			return true;
+	return false;
+}
+
+static void add_members(struct agi_view *out, const struct agi_view *v, uint32_t first, uint32_t most,
+                        struct sim_world *w)
+{
+	for (uint32_t i = 0; i < v->n_members && out->n_members < most; i++) {
+		const struct agi_id *id = &v->members[(first + i) % v->n_members];
+
+		if (!agi_view_has(out, id) && (!w || exists(w, id)))
+			out->members[out->n_members++] = *id;
+	}
+}
+
+/* A next view as somebody might want it: a majority of the members stays, the others are any hosts. Who lost its
+ * disk is kept only where there is nobody else: one more loss, and no design could go on. */
 static void draw_view(struct sim_world *w, const struct agi_view *v, struct agi_view *out)
 {
 	uint32_t keep = v->n_members - (v->n_members > 2 && sim_chance(w, 0.8));
 	uint32_t first = (uint32_t)agi_prng_below(&w->prng, v->n_members);
 
 	*out = (struct agi_view){.slot = v->slot, .epoch = v->epoch + 1};
-	for (uint32_t i = 0; i < keep; i++)
-		out->members[out->n_members++] = v->members[(first + i) % v->n_members];
+	add_members(out, v, first, keep, w);
 	for (int tries = 0; tries < 8 && out->n_members < v->n_members; tries++) {
 		const struct sim_node *n = &w->node[agi_prng_below(&w->prng, w->cfg.nodes)];
 
 		if (n->dht && !agi_view_has(out, &n->id))
 			out->members[out->n_members++] = n->id;
 	}
-	while (out->n_members < v->n_members) /* nobody else: as it is */
-		out->members[out->n_members] = v->members[(first + out->n_members) % v->n_members], out->n_members++;
+	add_members(out, v, first, v->n_members, NULL); /* nobody else: as it is */
 }
 
 static void propose(struct sim_node *n, const struct agi_view *wanted)
