@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Deliberate errors, to show that the simulator finds such errors: tests/sim/test_mutants switches one on at a
  * time, and the campaign must fail. Only the test's own copy of the core, built with -DAGI_MUTANTS, has them;
- * everywhere else AGI_MUTANT(X) is a constant false. docs/safety-argument.md says which step each one breaks. */
+ * everywhere else AGI_MUTANT(X) is a constant false. docs/safety-argument.md says which step
+ * each one breaks, docs/simulator.md what notices it. */
 #ifndef AGI_DHT_MUTANT_H
 #define AGI_DHT_MUTANT_H
 

@@ -19,6 +19,7 @@ void sim_faults_end(struct sim_world *w);
 /* --- rivals (rivals.c): nothing depends on there being one leader or one proposer --- */
 /* Members of some slot propose next views at once, each one of its own. */
 void sim_rivals_propose(struct sim_world *w);
+void sim_rivals_late(struct sim_world *w, uint32_t node, uint32_t slot);
 /* This node will not ask a certain member to lead the key's slot, for a moment. */
 void sim_rivals_lead(struct sim_node *n, struct agi_str ns, struct agi_str key);
 

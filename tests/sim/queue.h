@@ -16,7 +16,8 @@ enum sim_event_kind {
 	SIM_RESTART,
 	SIM_CLIENT,      /* a client's next operation */
 	SIM_HANG_UP,     /* the client of call `call` gives up */
-	SIM_FAULT
+	SIM_FAULT,
+	SIM_RIVAL        /* the node proposes a view of slot `call` of its own */
 };
 
 struct sim_event {

@@ -68,19 +68,31 @@ static void propose(struct sim_node *n, const struct agi_view *wanted)
 	sim_say(n->w, "node %u proposes a view of slot %u of its own", n->index, wanted->slot);
 }
 
-void sim_rivals_propose(struct sim_world *w)
+void sim_rivals_late(struct sim_world *w, uint32_t node, uint32_t slot)
 {
+	struct sim_node *n = &w->node[node];
 	struct agi_view v, wanted;
 
-	if (!newest_view(w, (uint32_t)agi_prng_below(&w->prng, (uint64_t)1 << w->cfg.slot_bits), &v))
+	if (!n->dht || n->paused_until > w->now_us || !newest_view(w, slot, &v) || !agi_view_has(&v, &n->id))
 		return;
-	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
-		struct sim_node *n = &w->node[i];
+	draw_view(w, &v, &wanted);
+	propose(n, &wanted);
+}
 
-		if (!n->dht || n->paused_until > w->now_us || !agi_view_has(&v, &n->id) || sim_chance(w, 0.2))
+/* At once, or while others' proposals are on their way. */
+void sim_rivals_propose(struct sim_world *w)
+{
+	uint32_t slot = (uint32_t)agi_prng_below(&w->prng, (uint64_t)1 << w->cfg.slot_bits);
+
+	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+		uint64_t later = sim_chance(w, 0.5) ? 0 : sim_between(w, 100, (uint64_t)128 << agi_prng_below(&w->prng, 12));
+
+		if (!w->node[i].dht || sim_chance(w, 0.2))
 			continue;
-		draw_view(w, &v, &wanted);
-		propose(n, &wanted);
+		if (later)
+			sim_push(w, w->now_us + later, SIM_RIVAL, i)->call = slot;
+		else
+			sim_rivals_late(w, i, slot);
 	}
 }
 

@@ -151,6 +151,7 @@ static void check_histories(struct sim_world *w)
 		if (answer == LIN_YES)
 			continue;
 		tell_history(w, &w->reg[r].history);
+		w->is_undecided = answer == LIN_UNDECIDED;
 		sim_fail(w, "register %u: its history of %zu operations %s", r, w->reg[r].history.n,
 		         answer == LIN_NO ? "is not linearizable"
 		                          : "is undecided: the checker was cut off (TRIED_MAX of history.c), no breach is known");

@@ -8,6 +8,7 @@
 
 #include "clients.h"
 #include "faults.h"
+#include "vows.h"
 #include "replicas.h"
 
 enum { FIRST_ORDER = 1 << 29 }; /* calls with this id or above are an operator's */
@@ -166,7 +167,7 @@ static void unreachable(struct sim_node *n, const struct agi_peer *to, enum agi_
 	e->traffic = traffic;
 }
 
-static uint64_t view_hash(const struct agi_view *v)
+uint64_t sim_view_hash(const struct agi_view *v)
 {
 	uint64_t h = 0xcbf29ce484222325u ^ v->n_members;
 
@@ -183,17 +184,10 @@ static uint64_t view_hash(const struct agi_view *v)
 /* Rare things that have to happen for a campaign to be worth something. */
 static void count_rivals(struct sim_world *w, const struct agi_msg *m)
 {
-	uint64_t hash = view_hash(&m->view);
-
 	w->stats.drops += m->kind == AGI_MSG_SWEEP && m->is_final && !m->is_strong;
 	w->stats.strong_drops += m->kind == AGI_MSG_SWEEP && m->is_final && m->is_strong;
 	w->stats.leads += m->kind == AGI_MSG_LED && m->status == AGI_OK;
 	w->stats.rival_leads += m->kind == AGI_MSG_REG_ACK && m->status == AGI_E_EXISTS;
-	if (m->kind != AGI_MSG_VIEW_ACCEPT)
-		return;
-	w->stats.rival_views += w->proposed[m->slot].epoch == m->epoch && w->proposed[m->slot].hash != hash;
-	w->proposed[m->slot].epoch = m->epoch;
-	w->proposed[m->slot].hash = hash;
 }
 
 static enum agi_err fx_send(void *ctx, const struct agi_peer *to, enum agi_traffic traffic, const struct agi_msg *m)
@@ -214,6 +208,7 @@ static enum agi_err fx_send(void *ctx, const struct agi_peer *to, enum agi_traff
 	n->has_spoken |= agi_msg_is_answer(m->kind) && m->status == AGI_OK && m->kind != AGI_MSG_PONG;
 	w->stats.pages += m->kind == AGI_MSG_SLOT_PULL;
 	count_rivals(w, m);
+	sim_vows_look(n, peer, m);
 	deliver(w, n, peer, m);
 	if (sim_chance(w, w->duplicate)) {
 		w->stats.duplicated++;
@@ -294,8 +289,8 @@ static void check_view(struct sim_node *n, uint32_t slot)
 		return;
 	seen = &n->w->seen[slot][v.epoch];
 	if (*seen == 0)
-		*seen = view_hash(&v);
-	else if (*seen != view_hash(&v))
+		*seen = sim_view_hash(&v);
+	else if (*seen != sim_view_hash(&v))
 		sim_fail(n->w, "slot %u has two views of epoch %" PRIu64, slot, v.epoch);
 }
 
@@ -574,6 +569,8 @@ static void happen(struct sim_world *w, struct sim_event *e)
 		sim_client_hang_up(w, e->call);
 	else if (e->kind == SIM_FAULT)
 		sim_faults_step(w);
+	else if (e->kind == SIM_RIVAL)
+		sim_rivals_late(w, e->node, (uint32_t)e->call);
 	else
 		happen_to_node(w, &w->node[e->node], e);
 }

@@ -148,7 +148,36 @@ struct sim_stats {
 #undef SIM_STAT_FIELD
 };
 
-enum { SIM_CALL_BUCKETS = 64, SIM_PEERS = 256 };
+enum { SIM_CALL_BUCKETS = 64, SIM_PEERS = 256, SIM_REQUESTS = 4096, SIM_PROPOSALS = 4, SIM_REG_WRITES = 256 };
+
+/* Of what an answer cannot be understood without (vows.c). */
+struct sim_request {
+	struct agi_id asker;
+	uint64_t rpc_id;
+	enum agi_msg_kind kind;
+	uint32_t slot;
+	uint64_t epoch;
+	struct agi_ballot ballot;
+	uint64_t key, seq;       /* of a register write */
+};
+
+/* A leader's last write of a key: who was asked, and who said what, as bits. */
+struct sim_reg_write {
+	uint64_t key, seq, epoch, asked, done, refused;
+	struct agi_ballot ballot;
+};
+
+/* A view that was proposed: who said that it accepted it, as bits. */
+struct sim_proposal {
+	uint64_t epoch, hash, who;
+	struct agi_ballot ballot;
+};
+
+/* The highest ballots a node has answered in this epoch of a slot. */
+struct sim_vow {
+	uint64_t epoch, identity;
+	struct agi_ballot view, lead;
+};
 
 struct sim_world {
 	struct sim_cfg cfg;
@@ -167,9 +196,11 @@ struct sim_world {
 	uint64_t next_value, next_call, next_order;
 	uint64_t trace;          /* hash of everything that happened */
 	uint64_t seen[SIM_SLOTS_MAX][SIM_EPOCHS_MAX]; /* hash of the one view of each epoch */
-	struct {
-		uint64_t epoch, hash;
-	} proposed[SIM_SLOTS_MAX]; /* of late */
+	struct sim_proposal proposed[SIM_SLOTS_MAX][SIM_PROPOSALS]; /* of late, the newest first */
+	struct sim_proposal chosen[SIM_SLOTS_MAX];                  /* by a majority, whoever knows it; the newest epoch */
+	struct sim_request request[SIM_REQUESTS]; /* of late */
+	struct sim_reg_write reg_write[SIM_REG_WRITES]; /* of late, by key */
+	struct sim_vow vow[SIM_NODES_MAX][SIM_SLOTS_MAX];
 	struct sim_stats stats;
 	struct sim_call *calls[SIM_CALL_BUCKETS];
 	int outcome[SIM_KEYS + SIM_REGISTERS]; /* of checks after healing */
@@ -180,6 +211,7 @@ struct sim_world {
 	uint64_t held_us;
 	uint32_t held_to;        /* … to the node of this index + 1; 0 = to all */
 	bool is_edited;          /* a test changed disks behind the nodes' backs: trees are not what is there */
+	bool is_undecided;       /* the failure is no breach: a history was too hard to judge */
 	char failure[400];
 };
 
@@ -204,6 +236,8 @@ enum { SIM_OWN_CALL = 1 << 30 };
 /* An operator's order to a node (drain, leave, …); nobody waits for the answer. */
 void sim_order(struct sim_node *n, enum agi_call_kind kind);
 void sim_set_place(struct sim_node *n, uint32_t weight_milli, const char *zone);
+
+uint64_t sim_view_hash(const struct agi_view *v);
 
 /* --- for the parts of the simulator ------------------------------------------------------------------ */
 void sim_fail(struct sim_world *w, const char *fmt, ...) AGI_PRINTF(2, 3); /* the first reason stays */
