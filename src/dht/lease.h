@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Leases: lease.c (what clients ask for), lease_look.c (does an item count?), lease_sweep.c (who ends what has expired and
- * clears up after it). Private to src/dht. Decision 0014 says why it is so.
+ * clears up after it). Private to src/dht. Decision 0015 says why it is so.
  *
  * A lease is a strong register that its holder renews, and that is deleted when it ends; its id is never given again. An
  * item that is put with a lease carries its id, and counts only while that register is there: a strong operation that
