@@ -220,8 +220,10 @@ void sim_client_final_read(struct sim_world *w, uint32_t key, uint32_t node, int
 	struct agi_call call = {.kind = AGI_CALL_GET, .level = AGI_LEVEL_ALL, .timeout_ms = 4000};
 	struct sim_call *c = new_call(key);
 
+	bool is_grace_long = w->cfg.grace_ms >= SIM_GRACE_MS && !(w->cfg.faults >> SIM_CLOCK_JUMP & 1);
+
 	/* what was acknowledged by one node only may be too old to be taken when that one comes back */
-	c->floor = w->cfg.grace_ms < SIM_GRACE_MS ? w->key[key].safe : w->key[key].any;
+	c->floor = is_grace_long ? w->key[key].any : w->key[key].safe;
 	c->outcome = outcome;
 	start_call(w, &w->node[node], c, &call);
 }
