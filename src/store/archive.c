@@ -9,7 +9,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FAMILIES_MAX = AGI_CF_COUNT + 1 };
+enum {
+	FAMILIES_MAX = AGI_CF_COUNT + 1,
+	INFO_LOG_FATAL = 4, /* as db.c: nothing is logged once it is open */
+};
 
 struct agi_archive {
 	rocksdb_t *db;
@@ -94,6 +97,7 @@ enum agi_err agi_archive_open(const char *dir, struct agi_archive **out, struct 
 	a->options = rocksdb_options_create();
 	rocksdb_options_set_paranoid_checks(a->options, 1);
 	rocksdb_options_set_max_open_files(a->options, 64);
+	rocksdb_options_set_info_log_level(a->options, INFO_LOG_FATAL);
 	a->read_options = rocksdb_readoptions_create();
 	rocksdb_readoptions_set_verify_checksums(a->read_options, 1);
 	rocksdb_readoptions_set_fill_cache(a->read_options, 0);

@@ -33,9 +33,8 @@ enum {
 	MANIFEST_BYTES_MAX = 4 << 20,
 	MANIFEST_PREALLOC_BYTES = 64 << 10,
 	OPEN_FILES_MAX = 128,
-	INFO_LOG_BYTES = 256 << 10,
-	INFO_LOGS = 2,
-	INFO_LOG_ERROR = 3,           /* InfoLogLevel::ERROR_LEVEL */
+	INFO_LOGS = 1,
+	INFO_LOG_FATAL = 4, /* InfoLogLevel::FATAL_LEVEL */
 	READ_TIER_CACHE = 1,          /* ReadTier::kBlockCacheTier: Incomplete instead of I/O */
 	WAL_TOLERATE_TAIL = 0         /* WALRecoveryMode::kTolerateCorruptedTailRecords */
 };
@@ -202,8 +201,9 @@ static rocksdb_options_t *make_options(const struct agi_store_cfg *cfg, struct a
 	rocksdb_options_set_manifest_preallocation_size(o, MANIFEST_PREALLOC_BYTES);
 	rocksdb_options_set_stats_dump_period_sec(o, 0);
 	rocksdb_options_set_skip_stats_update_on_db_open(o, 1);
-	rocksdb_options_set_info_log_level(o, INFO_LOG_ERROR);
-	rocksdb_options_set_max_log_file_size(o, INFO_LOG_BYTES);
+	/* RocksDB's own log is a file beside its data. On a full disk its second line after a failed one ends the process
+	 * (an assertion on a file that has failed before), so nothing is logged once the store is open. */
+	rocksdb_options_set_info_log_level(o, INFO_LOG_FATAL);
 	rocksdb_options_set_keep_log_file_num(o, INFO_LOGS);
 	set_memory_options(o, cfg->memtable_bytes ? cfg->memtable_bytes : MEMTABLE_BYTES_DEFAULT);
 	set_table_options(o, cfg->cache_bytes ? cfg->cache_bytes : CACHE_BYTES_DEFAULT);

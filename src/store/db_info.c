@@ -2,7 +2,6 @@
  * What RocksDB tells of itself, and copies of it. */
 #include "store/db_impl.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,42 +27,36 @@ enum agi_err agi_db_note_synced(struct agi_db *db, uint64_t seq, struct agi_why 
 uint64_t agi_db_synced(const struct agi_db *db) { return db->synced.seq; }
 
 /* --- background work -------------------------------------------------------------------------- */
-enum { LOG_TAIL = 8 << 10 };
-
-/* The last line of RocksDB's info log that tells of an error (nothing else is logged there). */
-static void last_logged(const struct agi_db *db, char *out, size_t cap)
+/* Why RocksDB takes no writes: the error that stopped it is its answer to every write, also to one of nothing. */
+static char *stopped_by(struct agi_db *db)
 {
-	char path[PATH_MAX + 8], text[LOG_TAIL + 1], *line, *save = NULL;
-	ssize_t n = 0;
-	off_t size;
-	int fd;
+	rocksdb_writebatch_t *nothing = rocksdb_writebatch_create();
+	rocksdb_writeoptions_t *o = rocksdb_writeoptions_create();
+	char *err = NULL;
 
-	out[0] = '\0';
-	snprintf(path, sizeof path, "%s/LOG", db->path);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd < 0)
-		return;
-	size = lseek(fd, 0, SEEK_END);
-	n = pread(fd, text, LOG_TAIL, size > LOG_TAIL ? size - LOG_TAIL : 0);
-	close(fd);
-	text[n > 0 ? n : 0] = '\0';
-	for (line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save))
-		if (strstr(line, "IO error") || strstr(line, "Corruption"))
-			snprintf(out, cap, "%s", strstr(line, "IO error") ? strstr(line, "IO error")
-			                                                   : strstr(line, "Corruption"));
+	rocksdb_writeoptions_disable_WAL(o, 1);
+	rocksdb_write(db->db, o, nothing, &err);
+	rocksdb_writeoptions_destroy(o);
+	rocksdb_writebatch_destroy(nothing);
+	return err;
 }
 
 enum agi_err agi_db_background(struct agi_db *db, struct agi_why *why)
 {
-	char text[256];
 	uint64_t n = 0;
+	enum agi_err e;
+	char *err;
 
 	if (rocksdb_property_int(db->db, "rocksdb.background-errors", &n) != 0 || n == db->background_errors)
 		return AGI_OK;
 	db->background_errors = n;
-	last_logged(db, text, sizeof text);
-	return agi_fail(why, strncmp(text, "Corruption", 10) == 0 ? AGI_E_CORRUPT : AGI_E_IO,
-	                "cannot flush or compact %s: %s", db->path, text[0] ? text : "see its file LOG");
+	err = stopped_by(db);
+	/* RocksDB goes on after one error only: no room for a compaction. */
+	e = agi_fail(why, err && strncmp(err, "Corruption", 10) == 0 ? AGI_E_CORRUPT : AGI_E_IO,
+	             "cannot flush or compact %s: %s", db->path, err ? err : "IO error: No space left on device");
+	if (err)
+		rocksdb_free(err);
+	return e;
 }
 
 void agi_db_stall(struct agi_db *db, bool *is_stopped, uint64_t *slowed_to)

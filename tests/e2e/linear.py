@@ -8,10 +8,11 @@ its answer and every answer is right. Written values are unique, so a value name
 An operation whose outcome the client does not know may take effect at any time after its call, or never.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Optional
 
 NEVER = float("inf")
+UNMET = b"(a value that nobody met)"
 
 
 @dataclass
@@ -43,18 +44,38 @@ class TooHard(Exception):
 
 def relevant(ops):
     """Without those that can neither be wrong nor help another: reads without an answer, and writes of unknown
-    outcome whose value nobody met (unless a compare-and-set failed, which they might explain)."""
+    outcome whose value nobody met (unless a compare-and-set failed, which they might explain: then it does not
+    matter which of them did, and all write UNMET)."""
     met = {o.value for o in ops if o.kind == "get"} | {o.expected for o in ops if o.kind == "cas"}
     is_cas_failed = any(o.kind == "cas" and not o.is_done for o in ops)
-    return [o for o in ops if o.answer != NEVER or o.kind == "delete" or
-            (o.kind != "get" and (o.value in met or is_cas_failed))]
+    found = []
+    for o in ops:
+        if o.answer == NEVER and o.kind in ("put", "cas") and o.value not in met:
+            if is_cas_failed:
+                found.append(replace(o, value=UNMET))
+        elif o.answer != NEVER or o.kind != "get":
+            found.append(o)
+    return found
+
+
+def without_twins(ops, candidates):
+    """Of those of unknown outcome that would do the same, the first called: it can stand wherever another could."""
+    seen, found = set(), []
+    for i in candidates:
+        o = ops[i]
+        signature = (o.kind, o.value, o.expected)
+        if o.answer != NEVER or signature not in seen:
+            found.append(i)
+        if o.answer == NEVER:
+            seen.add(signature)
+    return found
 
 
 def is_linearizable(ops, start=None, max_steps=3_000_000):
     """True or False; TooHard beyond max_steps. ops are of one register that begins as start."""
     ops = sorted(relevant(ops), key=lambda o: o.call)
     must = sum(1 << i for i, o in enumerate(ops) if o.answer != NEVER)
-    seen = set()
+    seen = {}  # by what is done of must, and the state: which of unknown outcome were used up on the way
     stack = [(0, start)]
     steps = 0
     while stack:
@@ -68,16 +89,20 @@ def is_linearizable(ops, start=None, max_steps=3_000_000):
                     done |= 1 << i
         if done & must == must:
             return True
-        if (done, state) in seen:
+        used = seen.setdefault((done & must, state), [])
+        if any(u & done == u for u in used):  # been here with no fewer left
             continue
-        seen.add((done, state))
-        for i in candidates:
+        used.append(done & ~must)
+        found = []
+        for i in without_twins(ops, candidates):
             steps += 1
             if steps > max_steps:
                 raise TooHard(f"{len(ops)} operations, {steps} steps")
             is_right, after = ops[i].apply(state)
-            if is_right and ops[i].kind != "get":
-                stack.append((done | 1 << i, after))
+            is_idle = ops[i].answer == NEVER and after == state
+            if is_right and not is_idle and ops[i].kind != "get":
+                found.append((done | 1 << i, after))
+        stack += sorted(found, key=lambda s: s[0] & must)  # those that use nothing up are tried first
     return False
 
 
