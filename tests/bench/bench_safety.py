@@ -11,9 +11,9 @@ answer's decision is counted, anything but ALLOW is reported. Votes are signed, 
  3. The same one client while memory traffic saturates the machine (32 clients that put 4,000 bytes each), and then
     while also a fourth host joins and slots of --transfer-mib MiB (1024) change hands.
 
-Prints a line per case and at the end one of JSON: check_p50_us, check_p99_us, checks_per_s (2., one client and 64),
-single_p50_us, single_p99_us, single_per_s (1.), p99_under_load, p99_under_transfer (3., as multiples of check_p99_us),
-not_allowed (of all cases: checks that were not answered ALLOW).
+Prints a line per case and at the end one of JSON: p50_us, p99_us, checks_per_s (2., one client and 64),
+single_p50_us, single_p99_us, single_per_s (1.), p99_under_load, isolation_p99_ratio (3., without and with the transfer,
+as multiples of p99_us), not_allowed (of all cases: checks that were not answered ALLOW).
 """
 
 import argparse
@@ -101,10 +101,10 @@ def main():
         moving = show("and while slots change hands", transfer(net, args.seconds, args.transfer_mib))
         cases += [quiet, full, busy, moving]
     print(json.dumps({
-        "bench": "safety", "cpus": os.cpu_count(), "check_p50_us": quiet["p50_us"], "check_p99_us": quiet["p99_us"],
+        "bench": "safety", "cpus": os.cpu_count(), "p50_us": quiet["p50_us"], "p99_us": quiet["p99_us"],
         "checks_per_s": full["per_s"], "single_p50_us": one["p50_us"], "single_p99_us": one["p99_us"],
         "single_per_s": many["per_s"], "p99_under_load": round(busy["p99_us"] / quiet["p99_us"], 2),
-        "p99_under_transfer": round(moving["p99_us"] / quiet["p99_us"], 2),
+        "isolation_p99_ratio": round(moving["p99_us"] / quiet["p99_us"], 2),
         "not_allowed": sum(c["not_allowed"] + c["failed"] for c in cases)}))
 
 
