@@ -101,6 +101,8 @@ static void take_entry(struct ctl_audit *a, size_t host, struct agi_str bytes, c
 	}
 	if (!err && e.kind == AGI_AUDIT_DECISION && a->is_checked)
 		err = agi_audit_check_decision(&e, a->known, a->n_known, &why);
+	if (!err && e.kind == AGI_AUDIT_PROOFS)
+		err = agi_proof_follow(&h->proofs, e.body, &why);
 	if (err)
 		find(a, &e.node, e.incarnation, e.seq, why.text);
 	note_life(a, &e);

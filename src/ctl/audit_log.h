@@ -8,12 +8,14 @@
 
 #include "ctl/ctl.h"
 #include "roles/audit/chain.h"
+#include "roles/erisml/proof_log.h"
 
 struct ctl_audit_host {
 	struct agi_id id;
 	char *target;
 	char *why;              /* NULL: it answered; else why not */
 	struct agi_audit_walk walk;
+	struct agi_proof_walk proofs;
 	struct agi_str cursor;  /* where its log ends, or goes on */
 	bool has_more;
 	bool has_oldest;        /* of its own entries */

@@ -364,6 +364,11 @@ enum agi_err agi_audit_sync_run(struct agi_audit_sync *s, struct agi_why *why)
 void agi_audit_file_synced(struct agi_audit_file *f, enum agi_err err) { f->is_lost = f->is_lost || err; }
 
 /* --- reading -------------------------------------------------------------------------------------------------------- */
+enum agi_err agi_audit_segment_before(const char *dir, const uint64_t *than, uint64_t *out)
+{
+	return next_segment(dir, than, true, out);
+}
+
 static int open_segment(const char *dir, uint64_t s)
 {
 	char path[PATH_BYTES];

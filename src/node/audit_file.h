@@ -57,6 +57,8 @@ AGI_MUST_USE enum agi_err agi_audit_sync_run(struct agi_audit_sync *s, struct ag
 void agi_audit_file_synced(struct agi_audit_file *f, enum agi_err err);
 
 /* --- reading: any thread, also while a node writes -------------------------------------------------------------- */
+/* The last segment before *than; NULL: of all. out may be than. NOT_FOUND, IO. */
+AGI_MUST_USE enum agi_err agi_audit_segment_before(const char *dir, const uint64_t *than, uint64_t *out);
 struct agi_audit_at {
 	bool has_segment;
 	uint64_t number, offset;

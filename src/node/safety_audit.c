@@ -163,6 +163,31 @@ void audit_stop(struct agi_safety_plane *s)
 	agi_buf_free(&b);
 }
 
+void audit_proofs_later(struct agi_safety_plane *s)
+{
+	if (!s->audit)
+		agi_proof_runs_reset(&s->proofs);
+	else if (s->proofs.b.n || s->proofs.b.err)
+		event_active(s->audit->flush, EV_TIMEOUT, 0);
+}
+
+/* What cannot be kept shows as a gap in the chain of proofs. */
+static void add_proofs(struct safety_audit *a)
+{
+	struct agi_proof_runs *r = &a->plane->proofs;
+	struct agi_cur c = agi_cur_of(agi_buf_str(&r->b));
+	enum agi_err e = r->b.err;
+
+	while (c.n && !c.bad && !e) {
+		struct agi_str run = agi_cur_blob(&c);
+
+		e = add(a, AGI_AUDIT_PROOFS, run, batch_for(a, run.n + AGI_AUDIT_HEADER + 4));
+	}
+	agi_proof_runs_reset(r);
+	if (e)
+		safety_observe(a->plane, &(struct agi_safety_event){.kind = AGI_SAFETY_AUDIT_FAILED});
+}
+
 static void add_head(struct safety_audit *a, uint64_t now_us)
 {
 	struct batch *batch = a->publishes_head ? batch_for(a, 512) : NULL;
@@ -362,6 +387,7 @@ static void on_flush(evutil_socket_t fd, short what, void *arg)
 	(void)fd;
 	(void)what;
 
+	add_proofs(a);
 	if (a->turn.n == 0 && !a->turn.err)
 		return;
 	is_written = write_turn(a) == AGI_OK;
@@ -440,6 +466,7 @@ static void end_life(struct safety_audit *a)
 {
 	struct agi_audit_sync sync;
 
+	add_proofs(a);
 	if (a->wants_head && a->chain.next_seq)
 		add_head(a, safety_mono_us());
 	if (a->turn.n && write_turn(a) == AGI_OK && agi_audit_file_take_sync(a->file, &sync))

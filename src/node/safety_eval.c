@@ -5,8 +5,10 @@
 
 #include "node/safety_impl.h"
 
-static void observe(struct agi_safety_plane *s, uint64_t began_us)
+/* It is over: counted, and what it proved is kept. */
+static void conclude(struct agi_safety_plane *s, uint64_t began_us)
 {
+	audit_proofs_later(s);
 	safety_observe(s, &(struct agi_safety_event){.kind = AGI_SAFETY_EVALUATED,
 	                                             .bond_index = -1.0,
 	                                             .took_us = safety_mono_us() - began_us});
@@ -25,7 +27,7 @@ enum agi_err eval_here(struct agi_safety_plane *s, const struct agi_facts *facts
 	enum agi_err err = agi_erisml_plan(out, &ctx, facts, n, true, why);
 
 	agi_erisml_remember(&s->erisml, err ? NULL : out);
-	observe(s, began);
+	conclude(s, began);
 	return err;
 }
 
@@ -69,7 +71,7 @@ void eval_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
 		/* the gateway's deadline ends its vote with BLOCK */
 	}
 	agi_pool_free(&pool);
-	observe(s, began);
+	conclude(s, began);
 }
 
 /* --- over gRPC ---------------------------------------------------------------------------------------- */
@@ -179,7 +181,7 @@ enum agi_err eval_method(struct agi_safety_plane *s, size_t method, const Protob
 	*res = NULL;
 	e = written[method].fn(s, req, pool, res, why);
 	if (written[method].is_judgement)
-		observe(s, began);
+		conclude(s, began);
 	return !e && !*res ? AGI_E_NOMEM : e;
 }
 

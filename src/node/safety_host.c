@@ -400,6 +400,7 @@ enum agi_err agi_safety_host_new_door(struct agi_safety_host *h, struct agi_loop
 static enum agi_err open_audit(struct agi_safety_host *h, struct agi_why *why)
 {
 	struct agi_audit_found found;
+	struct agi_safety_proofs proofs;
 	char dir[AGI_AUDIT_PATH_MAX];
 	enum agi_err e;
 
@@ -412,7 +413,11 @@ static enum agi_err open_audit(struct agi_safety_host *h, struct agi_why *why)
 		AGI_LOG(h->log, AGI_LOG_WARN, found.is_damaged ? "audit_log_damaged" : "audit_log_torn",
 		        agi_kv_u("incarnation", found.incarnation), agi_kv_u("seq", found.seq),
 		        agi_kv_u("cut_bytes", found.cut_bytes));
-	return AGI_OK;
+	e = agi_safety_plane_continue_proofs(h->plane, dir, &proofs, why);
+	if (!e && proofs.broken)
+		AGI_LOG(h->log, AGI_LOG_ERROR, "decision_proofs_broken", agi_kv_u("incarnation", proofs.incarnation),
+		        agi_kv_u("seq", proofs.seq), agi_kv_z("why", proofs.why.text));
+	return e;
 }
 
 enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_safety_self *self,

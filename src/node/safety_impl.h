@@ -40,6 +40,7 @@ struct agi_safety_plane {
 	struct agi_pool policy_pool;
 	uint8_t policy_hash[32];
 	struct agi_erisml erisml;
+	struct agi_proof_runs proofs; /* made since the last turn's end */
 	struct agi_grpc_method erisml_methods[EVAL_METHODS];
 	bool serves_gateway, serves_erisml;
 	struct agi_latch latch;
@@ -88,6 +89,8 @@ enum agi_err audit_decision(struct agi_safety_plane *s, const struct agi_audit_d
                             uint64_t *batch_id);
 /* What the latch knows, when it is news. */
 void audit_stop(struct agi_safety_plane *s);
+/* The proofs that ErisML made go into the log with this turn's entries. */
+void audit_proofs_later(struct agi_safety_plane *s);
 void audit_on_append(struct agi_safety_plane *s, const struct agi_peer *from, const struct agi_safety_msg *m);
 void audit_on_ack(struct agi_safety_plane *s, const struct agi_id *from, const struct agi_safety_msg *m);
 void audit_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer);

@@ -373,6 +373,8 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 	s->quorum = config->safety.quorum;
 	s->needed = agi_quorum_needed((enum agi_quorum_rule)config->safety.quorum_rule, s->quorum,
 	                              config->safety.byzantine_faults);
+	agi_proof_runs_init(&s->proofs);
+	s->erisml.chain.kept = &s->proofs;
 	s->timeout_ms = config->failsafe.safety_check_timeout_ms;
 	s->hedge_ms = s->timeout_ms / 4; /* late enough to be rare, early enough for a spare to vote */
 	LIST_INIT(&s->checks);
@@ -422,6 +424,7 @@ void agi_safety_plane_free(struct agi_safety_plane *s)
 	safety_later_free(&s->later);
 	if (s->sign_event)
 		event_free(s->sign_event);
+	agi_proof_runs_free(&s->proofs);
 	agi_pool_free(&s->policy_pool);
 	free(s);
 }

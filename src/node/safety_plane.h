@@ -88,6 +88,16 @@ void agi_safety_plane_set_credentials(struct agi_safety_plane *s, const struct a
  * entry is in it and another host has a copy. Before the first check. IO, NOMEM + why. */
 AGI_MUST_USE enum agi_err agi_safety_plane_open_audit(struct agi_safety_plane *s, const char *dir, uint64_t bytes_max,
                                                       struct agi_audit_found *found, struct agi_why *why);
+/* The chain of decision proofs (roles/erisml/proof_log.h) as this node's audit log has it. */
+struct agi_safety_proofs {
+	uint64_t runs, broken;     /* read; of them not followed */
+	uint64_t incarnation, seq; /* of the last broken one */
+	struct agi_why why;
+};
+/* This node's ErisML goes on with the chain of its last life, as far as the log in dir has it; after _open_audit. Whatever is wrong
+ * with the chain is in *found. IO, NOMEM + why. */
+AGI_MUST_USE enum agi_err agi_safety_plane_continue_proofs(struct agi_safety_plane *s, const char *dir,
+                                                           struct agi_safety_proofs *found, struct agi_why *why);
 /* How agi_audit_sync_run ended. */
 void agi_safety_plane_audit_synced(struct agi_safety_plane *s, enum agi_err err, const struct agi_why *why);
 /* Checks in progress are forgotten: their calls were ended by the servers. NULL is allowed. */

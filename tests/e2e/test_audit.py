@@ -24,6 +24,12 @@ def ask(node, plan, name):
     return certificate[NONCE_AT:NONCE_AT + 16].hex(), decision
 
 
+def prove(node):
+    facts = o.pb.erisml.EthicalFactsProto(option_id="s1")
+    return node.rpc("erisml", o.ERISML_PORT).EvaluatePlan(o.pb.erisml.EvaluatePlanRequest(
+        step_facts=[facts], generate_proofs=True), timeout=10 * o.SLOWNESS, wait_for_ready=True)
+
+
 def audit(node, status, *args):
     return o.run(o.CTL, "-n", node.addr, "-o", "json", "safety", "audit", *args,
                  timeout=60 * o.SLOWNESS).expect(status).json()
@@ -76,6 +82,14 @@ def main():
             assert audit(second, 0, "--since", "2100-01-01T00:00:00Z")["entries"] == []
             assert "from-4" in o.run(o.CTL, "-n", first.addr, "safety", "audit").expect(0).out
             o.run(o.CTL, "-n", first.addr, "safety", "audit", "--since", "yesterday").expect(2)
+        with tap.case("decision proofs go on behind the last one of a host that was killed"):
+            last = prove(first).plan_proof
+            first.kill()
+            net.start([first])
+            proof = o.wait_until("its ErisML answers", lambda: prove(first), 60).step_results[0].proof
+            assert len(last.proof_hash) == 64 and len(proof.previous_proof_hash) == 64, (last, proof)
+            findings = audit(first, 4, "--verify")["findings"]  # 4: the host that is gone does not answer
+            assert not findings, findings
         with tap.case("a changed byte and a cut end are named, host and entry"):
             for node in (second, third):
                 for _ in range(3):

@@ -35,6 +35,7 @@ struct node {
 };
 struct net {
 	struct event_base *base;
+	uint64_t incarnation;
 	struct node nodes[NODES];
 	struct agi_provider provider;
 	bool is_alone;
@@ -164,7 +165,7 @@ static void add_node(struct net *net, uint8_t i, enum fault fault)
 		assert_int_equal(agi_config_set(&config, "node.roles", "safety-gateway,erisml", &why), AGI_OK);
 	assert_int_equal(agi_config_set(&config, "failsafe.safety_check_timeout_ms", "2000", &why), AGI_OK);
 	assert_int_equal(agi_config_check(&config, &why), AGI_OK);
-	assert_int_equal(agi_safety_plane_new(net->base, &config, &(struct agi_safety_self){n->id, 1, n->sec}, &hooks, n,
+	assert_int_equal(agi_safety_plane_new(net->base, &config, &(struct agi_safety_self){n->id, net->incarnation, n->sec}, &hooks, n,
 	                                      &n->plane, &why), AGI_OK);
 	if (agi_safety_plane_open_audit(n->plane, n->dir, 1 << 30, &found, &why))
 		fail_msg("%s", why.text);
@@ -172,14 +173,24 @@ static void add_node(struct net *net, uint8_t i, enum fault fault)
 	agi_config_free(&config);
 }
 
+/* All nodes start (again), on what their logs hold. */
+static void begin_life(struct net *net, uint64_t incarnation)
+{
+	net->base = event_base_new();
+	net->incarnation = incarnation;
+	assert_int_equal(event_base_priority_init(net->base, AGI_LOOP_PRIORITIES), 0);
+	for (uint8_t i = 0; i < NODES; i++)
+		add_node(net, i, net->nodes[i].fault);
+}
+
 static void set_up(struct net *net, const enum fault faults[ASKER])
 {
-	*net = (struct net){.base = event_base_new()};
-	assert_int_equal(event_base_priority_init(net->base, AGI_LOOP_PRIORITIES), 0);
+	*net = (struct net){.incarnation = 0};
 	strcpy(net->dir, "test_safety_audit.XXXXXX");
 	assert_non_null(mkdtemp(net->dir));
 	for (uint8_t i = 0; i < NODES; i++)
-		add_node(net, i, i < ASKER ? faults[i] : WITNESSES);
+		net->nodes[i].fault = i < ASKER ? faults[i] : WITNESSES;
+	begin_life(net, 1);
 }
 
 static void free_planes(struct net *net)
@@ -246,6 +257,7 @@ struct log {
 	int entries, findings, decisions, heads;
 	enum agi_decision last;
 	int copies; /* of other nodes' decisions */
+	int proof_runs, broken_proofs;
 };
 
 static void count_copies(struct agi_str body, struct log *log)
@@ -263,6 +275,7 @@ static struct log read_log(const struct node *n)
 {
 	struct agi_audit_at at = {.has_segment = false};
 	struct agi_audit_walk walk = {.has_last = false};
+	struct agi_proof_walk proofs = {.has_head = false};
 	struct agi_audit_decision d;
 	struct agi_audit_chunk chunk;
 	struct agi_audit_entry e;
@@ -281,6 +294,8 @@ static struct log read_log(const struct node *n)
 			log.heads += e.kind == AGI_AUDIT_HEAD;
 			if (e.kind == AGI_AUDIT_WITNESS)
 				count_copies(e.body, &log);
+			log.proof_runs += e.kind == AGI_AUDIT_PROOFS;
+			log.broken_proofs += e.kind == AGI_AUDIT_PROOFS && agi_proof_follow(&proofs, e.body, NULL) != AGI_OK;
 			if (e.kind != AGI_AUDIT_DECISION)
 				continue;
 			log.findings += agi_audit_check_decision(&e, NULL, 0, NULL) != AGI_OK;
@@ -420,7 +435,49 @@ static void a_witness_takes_no_entries_of_others(void **state)
 	post(&net.nodes[1], &net.nodes[0], agi_buf_str(&b));
 	agi_buf_free(&b);
 	expect(&net, AGI_DECISION_ALLOW, "VOTED");
-	assert_int_equal(net.nodes[0].audited[AGI_AUDIT_WITNESS], 1); /* the asker's */
+	free_planes(&net);
+	assert_int_equal(read_log(&net.nodes[0]).findings, 0); /* and every copy in it can be read */
+	remove_logs(&net);
+}
+
+static struct agi_safety_proofs continue_proofs(struct node *n)
+{
+	struct agi_safety_proofs found;
+	struct agi_why why = {""};
+
+	if (agi_safety_plane_continue_proofs(n->plane, n->dir, &found, &why))
+		fail_msg("%s", why.text);
+	return found;
+}
+
+static void decision_proofs_go_on_where_the_last_life_ended(void **state)
+{
+	struct agi_safety_proofs found;
+	struct net net;
+	(void)state;
+
+	set_up(&net, healthy);
+	assert_int_equal(continue_proofs(&net.nodes[0]).runs, 0); /* the first life */
+	for (uint64_t life = 2; life < 5; life++) {
+		uint64_t runs = life - 2;
+
+		expect(&net, AGI_DECISION_ALLOW, "VOTED");
+		free_planes(&net);
+		begin_life(&net, life);
+		for (int i = 0; i < ASKER; i++) {
+			found = continue_proofs(&net.nodes[i]);
+			assert_true(found.runs > 0 && found.broken == 0);
+			assert_int_equal(read_log(&net.nodes[i]).proof_runs, runs + 1);
+		}
+		assert_int_equal(continue_proofs(&net.nodes[ASKER]).runs, 0); /* it has no ErisML */
+	}
+	expect(&net, AGI_DECISION_ALLOW, "VOTED");
+	free_planes(&net);
+	begin_life(&net, 5); /* and forgets to go on */
+	expect(&net, AGI_DECISION_ALLOW, "VOTED");
+	free_planes(&net);
+	begin_life(&net, 6);
+	assert_int_equal(read_log(&net.nodes[0]).broken_proofs, 1);
 	free_planes(&net);
 	remove_logs(&net);
 }
@@ -435,6 +492,7 @@ int main(void)
 	    cmocka_unit_test(a_log_that_cannot_be_written_blocks_until_it_can),
 	    cmocka_unit_test(a_stop_is_in_the_log_once_of_everybody_who_knows_of_it),
 	    cmocka_unit_test(a_witness_takes_no_entries_of_others),
+	    cmocka_unit_test(decision_proofs_go_on_where_the_last_life_ended),
 	};
 
 	return agi_crypto_init() ? 1 : cmocka_run_group_tests_name("safety audit", tests, NULL, NULL);

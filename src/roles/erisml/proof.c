@@ -104,18 +104,26 @@ static struct agi_str join(struct agi_pool *pool, const struct agi_str *s, size_
 /* Hashes the proof onto the chain. */
 static void link_proof(const struct agi_proof_ctx *ctx, struct agi_proof *p, struct agi_str verdict)
 {
-	struct agi_str head = agi_pool_copy(ctx->pool, agi_str_of(ctx->chain->head));
-	const struct agi_str parts[] = {p->decision_id,  AGI_STR(":"), p->input_facts_hash,
-	                                AGI_STR(":"),    p->profile_name, AGI_STR(":"),
-	                                verdict,         AGI_STR(":"), head};
-	struct agi_str text = agi_pool_concat(ctx->pool, parts, sizeof parts / sizeof *parts);
+	struct agi_proof_row row = {.previous_hash = agi_pool_copy(ctx->pool, agi_str_of(ctx->chain->head)),
+	                            .facts_hash = p->input_facts_hash,
+	                            .decision_id = p->decision_id,
+	                            .profile = p->profile_name,
+	                            .verdict = verdict};
 	char hash[AGI_HASH_TEXT];
+	struct agi_buf text;
 
-	hash_text(hash, text);
-	p->previous_proof_hash = head;
-	p->proof_hash = agi_pool_copy(ctx->pool, hash_for(ctx, hash));
+	agi_buf_init(&text, 0);
+	agi_proof_text(&text, &row);
+	hash_text(hash, agi_buf_str(&text));
+	if (text.err && !ctx->pool->err)
+		ctx->pool->err = text.err;
+	agi_buf_free(&text);
+	p->previous_proof_hash = row.previous_hash;
+	p->proof_hash = row.hash = agi_pool_copy(ctx->pool, hash_for(ctx, hash));
 	if (ctx->pool->err)
 		return;
+	if (ctx->chain->kept && !is_reference(ctx))
+		agi_proof_runs_add(ctx->chain->kept, &row);
 	memcpy(ctx->chain->head, p->proof_hash.p, p->proof_hash.n);
 	ctx->chain->head[p->proof_hash.n] = 0;
 	ctx->chain->length++;

@@ -10,10 +10,12 @@
 
 #include "roles/erisml/evaluate.h"
 #include "roles/erisml/bond.h"
+#include "roles/erisml/proof_log.h"
 
 struct agi_proof_chain {
 	char head[AGI_HASH_TEXT]; /* proof_hash of the newest proof; "" = none yet */
 	uint64_t length;          /* proofs made */
+	struct agi_proof_runs *kept; /* strict mode: rows for whoever keeps the chain; NULL = nobody does */
 };
 
 struct agi_proof {
