@@ -120,6 +120,8 @@ void agi_view_on_accept(struct agi_dht *d, const struct agi_peer *from, const st
 		out.status = AGI_E_EXISTS;
 		out.ballot = s->promised;
 	}
+	if (out.status == AGI_OK && !m->accepted_ballot.round && !agi_farewell_permits(d, &s->view, &m->view))
+		out.status = AGI_E_NOT_READY;
 	if (out.status != AGI_OK) {
 		agi_answer(d, from, m, &out);
 		return;

@@ -345,6 +345,9 @@ static void serve(struct agi_dht *d, const struct agi_peer *from, const struct a
 	case AGI_MSG_GOODBYE:
 		agi_hosts_gone(d, &from->id);
 		break;
+	case AGI_MSG_FAREWELL:
+		agi_farewell_on_ask(d, from, m);
+		break;
 	case AGI_MSG_LEFT:
 		agi_hosts_left(d, &from->id);
 		break;
@@ -489,6 +492,8 @@ void agi_dht_status(const struct agi_dht *d, struct agi_dht_status *out)
 		copy_phase(out->phase, "read-only after a disk error");
 	else if (!d->member.is_joined)
 		copy_phase(out->phase, d->member.waits_for);
+	else if (out->is_leaving && d->drain.farewell.waits_for[0])
+		copy_phase(out->phase, d->drain.farewell.waits_for);
 	else if (out->is_drained)
 		copy_phase(out->phase, out->is_leaving ? "joined, leaves" : "joined, drained");
 	else

@@ -2,7 +2,7 @@
  * An operator empties this host, for a while or for good.
  *
  *            DRAIN                        LEAVE
- *   SERVES ────────▶ DRAINED ───────────────────▶ LEAVING ──no slot is held here──▶ LEFT
+ *   SERVES ────────▶ DRAINED ───────────────────▶ LEAVING ──nothing is held here, all agree (farewell.c)──▶ LEFT
  *      ▲  ◀────────     │    ◀───────────────────    │
  *      └─── UNDRAIN ────┴────────── UNDRAIN ─────────┘
  *
@@ -131,8 +131,8 @@ static void retire(struct agi_dht *d)
 	store(d, left_key, now, sizeof now, on_left, NULL, &d->drain.is_retiring);
 }
 
-/* Nothing must have come in for a while: a view that was decided before the others heard of the weight 0 may
- * still be on its way. */
+/* Nothing must have come in for a while, and the others must agree: a view that was decided, or proposed, before they
+ * heard of the weight 0 may still be on its way. */
 static void look(struct agi_dht *d, void *arg)
 {
 	struct agi_drain *dr = &d->drain;
@@ -141,12 +141,17 @@ static void look(struct agi_dht *d, void *arg)
 	if (!(dr->flags & AGI_DRAIN_LEAVES) || d->is_stopped || d->is_read_only)
 		return;
 	agi_timer_set(&d->timers, &dr->look, agi_after_ms(d, LOOK_MS));
-	if (!d->member.is_joined || holds_something(d))
+	if (dr->is_retiring)
+		return;
+	if (!d->member.is_joined || holds_something(d)) {
 		dr->empty_since_us = 0;
-	else if (!dr->empty_since_us)
+		agi_farewell_reset(d);
+	} else if (!dr->empty_since_us) {
 		dr->empty_since_us = d->now.mono_us;
-	else if (d->now.mono_us - dr->empty_since_us >= (uint64_t)d->cfg.stable_ms * 1000 && !dr->is_retiring)
+	} else if (d->now.mono_us - dr->empty_since_us >= (uint64_t)d->cfg.stable_ms * 1000 &&
+	           agi_farewell_is_permitted(d)) {
 		retire(d);
+	}
 }
 
 /* --- calls -------------------------------------------------------------------------------------------------- */
@@ -199,6 +204,7 @@ static void apply(struct agi_dht *d, uint8_t flags)
 		d->fx.note(d->ctx, &n);
 	d->drain.flags = flags;
 	d->drain.empty_since_us = 0;
+	agi_farewell_reset(d);
 	advertise(d);
 	agi_drain_start(d);
 }

@@ -22,7 +22,8 @@
 	X(READ_ACK, 10)       /* status; item when has_item                                       */ \
 	X(VIEW_PREPARE, 11)   /* slot, epoch (of the old view), ballot; answer VIEW_PROMISE       */ \
 	X(VIEW_PROMISE, 12)   /* status, ballot (highest seen), accepted proposal if any          */ \
-	X(VIEW_ACCEPT, 13)    /* slot, epoch (old), ballot, view (proposed next)                  */ \
+	X(VIEW_ACCEPT, 13)    /* slot, epoch (old), ballot, view (proposed next), accepted_ballot */ \
+	                      /* of who has accepted that view before, round 0 = it is new        */ \
 	X(VIEW_ACCEPTED, 14)  /* status, ballot                                                   */ \
 	X(VIEW_DECIDED, 15)   /* view (new), sources (sealed majority of the old one); VIEW_INFO  */ \
 	X(SLOT_PULL, 16)      /* slot, epoch, is_strong, [cursor, end)  , blob: keys (none = all)  */ \
@@ -65,7 +66,9 @@
 	X(OPERATE, 51)        /* blob: an operator's task for the node's shell; answer OPERATED   */ \
 	X(OPERATED, 52)       /* status, blob                                                     */ \
 	X(DIGEST, 53)         /* slot, epoch, floor: when items expire; answer DIGESTED           */ \
-	X(DIGESTED, 54)       /* status, blob: what is held of the slot (digest.c)                */
+	X(DIGESTED, 54)       /* status, blob: what is held of the slot (digest.c)                */ \
+	X(FAREWELL, 55)       /* sources: hosts out of its reach; "may I leave?"; FAREWELL_ACK    */ \
+	X(FAREWELL_ACK, 56)   /* status: SEALED when slot still counts on it (farewell.c)         */
 
 enum agi_msg_kind {
 #define AGI_MSG_ENUM(name, number) AGI_MSG_##name = number,

@@ -38,7 +38,8 @@
 	X(STAMP_TWICE, "the same stamp is made twice")                                               \
 	X(FOUND_UNSTORED, "a cluster is told before it is on disk")                                  \
 	X(FLOOR_IGNORED, "items below the floor are taken from anybody")                             \
-	X(SWEEP_SOME, "a tombstone goes that one of the members does not hold")
+	X(SWEEP_SOME, "a tombstone goes that one of the members does not hold")                      \
+	X(LEAVE_UNASKED, "a host leaves for good while a proposal names it")
 
 enum agi_mutant {
 	AGI_MUTANT_NONE,

@@ -44,6 +44,7 @@ static void on_quorum(struct agi_reconf *r)
 	}
 	r->is_accepting = true;
 	m.view = r->next;
+	m.accepted_ballot = r->best;
 	ask_acceptors(r, &m);
 }
 
@@ -100,6 +101,10 @@ void agi_reconf_propose(struct agi_dht *d, struct agi_slot *s, const struct agi_
 	if (!r)
 		return;
 	r->next = *wanted;
+	if (s->accepted.round && !AGI_MUTANT(FORGET_ACCEPTED)) { /* as if its own promise were there */
+		r->best = s->accepted;
+		r->next = s->proposal;
+	}
 	r->ballot = (struct agi_ballot){++s->round, d->self.id};
 	ask_acceptors(r, &m);
 }

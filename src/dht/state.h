@@ -18,7 +18,7 @@
  *   replica.c    serving writes and reads                       hint.c      writes owed to absent replicas
  *   provider.c   what a record's signature covers               records.c   sets of records
  *   registry.c   advertise, keep for others                     discover.c  find, follow, cache
- *   drain.c      this host is emptied, leaves                   plan.c      which view a slot should have
+ *   drain.c farewell.c  this host is emptied, leaves            plan.c      which view a slot should have
  *   recover.c    a slot whose majority is gone for good */
 #ifndef AGI_DHT_STATE_H
 #define AGI_DHT_STATE_H
@@ -195,6 +195,12 @@ struct agi_drain {
 	bool is_retiring;        /* left_ms is on its way to the disk */
 	uint64_t empty_since_us; /* nothing is held here; 0 = something is */
 	struct agi_timer look;
+	struct agi_farewell {        /* farewell.c: what the others say */
+		uint32_t round, waiting; /* answers to come in this one */
+		bool is_refused;
+		uint8_t n_clean;         /* rounds in a row in which all agreed */
+		char waits_for[64];      /* for people; "" = nothing */
+	} farewell;
 	bool is_unfit;           /* the disk has taken no writes for down_after */
 	struct agi_timer unfit;
 };
@@ -205,6 +211,14 @@ void agi_drain_init(struct agi_dht *d);
 /* Takes up what was asked for before a restart. */
 void agi_drain_start(struct agi_dht *d);
 void agi_drain_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
+/* Does no slot count on this host, which leaves and holds none? Asks the others; called again until true. */
+bool agi_farewell_is_permitted(struct agi_dht *d);
+/* Something is held again: what they said is void. */
+void agi_farewell_reset(struct agi_dht *d);
+void agi_farewell_on_ask(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+/* May a new proposal follow this view? Not when it takes in a host that is drained, leaves, or is not known (any
+ * more). What somebody has accepted already is not new. */
+bool agi_farewell_permits(struct agi_dht *d, const struct agi_view *present, const struct agi_view *next);
 
 /* --- lookup (lookup.c) -------------------------------------------------------------------------------- */
 typedef void agi_lookup_fn(struct agi_dht *d, void *arg, const struct agi_contact *nearest, size_t n,
