@@ -109,7 +109,7 @@ struct agi_config {
 		char *backup_dir;          /* "" = no backups */
 		char *zone;                /* "" = none */
 		double weight;             /* 1.0 */
-		struct agi_config_list roles;  /* "erisml", "safety-gateway", "in-action" */
+		struct agi_config_list roles;  /* "erisml", "safety-gateway", "in-action", "post-action" */
 		enum agi_io_loops io_loops;    /* threads that have the overlay port's gRPC connections */
 		enum agi_switch forward;       /* true: calls of roles that run elsewhere are handed on */
 		struct agi_addr role_address;  /* port 0 always; after _check the ip of listen when not given */

@@ -29,18 +29,17 @@ static const char only_block[] = "a failure never becomes a permission";
 /* --- refusals --------------------------------------------------------------------------------- */
 static const char *refuse_role(const char *text)
 {
-	static const char *const now[] = {"erisml", "safety-gateway", "in-action"};
-	static const char *const later[] = {
-	    "post-action",     "episodic-memory", "semantic-memory", "procedural-memory",
-	    "lh-planner",      "rh-world-model", "metacognition", "event-fabric",   "metrics"};
+	static const char *const now[] = {"erisml", "safety-gateway", "in-action", "post-action"};
+	static const char *const later[] = {"episodic-memory", "semantic-memory", "procedural-memory", "lh-planner",
+	                                    "rh-world-model",  "metacognition",   "event-fabric",      "metrics"};
 
 	for (size_t i = 0; i < sizeof now / sizeof *now; i++)
 		if (strcmp(text, now[i]) == 0)
 			return NULL;
 	for (size_t i = 0; i < sizeof later / sizeof *later; i++)
 		if (strcmp(text, later[i]) == 0)
-			return "this role is not in this version, expected erisml, safety-gateway or in-action";
-	return "no such role, expected erisml, safety-gateway or in-action";
+			return "this role is not in this version, expected erisml, safety-gateway, in-action or post-action";
+	return "no such role, expected erisml, safety-gateway, in-action or post-action";
 }
 
 static const char *refuse_label(const char *text)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * safety audit: what the cluster has decided, from the audit logs of all hosts; and whether they can be believed. */
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,6 +12,7 @@
 #include "ctl/keys.h"
 #include "ctl/out.h"
 #include "ctl/units.h"
+#include "roles/audit/outcome.h"
 #include "roles/safety_gateway/latch.h"
 
 enum { KEYS_MAX = 4096, LIMIT = 100, TIME_TEXT = 32, READ_MS = 60000 };
@@ -77,7 +79,8 @@ static bool is_wanted(const struct ctl_audit_entry *n, const struct filter *f)
 	if (!n->is_shown || (f->host && strncmp(id, f->host, strlen(f->host)) != 0))
 		return false;
 	if (n->e.kind != AGI_AUDIT_DECISION)
-		return !f->decision && (n->e.kind == AGI_AUDIT_STOP || n->e.kind == AGI_AUDIT_START);
+		return !f->decision && (n->e.kind == AGI_AUDIT_STOP || n->e.kind == AGI_AUDIT_START ||
+		                        n->e.kind == AGI_AUDIT_OUTCOME);
 	return !f->decision || (agi_audit_decision_decode(&d, n->e.body) == AGI_OK &&
 	                        strcmp(agi_decision_name(d.decision), f->decision) == 0);
 }
@@ -120,11 +123,12 @@ static void format_time(char out[TIME_TEXT], uint64_t ms)
 
 /* What of an entry is shown, whatever its kind. */
 struct line {
-	const char *what;     /* decision, STOP, RESUME, START */
+	const char *what;     /* decision, STOP, RESUME, START, SUCCESS, FAILURE */
 	struct agi_str plan, cause;
 	char votes[16];
 	struct agi_audit_decision d;
 	struct agi_stop_record stop;
+	struct agi_audit_outcome outcome;
 };
 
 static void format_votes(char out[16], struct agi_str certificate)
@@ -150,6 +154,10 @@ static void read_line(struct line *l, const struct agi_audit_entry *e)
 		l->plan = l->d.plan_id;
 		l->cause = l->d.cause;
 		format_votes(l->votes, l->d.certificate);
+	} else if (e->kind == AGI_AUDIT_OUTCOME && agi_audit_outcome_decode(&l->outcome, e->body) == AGI_OK) {
+		l->what = l->outcome.is_success ? "SUCCESS" : "FAILURE";
+		l->plan = l->outcome.plan_id;
+		l->cause = l->outcome.description;
 	}
 }
 
@@ -197,6 +205,30 @@ static void set_hex(json_t *o, const char *key, const uint8_t *p, size_t n)
 	ctl_set(o, key, json_string(text));
 }
 
+/* null for what is no number: a report may say anything. */
+static void set_share(json_t *o, const char *key, float v)
+{
+	ctl_set(o, key, isfinite(v) ? json_real((double)v) : json_null());
+}
+
+static void set_outcome(json_t *o, const struct agi_audit_outcome *r)
+{
+	struct agi_buf id;
+
+	agi_buf_init(&id, 0);
+	agi_audit_outcome_event_id(&id, r);
+	ctl_set(o, "event_id", ctl_json_str(agi_buf_str(&id)));
+	agi_buf_free(&id);
+	ctl_set(o, "plan_id", ctl_json_str(r->plan_id));
+	ctl_set(o, "step_id", ctl_json_str(r->step_id));
+	ctl_set(o, "success", json_boolean(r->is_success));
+	set_share(o, "predicted_risk", r->predicted_risk);
+	set_share(o, "actual_harm", r->actual_harm);
+	ctl_set(o, "decision_proof_hash", ctl_json_str(r->proof_hash));
+	ctl_set(o, "description_cut", json_boolean(r->is_cut));
+	set_hex(o, "report_hash", r->report_hash, sizeof r->report_hash);
+}
+
 static json_t *entry_json(const struct ctl_audit_entry *n)
 {
 	json_t *o = json_object();
@@ -213,6 +245,8 @@ static json_t *entry_json(const struct ctl_audit_entry *n)
 	ctl_set(o, "in_own_log", json_boolean(n->holder < 0));
 	ctl_set_u64(o, "copies", n->copies);
 	ctl_set(o, "cause", ctl_json_str(l.cause));
+	if (n->e.kind == AGI_AUDIT_OUTCOME)
+		set_outcome(o, &l.outcome);
 	if (n->e.kind != AGI_AUDIT_DECISION)
 		return o;
 	ctl_set(o, "plan_id", ctl_json_str(l.plan));

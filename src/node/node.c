@@ -166,7 +166,7 @@ static bool role_serves(struct agi_node *n, const struct agi_role_def *role)
 {
 	if (n->svc.is_stopping)
 		return false;
-	if (strcmp(role->name, "erisml") != 0 &&
+	if (role->follows_stop &&
 	    !agi_latch_is_followed(agi_stop_host_latch(n->stop), agi_clock_now().mono_us))
 		return false;
 	return strcmp(role->name, "safety-gateway") != 0 || has_erisml(n);
@@ -190,7 +190,7 @@ static enum agi_err role_is_serving(void *ctx, struct agi_str role, bool *out)
 /* Its port lives on the safety loop, which asks there. */
 static bool role_answers(void *ctx, const struct agi_role_def *role)
 {
-	return agi_safety_host_serves(((struct agi_node *)ctx)->safety, role->name);
+	return agi_safety_host_serves(((struct agi_node *)ctx)->safety, role);
 }
 
 static enum agi_err add_role(void *ctx, const struct agi_role_def *role,
@@ -201,6 +201,8 @@ static enum agi_err add_role(void *ctx, const struct agi_role_def *role,
 
 	if (strcmp(role->name, "in-action") == 0)
 		return agi_stop_host_serve_role(n->stop, server);
+	if (strcmp(role->name, "post-action") == 0)
+		return agi_safety_plane_serve_outcomes(plane, server);
 	return strcmp(role->name, "erisml") == 0 ? agi_safety_plane_serve_erisml(plane, server)
 	                                         : agi_safety_plane_serve_checks(plane, server);
 }
@@ -248,7 +250,8 @@ static enum agi_err open_role(struct agi_node *n, const char *name, struct agi_w
 	uint16_t port;
 
 	if (!def)
-		return agi_fail(why, AGI_E_INVALID, "role \"%s\" is not known here: erisml, safety-gateway, in-action", name);
+		return agi_fail(why, AGI_E_INVALID,
+		                "role \"%s\" is not known here: erisml, safety-gateway, in-action, post-action", name);
 	if (n->n_roles == ROLES_MAX)
 		return agi_fail(why, AGI_E_FULL, "more than %d roles", ROLES_MAX);
 	port = strcmp(name, "safety-gateway") == 0 && n->config->gateway.port ? n->config->gateway.port
@@ -353,7 +356,8 @@ static void look_for_roles(struct agi_node *n, uint64_t now_us)
 		                      .service = agi_str_of(agi_role_def_at(i)->name),
 		                      .timeout_ms = LOOK_EVERY_MS};
 
-		if (known(n, agi_role_def_at(i)->name, found, AGI_PANEL_MAX) < n->config->safety.quorum)
+		if (agi_role_def_at(i)->is_awaited &&
+		    known(n, agi_role_def_at(i)->name, found, AGI_PANEL_MAX) < n->config->safety.quorum)
 			agi_dht_host_call(n->host, &op, on_looked, NULL);
 	}
 }
@@ -784,6 +788,8 @@ static enum agi_err open_forward(struct agi_node *n, struct agi_why *why)
 		e = agi_safety_door_serve_erisml(agi_safety_host_door(n->safety), n->server);
 	if (!e && is_own_role(n, "in-action"))
 		e = agi_stop_host_serve_actions(n->stop, n->server);
+	if (!e && is_own_role(n, "post-action"))
+		e = agi_safety_door_serve_outcomes(agi_safety_host_door(n->safety), n->server);
 	return e ? agi_fail(why, e, "services of roles: %s", agi_err_text(e)) : AGI_OK;
 }
 
@@ -871,7 +877,8 @@ void agi_node_start(struct agi_node *n)
 	agi_dht_host_start(n->host);
 	agi_stop_host_start(n->stop);
 	for (size_t i = 0; agi_role_def_at(i); i++)
-		agi_dht_host_follow(n->host, agi_str_of(agi_role_def_at(i)->name));
+		if (agi_role_def_at(i)->is_awaited)
+			agi_dht_host_follow(n->host, agi_str_of(agi_role_def_at(i)->name));
 	agi_adverts_check_loaded(n->adverts);
 	n->tick_due_us = agi_clock_now().mono_us;
 	on_tick(-1, 0, n);

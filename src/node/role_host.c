@@ -11,10 +11,14 @@
 static const char *const erisml_services[] = {"agi.erisml.v1.ErisMLService"};
 static const char *const gateway_services[] = {"agi.safety.v1.PreActionSafetyService"};
 static const char *const in_action_services[] = {"agi.safety.v1.InActionSafetyService"};
+static const char *const post_action_services[] = {"agi.safety.v1.PostActionSafetyService"};
 static const struct agi_role_def defs[] = {
-    {"erisml", 50060, erisml_services, sizeof erisml_services / sizeof *erisml_services},
-    {"safety-gateway", 50055, gateway_services, sizeof gateway_services / sizeof *gateway_services},
-    {"in-action", 50056, in_action_services, sizeof in_action_services / sizeof *in_action_services},
+    {"erisml", 50060, erisml_services, sizeof erisml_services / sizeof *erisml_services, .is_awaited = true},
+    {"safety-gateway", 50055, gateway_services, sizeof gateway_services / sizeof *gateway_services,
+     .follows_stop = true, .is_awaited = true},
+    {"in-action", 50056, in_action_services, sizeof in_action_services / sizeof *in_action_services,
+     .follows_stop = true, .is_awaited = true},
+    {"post-action", 50058, post_action_services, sizeof post_action_services / sizeof *post_action_services},
 };
 
 struct agi_role_host {

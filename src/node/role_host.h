@@ -17,6 +17,8 @@ struct agi_role_def {
 	uint16_t port;               /* default */
 	const char *const *services; /* full gRPC names, for Health */
 	size_t n_services;
+	bool follows_stop; /* judges plans or actions: not offered while the emergency stop's state cannot be read */
+	bool is_awaited;   /* without it checks are blocked: looked for at every start */
 };
 /* The roles this version knows; NULL for other names. */
 const struct agi_role_def *agi_role_def_of(const char *name);

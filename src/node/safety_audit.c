@@ -26,7 +26,8 @@ struct batch {
 	TAILQ_ENTRY(batch) link;
 	uint64_t id;
 	struct agi_buf entries;
-	bool is_waited_for, is_sent;
+	bool is_sent;
+	uint64_t patience_us; /* how long a witness is waited for; 0 = nobody waits */
 	struct agi_id asked[AGI_SAFETY_ASKED_MAX];
 	uint8_t n_asked;
 	uint64_t sent_us, hedge_us; /* hedge_us: when another one is asked */
@@ -123,26 +124,48 @@ static struct batch *batch_for(struct safety_audit *a, size_t bytes)
 	return b;
 }
 
+/* An entry that witnesses get too. *batch_id: of what it is in. */
+static enum agi_err publish(struct safety_audit *a, enum agi_audit_kind kind, const struct agi_buf *body,
+                            uint64_t patience_us, uint64_t *batch_id)
+{
+	struct batch *batch = body->err ? NULL : batch_for(a, body->n + AGI_AUDIT_HEADER + 4);
+	enum agi_err e = body->err ? body->err : !batch ? AGI_E_FULL : add(a, kind, agi_buf_str(body), batch);
+
+	if (e)
+		return e;
+	if (patience_us > batch->patience_us)
+		batch->patience_us = patience_us;
+	*batch_id = batch->id;
+	return AGI_OK;
+}
+
 enum agi_err audit_decision(struct agi_safety_plane *s, const struct agi_audit_decision *d, bool is_waited_for,
                             uint64_t *batch_id)
 {
-	struct safety_audit *a = s->audit;
-	struct batch *batch;
 	struct agi_buf b;
 	enum agi_err e;
 
 	*batch_id = 0;
-	if (!a)
+	if (!s->audit)
 		return AGI_OK;
 	agi_buf_init(&b, 0);
 	agi_audit_decision_encode(&b, d);
-	batch = batch_for(a, b.n + AGI_AUDIT_HEADER + 4);
-	e = b.err ? b.err : !batch ? AGI_E_FULL : add(a, AGI_AUDIT_DECISION, agi_buf_str(&b), batch);
+	e = publish(s->audit, AGI_AUDIT_DECISION, &b, is_waited_for ? (uint64_t)s->timeout_ms * 1000 : 0, batch_id);
 	agi_buf_free(&b);
-	if (!e && is_waited_for) {
-		batch->is_waited_for = true;
-		*batch_id = batch->id;
-	}
+	return e;
+}
+
+enum agi_err audit_outcome(struct agi_safety_plane *s, const struct agi_audit_outcome *o, uint64_t *batch_id)
+{
+	struct agi_buf b;
+	enum agi_err e;
+
+	if (!s->audit)
+		return AGI_E_UNSUPPORTED;
+	agi_buf_init(&b, 0);
+	agi_audit_outcome_encode(&b, o);
+	e = publish(s->audit, AGI_AUDIT_OUTCOME, &b, AGI_SAFETY_OUTCOME_MS * 1000ull, batch_id);
+	agi_buf_free(&b);
 	return e;
 }
 
@@ -150,15 +173,14 @@ void audit_stop(struct agi_safety_plane *s)
 {
 	struct safety_audit *a = s->audit;
 	const struct agi_stop_record *r = &s->latch.known;
-	struct batch *batch;
+	uint64_t nobody_waits;
 	struct agi_buf b;
 
 	if (!a || r->epoch == a->stop_epoch)
 		return;
 	agi_buf_init(&b, 0);
 	agi_stop_encode(&b, r);
-	batch = batch_for(a, b.n + AGI_AUDIT_HEADER + 4);
-	if (!b.err && add(a, AGI_AUDIT_STOP, agi_buf_str(&b), batch) == AGI_OK)
+	if (publish(a, AGI_AUDIT_STOP, &b, 0, &nobody_waits) == AGI_OK)
 		a->stop_epoch = r->epoch; /* else tried again with the next read of the register */
 	agi_buf_free(&b);
 }
@@ -199,17 +221,19 @@ static void add_head(struct safety_audit *a, uint64_t now_us)
 }
 
 /* --- witnesses asked --------------------------------------------------------------------------------------------- */
-/* The checks that wait for it are answered, or blocked. */
+/* The checks and reports that wait for it are answered, or blocked and refused. */
 static void conclude(struct safety_audit *a, struct batch *b, bool is_kept)
 {
-	uint64_t id = b->is_waited_for ? b->id : 0;
+	uint64_t id = b->patience_us ? b->id : 0;
 
 	TAILQ_REMOVE(&a->batches, b, link);
 	a->n_batches--;
 	agi_buf_free(&b->entries);
 	free(b);
-	if (id)
-		check_on_audited(a->plane, id, is_kept);
+	if (!id)
+		return;
+	check_on_audited(a->plane, id, is_kept);
+	outcome_on_audited(a->plane, id, is_kept);
 }
 
 static bool was_asked(const struct batch *b, const struct agi_id *id)
@@ -261,7 +285,7 @@ static void send_batch(struct safety_audit *a, struct batch *b, uint64_t now_us)
 	b->hedge_us = now_us + hedge_us(a);
 	for (int i = 0; i < WITNESSES && b->entries.n && !b->entries.err; i++)
 		is_asked |= ask_next(a, b);
-	if (is_alone || !is_asked || !b->is_waited_for)
+	if (is_alone || !is_asked || !b->patience_us)
 		conclude(a, b, is_alone);
 }
 
@@ -278,7 +302,7 @@ static void on_hedge(evutil_socket_t fd, short what, void *arg)
 		if (!b->is_sent || now < b->hedge_us)
 			continue;
 		b->hedge_us = now + hedge_us(a);
-		if (now - b->sent_us > (uint64_t)a->plane->timeout_ms * 1000)
+		if (now - b->sent_us > b->patience_us)
 			conclude(a, b, false); /* nobody waits for it any more */
 		else
 			(void)ask_next(a, b);
@@ -483,7 +507,7 @@ void audit_free(struct agi_safety_plane *s)
 	if (a->flush)
 		end_life(a);
 	while ((b = TAILQ_FIRST(&a->batches))) {
-		b->is_waited_for = false; /* the checks have gone */
+		b->patience_us = 0; /* the checks and reports have gone */
 		conclude(a, b, false);
 	}
 	agi_audit_file_free(a->file);

@@ -9,7 +9,7 @@
 #include "node/safety_impl.h"
 
 /* What is asked for. */
-enum kind { CHECK_PLAN, CHECK_STEP, ERISML };
+enum kind { CHECK_PLAN, CHECK_STEP, ERISML, OUTCOME };
 struct asked {
 	enum kind kind;
 	size_t method; /* ERISML: of eval_method_of */
@@ -42,7 +42,7 @@ struct question {
 struct answer {
 	struct agi_safety_door *door;
 	uint64_t id;
-	enum agi_err err; /* ERISML only */
+	enum agi_err err; /* ERISML and OUTCOME only */
 	struct agi_why why;
 	size_t n;
 	uint8_t bytes[]; /* the response */
@@ -73,6 +73,24 @@ static void arm(struct agi_safety_door *d)
 		event_del(d->timer);
 }
 
+static uint32_t patience_ms(const struct agi_safety_door *d, enum kind kind)
+{
+	return kind == OUTCOME ? AGI_SAFETY_OUTCOME_MS : d->timeout_ms;
+}
+
+/* Only outcomes, which are few, wait behind what comes after them. */
+static void insert_waiting(struct agi_safety_door *d, struct place *p)
+{
+	struct place *before = TAILQ_LAST(&d->waiting, places);
+
+	while (before && before->give_up_us > p->give_up_us)
+		before = TAILQ_PREV(before, places, link);
+	if (before)
+		TAILQ_INSERT_AFTER(&d->waiting, before, p, link);
+	else
+		TAILQ_INSERT_HEAD(&d->waiting, p, link);
+}
+
 static struct place *place_take(struct agi_safety_door *d, struct agi_grpc_call *call, struct asked asked)
 {
 	struct place *p = TAILQ_FIRST(&d->free);
@@ -83,8 +101,8 @@ static struct place *place_take(struct agi_safety_door *d, struct agi_grpc_call 
 	p->call = call;
 	p->asked = asked;
 	p->id += AGI_SAFETY_DOOR_CALLS;
-	p->give_up_us = safety_mono_us() + (uint64_t)(d->timeout_ms + AGI_SAFETY_DOOR_LATE_MS) * 1000;
-	TAILQ_INSERT_TAIL(&d->waiting, p, link);
+	p->give_up_us = safety_mono_us() + (uint64_t)(patience_ms(d, asked.kind) + AGI_SAFETY_DOOR_LATE_MS) * 1000;
+	insert_waiting(d, p);
 	d->n_waiting++;
 	if (TAILQ_FIRST(&d->waiting) == p)
 		arm(d);
@@ -126,7 +144,7 @@ static void reply_blocked(void *arg, const Agi__Safety__V1__CheckPlanResponse *r
 
 static void refuse(struct agi_grpc_call *call, struct asked asked, enum agi_err err, const char *cause)
 {
-	if (asked.kind == ERISML)
+	if (asked.kind == ERISML || asked.kind == OUTCOME)
 		agi_grpc_fail_err(call, err, NULL);
 	else
 		agi_safety_block(reply_blocked, &(struct ending){call, asked}, cause);
@@ -155,7 +173,9 @@ static void on_answer(void *arg)
 	struct answer *a = arg;
 	struct place *p = place_of(a->door, a->id);
 
-	if (p && a->err)
+	if (p && a->err && p->asked.kind == OUTCOME)
+		agi_grpc_fail_err(place_give_back(p), a->err, a->why.text[0] ? &a->why : NULL);
+	else if (p && a->err)
 		eval_fail(place_give_back(p), a->err, &a->why);
 	else if (p)
 		agi_grpc_relay(place_give_back(p), AGI_GRPC_OK, AGI_STR(""),
@@ -245,6 +265,27 @@ static void evaluate_later(struct question *q)
 		send_answer(q, NULL, AGI_E_FULL, NULL);
 }
 
+static void on_logged(void *arg, enum agi_err err, const Agi__Safety__V1__ActionOutcomeAck *ack,
+                      const struct agi_why *why)
+{
+	send_answer(arg, ack ? &ack->base : NULL, err, why);
+}
+
+static void report(struct question *q)
+{
+	const struct agi_str bytes = {q->bytes, q->n};
+	struct agi_why why = {{0}};
+	Agi__Safety__V1__ActionOutcomeReport *m = (Agi__Safety__V1__ActionOutcomeReport *)agi_pb_unpack(
+	    &agi__safety__v1__action_outcome_report__descriptor, bytes, NULL);
+	uint64_t id; /* a client that gives up changes nothing */
+	enum agi_err e = m ? agi_safety_plane_report(q->door->plane, m, bytes, on_logged, q, &id, &why) : AGI_E_NOMEM;
+
+	if (e)
+		send_answer(q, NULL, e, &why);
+	if (m)
+		protobuf_c_message_free_unpacked(&m->base, NULL);
+}
+
 static void on_question(void *arg)
 {
 	struct question *q = arg;
@@ -256,6 +297,8 @@ static void on_question(void *arg)
 		evaluate(q);
 	else if (q->asked.kind == CHECK_STEP)
 		check_step(q);
+	else if (q->asked.kind == OUTCOME)
+		report(q);
 	else
 		agi_safety_plane_check(q->door->plane, (struct agi_str){q->bytes, q->n}, left_of(q), on_decided, q);
 }
@@ -310,6 +353,12 @@ static void on_erisml(struct agi_grpc_call *call, const ProtobufCMessage *req, v
 	ask(ctx, call, ERISML, eval_method_of(call));
 }
 
+static void on_report(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	(void)req;
+	ask(ctx, call, OUTCOME, 0);
+}
+
 static const struct agi_grpc_method checks[] = {{.name = "CheckPlan", .handler = on_check_plan},
                                                 {.name = "CheckStep", .handler = on_check_step}};
 
@@ -322,6 +371,14 @@ enum agi_err agi_safety_door_serve(struct agi_safety_door *d, struct agi_grpc_se
 enum agi_err agi_safety_door_serve_erisml(struct agi_safety_door *d, struct agi_grpc_server *server)
 {
 	return eval_serve(server, d->erisml, on_erisml, d);
+}
+
+enum agi_err agi_safety_door_serve_outcomes(struct agi_safety_door *d, struct agi_grpc_server *server)
+{
+	static const struct agi_grpc_method outcomes[] = {{.name = "ReportOutcome", .handler = on_report}};
+
+	return agi_grpc_server_add(server, &agi__safety__v1__post_action_safety_service__descriptor, outcomes,
+	                           sizeof outcomes / sizeof *outcomes, d);
 }
 
 /* --- life --------------------------------------------------------------------------------------------------- */

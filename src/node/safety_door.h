@@ -5,7 +5,7 @@
  * A call is touched on its own loop (home) only. An answer finds it by place and generation; when the call was
  * cancelled or its connection died meanwhile, the place has another generation and the answer is dropped. Bounded:
  * AGI_SAFETY_DOOR_CALLS. Whatever goes wrong with a check is answered BLOCK: no place, a full mailbox, no answer in
- * time; with an evaluation, an error.
+ * time; with an evaluation or a report, an error.
  *
  * Life: _new → _serve → … → home's server freed, safety loop stopped → _free. */
 #ifndef AGI_NODE_SAFETY_DOOR_H
@@ -30,6 +30,8 @@ AGI_MUST_USE enum agi_err agi_safety_door_serve(struct agi_safety_door *d, struc
 /* agi.erisml.v1.ErisMLService, likewise. */
 AGI_MUST_USE enum agi_err agi_safety_door_serve_erisml(struct agi_safety_door *d,
                                                        struct agi_grpc_server *server);
+/* agi.safety.v1.PostActionSafetyService, likewise. */
+AGI_MUST_USE enum agi_err agi_safety_door_serve_outcomes(struct agi_safety_door *d, struct agi_grpc_server *server);
 /* NULL is allowed. */
 void agi_safety_door_free(struct agi_safety_door *d);
 /* Calls that wait. */

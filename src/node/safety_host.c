@@ -13,6 +13,7 @@
 #include "node/dht_host.h"
 #include "node/log.h"
 #include "node/msg_codec.h"
+#include "node/role_host.h"
 #include "node/security.h"
 
 enum {
@@ -194,16 +195,16 @@ static void stopped(void *ctx, const struct agi_stop_record *r)
 		h->on_stop(h->on_stop_ctx, r);
 }
 
-bool agi_safety_host_serves(struct agi_safety_host *h, const char *role)
+bool agi_safety_host_serves(struct agi_safety_host *h, const struct agi_role_def *role)
 {
 	struct agi_instance i;
 
 	if (h->is_draining)
 		return false;
-	if (strcmp(role, "erisml") != 0 &&
+	if (role->follows_stop &&
 	    !agi_latch_is_followed(agi_safety_plane_latch(h->plane), agi_clock_now().mono_us))
 		return false;
-	return strcmp(role, "safety-gateway") != 0 || h->config->gateway.erisml_address.host[0] ||
+	return strcmp(role->name, "safety-gateway") != 0 || h->config->gateway.erisml_address.host[0] ||
 	       instances(h, AGI_STR("erisml"), &i, 1) > 0;
 }
 

@@ -15,6 +15,7 @@
 #include "node/safety_known.h"
 
 struct agi_log;
+struct agi_role_def;
 struct agi_transport;
 struct agi_safety_host;
 struct agi_security;
@@ -74,6 +75,6 @@ void agi_safety_host_stop(struct agi_safety_host *h);
 void agi_safety_host_free(struct agi_safety_host *h);
 
 /* On the safety loop: whether a role serves. A gateway without any ErisML could only vote BLOCK. */
-bool agi_safety_host_serves(struct agi_safety_host *h, const char *role);
+bool agi_safety_host_serves(struct agi_safety_host *h, const struct agi_role_def *role);
 
 #endif

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * What the files of the safety plane share: safety_plane.c (life, messages), safety_check.c (this node asks a
- * panel), safety_vote.c (this gateway votes), safety_eval.c (this ErisML judges). */
+ * panel), safety_vote.c (this gateway votes), safety_eval.c (this ErisML judges), safety_outcome.c (this node logs what
+ * became of it). */
 #ifndef AGI_NODE_SAFETY_IMPL_H
 #define AGI_NODE_SAFETY_IMPL_H
 
@@ -16,16 +17,19 @@
 enum {
 	SAFETY_CHECKS_MAX = 1024,     /* checks this node routes at once */
 	SAFETY_VOTES_MAX = 1024,      /* votes this gateway makes at once */
+	SAFETY_REPORTS_MAX = 1024,    /* outcomes that wait for a witness */
 	SAFETY_QUEUE_BYTES = 64 << 20, /* messages of this node to itself */
 	SAFETY_ERISMLS = 4,           /* instances tried for one vote */
 	EVAL_METHODS = 5              /* of ErisMLService; a test compares */
 };
 
 struct check;
+struct report;
 struct safety_audit;
 struct vote;
 struct local; /* a message to this node itself, or news of a failed send */
 LIST_HEAD(checks, check);
+LIST_HEAD(reports, report);
 LIST_HEAD(votes, vote);
 STAILQ_HEAD(locals, local);
 STAILQ_HEAD(signing, vote);
@@ -57,7 +61,8 @@ struct agi_safety_plane {
 	struct safety_later later;
 	struct signing signing;     /* votes made in this turn of the loop: signed together at its end */
 	struct event *sign_event;
-	uint32_t n_checks, n_votes;
+	struct reports reports;
+	uint32_t n_checks, n_votes, n_reports;
 	struct safety_audit *audit; /* NULL: no log is kept */
 };
 
@@ -87,6 +92,8 @@ void check_on_audited(struct agi_safety_plane *s, uint64_t batch_id, bool is_kep
  * FULL, NOMEM: it is not in the log. */
 enum agi_err audit_decision(struct agi_safety_plane *s, const struct agi_audit_decision *d, bool is_waited_for,
                             uint64_t *batch_id);
+/* The same of an outcome: outcome_on_audited(*batch_id) is called. UNSUPPORTED: no log is kept. */
+enum agi_err audit_outcome(struct agi_safety_plane *s, const struct agi_audit_outcome *o, uint64_t *batch_id);
 /* What the latch knows, when it is news. */
 void audit_stop(struct agi_safety_plane *s);
 /* The proofs that ErisML made go into the log with this turn's entries. */
@@ -95,6 +102,12 @@ void audit_on_append(struct agi_safety_plane *s, const struct agi_peer *from, co
 void audit_on_ack(struct agi_safety_plane *s, const struct agi_id *from, const struct agi_safety_msg *m);
 void audit_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer);
 void audit_free(struct agi_safety_plane *s);
+
+/* --- safety_outcome.c --- */
+/* What audit_outcome gave this number is witnessed, or will not be. */
+void outcome_on_audited(struct agi_safety_plane *s, uint64_t batch_id, bool is_kept);
+/* Nobody is told. */
+void outcome_free_all(struct agi_safety_plane *s);
 
 /* --- safety_vote.c --- */
 void vote_on_request(struct agi_safety_plane *s, const struct agi_peer *from,

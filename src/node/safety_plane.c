@@ -379,6 +379,7 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 	s->hedge_ms = s->timeout_ms / 4; /* late enough to be rare, early enough for a spare to vote */
 	LIST_INIT(&s->checks);
 	LIST_INIT(&s->votes);
+	LIST_INIT(&s->reports);
 	STAILQ_INIT(&s->locals);
 	STAILQ_INIT(&s->signing);
 	err = take_policy(s, config);
@@ -414,6 +415,7 @@ void agi_safety_plane_free(struct agi_safety_plane *s)
 	s->erisml_channel = NULL;
 	check_free_all(s);
 	vote_free_all(s);
+	outcome_free_all(s);
 	audit_free(s);
 	while ((l = STAILQ_FIRST(&s->locals))) {
 		STAILQ_REMOVE_HEAD(&s->locals, link);

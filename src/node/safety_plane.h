@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The safety plane of one node: the wiring between the panel, the gateway and ErisML (src/roles) and links,
  * gRPC and the registry. Every node routes checks; a node with the role safety-gateway also votes; a node
- * with the role erisml also evaluates.
+ * with the role erisml also evaluates; one with the role post-action logs what became of it.
  *
  *   CheckPlan (gRPC) ─► panel ─ VoteRequest ─► gateway ─ EvalRequest ─► ErisML
  *                         └◄─── VoteReply ◄──────┘└◄──── EvalReply ◄──────┘
@@ -23,6 +23,7 @@
 #include "node/msg_codec.h"
 #include "node/audit_file.h"
 #include "safety.pb-c.h"
+#include "roles/audit/outcome.h"
 #include "roles/safety_gateway/certificate.h"
 #include "roles/safety_gateway/latch.h"
 #include "roles/safety_gateway/panel.h"
@@ -37,8 +38,16 @@ enum agi_safety_event_kind {
 	AGI_SAFETY_VOTED,    /* this gateway voted for a peer or itself: decision, check_cause, took_us */
 	AGI_SAFETY_EVALUATED, /* this ErisML judged a plan or a step: took_us */
 	AGI_SAFETY_AUDITED,  /* an entry was added to the audit log: audit_kind */
-	AGI_SAFETY_AUDIT_FAILED /* entries could not be written */
+	AGI_SAFETY_AUDIT_FAILED, /* entries could not be written */
+	AGI_SAFETY_REPORTED  /* an outcome was reported to this node: report */
 };
+enum agi_safety_report {
+	AGI_REPORT_SUCCESS, /* in the log, as is the next */
+	AGI_REPORT_FAILURE,
+	AGI_REPORT_REFUSED, /* it could not be logged, and its client was told */
+	AGI_REPORTS
+};
+const char *agi_safety_report_name(enum agi_safety_report r); /* "success" */
 struct agi_safety_event {
 	enum agi_safety_event_kind kind;
 	enum agi_decision decision;
@@ -47,6 +56,7 @@ struct agi_safety_event {
 	double bond_index;  /* negative: none was reported */
 	uint64_t took_us;
 	enum agi_audit_kind audit_kind;
+	enum agi_safety_report report;
 };
 
 enum { AGI_SAFETY_ASKED_MAX = 6 /* witnesses asked for one entry, one after another */ };
@@ -125,6 +135,24 @@ AGI_MUST_USE enum agi_err agi_safety_plane_serve_checks(struct agi_safety_plane 
 /* agi.erisml.v1.ErisMLService: for ErisML's port (and the overlay port) of a node with that role. */
 AGI_MUST_USE enum agi_err agi_safety_plane_serve_erisml(struct agi_safety_plane *s,
                                                         struct agi_grpc_server *server);
+
+/* --- outcomes ----------------------------------------------------------------------------------------- */
+enum { AGI_SAFETY_OUTCOME_MS = 2000 /* a report waits so long for a witness: nothing depends on its answer */ };
+/* err: it may be in this host's log, and is at no other host for certain (NO_QUORUM + why). Else ack, valid until this
+ * returns. */
+typedef void agi_safety_logged_fn(void *arg, enum agi_err err, const Agi__Safety__V1__ActionOutcomeAck *ack,
+                                  const struct agi_why *why);
+/* Logs what became of a step: into the audit log of this host and, before done is called, of another one. m is read
+ * from bytes; both are borrowed until return. done is called once, within AGI_SAFETY_OUTCOME_MS and never before this
+ * returns; on an error (INVALID, FULL, NOMEM, UNSUPPORTED + why) not at all. id: for _forget. */
+AGI_MUST_USE enum agi_err agi_safety_plane_report(struct agi_safety_plane *s,
+                                                  const Agi__Safety__V1__ActionOutcomeReport *m, struct agi_str bytes,
+                                                  agi_safety_logged_fn *done, void *arg, uint64_t *id,
+                                                  struct agi_why *why);
+/* done will not be called; it is logged all the same. Unknown ids are ignored. */
+void agi_safety_plane_forget_report(struct agi_safety_plane *s, uint64_t id);
+/* agi.safety.v1.PostActionSafetyService: for the port of a node with the role post-action. */
+AGI_MUST_USE enum agi_err agi_safety_plane_serve_outcomes(struct agi_safety_plane *s, struct agi_grpc_server *server);
 
 /* A message of the safety plane (VOTE_REQUEST … EVAL_REPLY) from an authenticated peer. */
 void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_peer *from,

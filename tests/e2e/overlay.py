@@ -53,6 +53,7 @@ except ImportError as missing:
 OVERLAY_PORT = 5000
 GATEWAY_PORT = 50055
 ERISML_PORT = 50060
+POST_ACTION_PORT = 50058
 PROTOS = ("plan", "erisml", "safety", "memory", "rh", "health", "reflection", "agihpc")
 
 
@@ -177,6 +178,8 @@ def rpc_table():
             "Lookup": (a.LookupRequest, a.LookupResponse)}),
         "pre_action": ("agi.safety.v1.PreActionSafetyService", {
             "CheckPlan": (s.CheckPlanRequest, s.CheckPlanResponse)}),
+        "post_action": ("agi.safety.v1.PostActionSafetyService", {
+            "ReportOutcome": (s.ActionOutcomeReport, s.ActionOutcomeAck)}),
         "erisml": ("agi.erisml.v1.ErisMLService", {
             "EvaluatePlan": (e.EvaluatePlanRequest, e.EvaluatePlanResponse)}),
         "health": ("grpc.health.v1.Health", {

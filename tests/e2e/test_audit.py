@@ -5,8 +5,11 @@
 import base64
 import glob
 import os
+import re
 import shutil
 import sys
+import time
+import urllib.request
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
@@ -30,6 +33,42 @@ def prove(node):
         step_facts=[facts], generate_proofs=True), timeout=10 * o.SLOWNESS, wait_for_ready=True)
 
 
+def report(node, step, port=o.OVERLAY_PORT, **fields):
+    outcome = o.pb.safety.ActionOutcomeReport(plan_id="from-4", step_id=step, **fields)
+    return node.rpc("post_action", port).ReportOutcome(outcome, timeout=20 * o.SLOWNESS)
+
+
+def test_outcomes(tap, net):
+    first, second, _, router = net.nodes
+    with tap.case("what became of a step is in the log of a host with the role and at another, whichever was asked"):
+        o.wait_until("the router finds the role", lambda: router.discover("post-action"), 60)
+        before = int(time.time())
+        acks = [report(first, "a", o.POST_ACTION_PORT, success=True, predicted_risk=0.1),
+                report(second, "b", actual_harm=float("nan"), outcome_description="dropped it", success=False),
+                report(router, "c", success=True, decision_proof_hash="ab" * 32)]
+        assert all(a.logged for a in acks), acks
+        doc = audit(first, 0, "--verify", "--limit", "1000")
+        told = {e["event_id"]: e for e in doc["entries"] if e["kind"] == "outcome"}
+        for ack, step in zip(acks, "abc"):
+            entry = told[ack.event_id]
+            assert entry["step_id"] == step and entry["in_own_log"] and entry["copies"] >= 1, entry
+            at = int(ack.event_id.removeprefix(f"outcome_from-4_{step}_"))
+            assert before <= at <= int(time.time()), ack.event_id
+        failed = told[acks[1].event_id]
+        assert (failed["success"], failed["decision"], failed["cause"]) == (False, "FAILURE", "dropped it"), failed
+        assert failed["actual_harm"] is None and told[acks[2].event_id]["decision_proof_hash"] == "ab" * 32
+        assert doc["verified"] and not doc["findings"], doc["findings"]
+        metrics = urllib.request.urlopen(f"http://{first.addr}/metrics", timeout=10 * o.SLOWNESS).read().decode()
+        assert re.search(r'^agihpc_outcomes_total{result="success"} [1-9]', metrics, re.M), metrics
+    with tap.case("a report that could not be kept whole is refused and says why"):
+        try:
+            report(router, "s" * 1025)
+            raise AssertionError("it was taken")
+        except o.grpc.RpcError as e:
+            assert e.code() == o.grpc.StatusCode.INVALID_ARGUMENT, e
+            assert "step_id: 1025 bytes, at most 1024" in e.details(), e
+
+
 def audit(node, status, *args):
     return o.run(o.CTL, "-n", node.addr, "-o", "json", "safety", "audit", *args,
                  timeout=60 * o.SLOWNESS).expect(status).json()
@@ -49,7 +88,8 @@ def find_last(path, text):
 def main():
     tap = Tap()
     plan = o.load_plan(os.path.join(o.SRCDIR, "conf", "examples", "harmless.json"))
-    with o.Overlay(4, roles={i: ["erisml", "safety-gateway"] for i in (1, 2, 3)}) as net:
+    judges = ["erisml", "safety-gateway"]
+    with o.Overlay(4, roles={1: judges + ["post-action"], 2: judges + ["post-action"], 3: judges}) as net:
         tap.on_failure = net.logs
         net.start()
         net.wait_met()
@@ -65,6 +105,7 @@ def main():
                 assert told[nonce]["decision"] == decision and told[nonce]["plan_id"] == "from-4", (nonce, decision)
                 assert told[nonce]["in_own_log"] and told[nonce]["copies"] >= 1, told[nonce]
             assert doc["verified"] and not doc["findings"], doc["findings"]
+        test_outcomes(tap, net)
         with tap.case("a host is killed after its clients saw answers, and its directory lost: no answer is"):
             seen += [ask(router, plan, "from-4") for _ in range(5)]
             router.kill()

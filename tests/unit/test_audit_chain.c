@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "roles/audit/chain.h"
+#include "roles/audit/outcome.h"
 
 enum { ENTRIES = 12, HEAD_AT = 7 };
 
@@ -265,6 +266,64 @@ static void bodies_come_back_as_they_were(void **state)
 	agi_buf_free(&b);
 }
 
+static void expect_event_id(const struct agi_audit_outcome *o, const char *text)
+{
+	struct agi_buf b;
+
+	agi_buf_init(&b, 0);
+	agi_audit_outcome_event_id(&b, o);
+	assert_true(agi_str_eq(agi_buf_str(&b), agi_str_of(text)));
+	agi_buf_free(&b);
+}
+
+static void an_outcome_comes_back_bit_for_bit(void **state)
+{
+	struct agi_audit_outcome o = {.report_hash = {5}, .at_s = 1700000000, .is_success = true, .actual_harm = -0.0f,
+	                              .plan_id = AGI_STR("p"), .step_id = AGI_STR("s_1"), .proof_hash = AGI_STR("ab"),
+	                              .description = AGI_STR("gripped")}, back;
+	const uint32_t odd = 0x7fc00123; /* no number */
+	struct agi_buf b;
+	(void)state;
+
+	memcpy(&o.predicted_risk, &odd, sizeof odd);
+	agi_buf_init(&b, 0);
+	agi_audit_outcome_encode(&b, &o);
+	assert_int_equal(agi_audit_outcome_decode(&back, agi_buf_str(&b)), AGI_OK);
+	assert_memory_equal(back.report_hash, o.report_hash, 32);
+	assert_memory_equal(&back.predicted_risk, &o.predicted_risk, 4);
+	assert_memory_equal(&back.actual_harm, &o.actual_harm, 4);
+	assert_true(back.is_success && !back.is_cut && back.at_s == o.at_s);
+	assert_true(agi_str_eq(back.plan_id, o.plan_id) && agi_str_eq(back.step_id, o.step_id));
+	assert_true(agi_str_eq(back.proof_hash, o.proof_hash) && agi_str_eq(back.description, o.description));
+	expect_event_id(&back, "outcome_p_s_1_1700000000");
+	for (size_t n = 0; n < b.n; n++)
+		assert_int_equal(agi_audit_outcome_decode(&back, (struct agi_str){(char *)b.p, n}), AGI_E_MALFORMED);
+	agi_buf_free(&b);
+}
+
+static void a_long_description_is_cut_between_characters_and_a_long_id_refused(void **state)
+{
+	enum { LONG = AGI_OUTCOME_TEXT_MAX + 5 };
+	static char text[LONG];
+	struct agi_audit_outcome o = {.description = {text, LONG}}, back;
+	struct agi_why why = {""};
+	struct agi_buf b;
+	(void)state;
+
+	memset(text, 'x', LONG);
+	text[AGI_OUTCOME_TEXT_MAX - 1] = (char)0xc3; /* the first half of one */
+	text[AGI_OUTCOME_TEXT_MAX] = (char)0xa4;
+	agi_buf_init(&b, 0);
+	agi_audit_outcome_encode(&b, &o);
+	assert_int_equal(agi_audit_outcome_decode(&back, agi_buf_str(&b)), AGI_OK);
+	assert_true(back.is_cut && back.description.n == AGI_OUTCOME_TEXT_MAX - 1);
+	agi_buf_free(&b);
+	assert_int_equal(agi_audit_outcome_check(&o, &why), AGI_OK);
+	o.step_id = (struct agi_str){text, AGI_OUTCOME_ID_MAX + 1};
+	assert_int_equal(agi_audit_outcome_check(&o, &why), AGI_E_INVALID);
+	assert_string_equal(why.text, "step_id: 1025 bytes, at most 1024");
+}
+
 static void a_witness_takes_the_senders_entries_only(void **state)
 {
 	struct made m = make();
@@ -347,6 +406,8 @@ int main(void)
 	    cmocka_unit_test(lives_follow_each_other),
 	    cmocka_unit_test(a_torn_end_is_told_from_a_whole_one),
 	    cmocka_unit_test(bodies_come_back_as_they_were),
+	    cmocka_unit_test(an_outcome_comes_back_bit_for_bit),
+	    cmocka_unit_test(a_long_description_is_cut_between_characters_and_a_long_id_refused),
 	    cmocka_unit_test(a_witness_takes_the_senders_entries_only),
 	    cmocka_unit_test(a_decision_needs_the_certificate_that_proves_it),
 	};

@@ -320,9 +320,9 @@ static void roles_of_later_versions_are_known_and_refused(void **state)
 	(void)state;
 	expect_refused("node: {roles: [erisml, lh-planner]}",
 	               "f.yaml:1: node.roles: \"lh-planner\": this role is not in this version, expected "
-	               "erisml, safety-gateway or in-action");
+	               "erisml, safety-gateway, in-action or post-action");
 	expect_refused("node: {roles: [gateway]}",
-	               "f.yaml:1: node.roles: \"gateway\": no such role, expected erisml, safety-gateway or in-action");
+	               "f.yaml:1: node.roles: \"gateway\": no such role, expected erisml, safety-gateway, in-action or post-action");
 }
 
 static void a_service_needs_a_name_and_a_port(void **state)

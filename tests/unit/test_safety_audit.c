@@ -30,7 +30,7 @@ struct node {
 	uint8_t sec[AGI_SECKEY_BYTES];
 	struct agi_safety_plane *plane;
 	enum fault fault;
-	unsigned audited[AGI_AUDIT_KINDS], failures;
+	unsigned audited[AGI_AUDIT_KINDS], failures, reports[AGI_REPORTS];
 	char dir[64];
 };
 struct net {
@@ -43,6 +43,9 @@ struct net {
 	unsigned answers;
 	enum agi_decision decision;
 	char cause[64];
+	/* of reports */
+	enum agi_err err;
+	char event_id[64];
 };
 
 /* --- the network ------------------------------------------------------------------------------------------ */
@@ -140,6 +143,8 @@ static void on_observe(void *ctx, const struct agi_safety_event *e)
 
 	if (e->kind == AGI_SAFETY_AUDITED)
 		n->audited[e->audit_kind]++;
+	if (e->kind == AGI_SAFETY_REPORTED)
+		n->reports[e->report]++;
 	n->failures += e->kind == AGI_SAFETY_AUDIT_FAILED;
 }
 
@@ -254,10 +259,10 @@ static void expect(struct net *net, enum agi_decision d, const char *cause)
 
 /* --- what is in a log ------------------------------------------------------------------------------------------ */
 struct log {
-	int entries, findings, decisions, heads;
+	int entries, findings, decisions, heads, outcomes;
 	enum agi_decision last;
-	int copies; /* of other nodes' decisions */
 	int proof_runs, broken_proofs;
+	int copies; /* of other nodes' decisions and outcomes */
 };
 
 static void count_copies(struct agi_str body, struct log *log)
@@ -267,7 +272,8 @@ static void count_copies(struct agi_str body, struct log *log)
 	struct agi_str bytes;
 
 	while (agi_audit_next_entry(&c, &bytes))
-		log->copies += agi_audit_decode(&e, bytes) == AGI_OK && e.kind == AGI_AUDIT_DECISION;
+		log->copies += agi_audit_decode(&e, bytes) == AGI_OK &&
+		               (e.kind == AGI_AUDIT_DECISION || e.kind == AGI_AUDIT_OUTCOME);
 	assert_false(c.bad);
 }
 
@@ -292,6 +298,7 @@ static struct log read_log(const struct node *n)
 		for (; agi_audit_next_record(&c, &bytes, &hash); log.entries++) {
 			log.findings += agi_audit_follow(&walk, bytes, hash, &e, NULL) != AGI_OK;
 			log.heads += e.kind == AGI_AUDIT_HEAD;
+			log.outcomes += e.kind == AGI_AUDIT_OUTCOME;
 			if (e.kind == AGI_AUDIT_WITNESS)
 				count_copies(e.body, &log);
 			log.proof_runs += e.kind == AGI_AUDIT_PROOFS;
@@ -482,6 +489,104 @@ static void decision_proofs_go_on_where_the_last_life_ended(void **state)
 	remove_logs(&net);
 }
 
+/* --- outcomes ------------------------------------------------------------------------------------------------------ */
+static void on_logged(void *arg, enum agi_err err, const Agi__Safety__V1__ActionOutcomeAck *ack,
+                      const struct agi_why *why)
+{
+	struct net *net = arg;
+
+	net->answers++;
+	net->err = err;
+	assert_true(err ? why->text[0] : ack->logged);
+	if (ack)
+		snprintf(net->event_id, sizeof net->event_id, "%.*s", AGI_STR_ARG(agi_str_of_pb(ack->event_id)));
+}
+
+/* n reports at once; the first `forgotten` are not waited for. */
+static void report(struct net *net, unsigned n, unsigned forgotten)
+{
+	Agi__Safety__V1__ActionOutcomeReport m = AGI__SAFETY__V1__ACTION_OUTCOME_REPORT__INIT;
+	struct agi_why why = {""};
+	struct agi_pool pool;
+	struct agi_str bytes;
+	uint64_t id;
+
+	agi_pool_init(&pool, 0);
+	m.plan_id = agi_str_to_pb(AGI_STR("plan-1"));
+	m.step_id = agi_str_to_pb(AGI_STR("s1"));
+	m.success = true;
+	bytes = agi_pb_to_pool(&m.base, &pool);
+	net->answers = 0;
+	for (unsigned i = 0; i < n; i++) {
+		assert_int_equal(agi_safety_plane_report(net->nodes[ASKER].plane, &m, bytes, on_logged, net, &id, &why), AGI_OK);
+		if (i < forgotten)
+			agi_safety_plane_forget_report(net->nodes[ASKER].plane, id);
+	}
+	assert_int_equal(net->answers, 0); /* none before it returns */
+	while (net->answers < n - forgotten)
+		assert_true(event_base_loop(net->base, EVLOOP_ONCE) >= 0);
+	agi_pool_free(&pool);
+}
+
+static void an_outcome_is_acknowledged_when_another_host_has_it(void **state)
+{
+	struct net net;
+	int copies = 0;
+	(void)state;
+
+	set_up(&net, healthy);
+	report(&net, 100, 30);
+	assert_int_equal(net.err, AGI_OK);
+	assert_int_equal(strncmp(net.event_id, "outcome_plan-1_s1_1", 19), 0);
+	assert_int_equal(net.nodes[ASKER].reports[AGI_REPORT_SUCCESS], 100);
+	expect(&net, AGI_DECISION_ALLOW, "VOTED");
+	free_planes(&net);
+	assert_int_equal(read_log(&net.nodes[ASKER]).outcomes, 100);
+	assert_int_equal(read_log(&net.nodes[ASKER]).findings, 0);
+	for (int i = 0; i < ASKER; i++)
+		copies += read_log(&net.nodes[i]).copies;
+	assert_int_equal(copies, 2 * 101);
+	remove_logs(&net);
+}
+
+static void an_outcome_that_no_other_host_has_is_an_error(void **state)
+{
+	static const enum fault nobody[ASKER] = {UNREACHABLE, UNREACHABLE, UNREACHABLE};
+	struct net net;
+	(void)state;
+
+	set_up(&net, nobody);
+	report(&net, 3, 0);
+	assert_int_equal(net.err, AGI_E_NO_QUORUM);
+	assert_int_equal(net.nodes[ASKER].reports[AGI_REPORT_REFUSED], 3);
+	free_planes(&net);
+	remove_logs(&net);
+}
+
+static void reports_beyond_a_bound_are_refused(void **state)
+{
+	Agi__Safety__V1__ActionOutcomeReport m = AGI__SAFETY__V1__ACTION_OUTCOME_REPORT__INIT;
+	char plan[AGI_OUTCOME_ID_MAX + 1];
+	struct agi_why why = {""};
+	enum agi_err e = AGI_OK;
+	struct net net;
+	unsigned taken;
+	uint64_t id;
+	(void)state;
+
+	set_up(&net, healthy);
+	memset(plan, 'p', sizeof plan);
+	m.plan_id = (ProtobufCBinaryData){sizeof plan, (uint8_t *)plan};
+	assert_int_equal(agi_safety_plane_report(net.nodes[0].plane, &m, AGI_STR(""), on_logged, &net, &id, &why),
+	                 AGI_E_INVALID);
+	m.plan_id.len = 1;
+	for (taken = 0; !e; taken++)
+		e = agi_safety_plane_report(net.nodes[0].plane, &m, AGI_STR(""), on_logged, &net, &id, &why);
+	assert_true(e == AGI_E_FULL && taken > 100);
+	free_planes(&net); /* with all of them open */
+	remove_logs(&net);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -493,6 +598,9 @@ int main(void)
 	    cmocka_unit_test(a_stop_is_in_the_log_once_of_everybody_who_knows_of_it),
 	    cmocka_unit_test(a_witness_takes_no_entries_of_others),
 	    cmocka_unit_test(decision_proofs_go_on_where_the_last_life_ended),
+	    cmocka_unit_test(an_outcome_is_acknowledged_when_another_host_has_it),
+	    cmocka_unit_test(an_outcome_that_no_other_host_has_is_an_error),
+	    cmocka_unit_test(reports_beyond_a_bound_are_refused),
 	};
 
 	return agi_crypto_init() ? 1 : cmocka_run_group_tests_name("safety audit", tests, NULL, NULL);

@@ -97,6 +97,7 @@ static void set_up(struct world *w)
 	assert_int_equal(agi_grpc_server_new(w->base, &(struct agi_grpc_server_cfg){0}, &w->server), AGI_OK);
 	assert_int_equal(agi_safety_door_serve(w->door, w->server), AGI_OK);
 	assert_int_equal(agi_safety_door_serve_erisml(w->door, w->server), AGI_OK);
+	assert_int_equal(agi_safety_door_serve_outcomes(w->door, w->server), AGI_OK);
 	listen.on_wire[AGI_WIRE_GRPC] = on_grpc;
 	assert_int_equal(agi_listener_new(w->base, &listen, &w->listener, &why), AGI_OK);
 	agi_addr_format(target, agi_listener_addr(w->listener));
@@ -290,6 +291,36 @@ static void a_long_evaluation_is_answered_too(void **state)
 	tear_down(&w); /* perhaps with the evaluation waiting */
 }
 
+static void send_report(struct world *w, struct agi_str plan_id)
+{
+	Agi__Safety__V1__ActionOutcomeReport m = AGI__SAFETY__V1__ACTION_OUTCOME_REPORT__INIT;
+
+	m.plan_id = agi_str_to_pb(plan_id);
+	assert_int_equal(agi_grpc_unary(w->channel, "/agi.safety.v1.PostActionSafetyService/ReportOutcome", &m.base,
+	                                &agi__safety__v1__action_outcome_ack__descriptor, 0, on_done, w), AGI_OK);
+}
+
+static void a_check_does_not_wait_for_an_outcome_reported_before_it(void **state)
+{
+	static char plan[AGI_OUTCOME_ID_MAX + 1];
+	struct world w;
+	(void)state;
+
+	set_up(&w); /* the safety loop does not run yet */
+	send_report(&w, AGI_STR("p"));
+	send_report(&w, AGI_STR("q"));
+	assert_int_equal(check_plan(&w, "get_temperature"), AGI_DECISION_BLOCK);
+	assert_int_equal(agi_safety_door_waiting(w.door), 2);
+	start(&w);
+	until_done(&w, 3);
+	assert_int_equal(w.status, AGI_GRPC_UNIMPLEMENTED); /* this plane keeps no log */
+	memset(plan, 'p', sizeof plan);
+	send_report(&w, (struct agi_str){plan, sizeof plan});
+	until_done(&w, 4);
+	assert_int_equal(w.status, AGI_GRPC_INVALID_ARGUMENT);
+	tear_down(&w);
+}
+
 static void answers_to_cancelled_calls_reach_nobody(void **state)
 {
 	struct world w;
@@ -413,6 +444,7 @@ int main(void)
 	    cmocka_unit_test(an_evaluation_gets_its_answer_or_its_error),
 	    cmocka_unit_test(every_method_of_erisml_is_answered),
 	    cmocka_unit_test(a_long_evaluation_is_answered_too),
+	    cmocka_unit_test(a_check_does_not_wait_for_an_outcome_reported_before_it),
 	    cmocka_unit_test(answers_to_cancelled_calls_reach_nobody),
 	    cmocka_unit_test(calls_of_a_broken_connection_are_forgotten),
 	    cmocka_unit_test(no_answer_in_time_is_block_and_a_late_one_is_dropped),
