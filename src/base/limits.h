@@ -111,6 +111,7 @@ enum {
 	/* --- safety (deployment guide, "failsafe") --- */
 	AGI_SAFETY_KNOWN_MS = 3000,  /* what the safety loop was told of gateways is good for so long */
 	AGI_SAFETY_TIMEOUT_MS = 100,
+	AGI_VOTE_SKEW_MS = 60000,    /* a vote signed further from the router's time proves nothing of when it was made */
 	AGI_PANEL_DEFAULT = 3,
 	AGI_PANEL_MAX = 7,
 	AGI_PLAN_STEPS_MAX = 10000

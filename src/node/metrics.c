@@ -13,7 +13,7 @@ enum metric {
 };
 
 enum type { COUNTER, GAUGE, HISTOGRAM, GRPC_COUNTER, GRPC_HISTOGRAM };
-enum { VALUES_MAX = 16, BUCKETS_MAX = 16, STATUSES = AGI_GRPC_UNAUTHENTICATED + 1 };
+enum { VALUES_MAX = 32, BUCKETS_MAX = 16, STATUSES = AGI_GRPC_UNAUTHENTICATED + 1 };
 
 /* The i-th value of a label: "" = no series for it, NULL = there are no more. */
 static const char *no_values(size_t i) { return i ? NULL : ""; }

@@ -18,6 +18,7 @@ struct check {
 	void *arg;
 	uint64_t began_us, deadline_us; /* of the panel */
 	uint64_t answer_us;  /* by then the client is answered */
+	uint64_t stop_epoch; /* that this node knew when it began */
 	struct agi_panel panel;
 	uint64_t batch_id;   /* once decided: what the audit log keeps it in; 0 = nothing is awaited */
 	Agi__Safety__V1__CheckPlanResponse *answer; /* in the pool; NULL: there was no memory for it */
@@ -338,6 +339,7 @@ static struct check *check_new(struct agi_safety_plane *s, struct agi_str reques
 	c->done = done;
 	c->arg = arg;
 	c->began_us = safety_mono_us();
+	c->stop_epoch = s->latch.known.epoch;
 	/* A twentieth of the budget is for the way back to the client, a tenth for a witness. */
 	budget_us = (uint64_t)(budget_ms && budget_ms < s->timeout_ms ? budget_ms : s->timeout_ms) * 1000;
 	c->answer_us = c->began_us + budget_us * 19 / 20;
@@ -403,44 +405,69 @@ static const struct agi_check_result *read_vote(struct check *c, struct agi_str 
 	return r;
 }
 
-/* What the gateway signed must be what its answer says, about this plan and this check, by the policy of this node; else it
- * is no vote. (The signature itself is for whoever checks the certificate: the link has proved who speaks.) */
-static bool keep_statement(struct check *c, const struct agi_id *from, struct agi_str bytes,
-                           const struct agi_check_result *r)
+static struct agi_poll poll_of(const struct check *c)
 {
+	const struct agi_safety_plane *s = c->plane;
+	struct agi_poll b = {.stop_epoch = c->stop_epoch,
+	                       .stop_epoch_now = s->latch.known.epoch,
+	                       .now_ms = safety_wall_us() / 1000,
+	                       .router = s->self.id};
+
+	b.asked_ms = b.now_ms - (safety_mono_us() - c->began_us) / 1000;
+	memcpy(b.plan_hash, c->panel.cfg.plan_hash, sizeof b.plan_hash);
+	memcpy(b.nonce, c->panel.cfg.nonce, sizeof b.nonce);
+	memcpy(b.policy_hash, s->policy_hash, sizeof b.policy_hash);
+	return b;
+}
+
+/* Keeps the statement for the certificate if it counts. */
+static enum agi_check_cause keep_statement(struct check *c, const struct agi_id *from, struct agi_str bytes,
+                                           const struct agi_check_result *r)
+{
+	struct agi_poll poll = poll_of(c);
 	struct agi_signed_statement s;
-	struct agi_statement said;
+	enum agi_check_cause cause;
 
 	if (!c->statements)
 		c->statements = agi_pool_take(&c->pool, AGI_PANEL_CANDIDATES_MAX, sizeof s);
-	if (!r || !c->statements || c->n_statements == AGI_PANEL_CANDIDATES_MAX ||
-	    agi_signed_statement_decode(&s, bytes) ||
-	    agi_statement_decode(&said, (struct agi_str){(char *)s.bytes, sizeof s.bytes}))
-		return false;
-	if (said.decision != r->decision || !agi_id_eq(&said.gateway, from) ||
-	    memcmp(said.plan_hash, c->panel.cfg.plan_hash, sizeof said.plan_hash) != 0 ||
-	    memcmp(said.nonce, c->panel.cfg.nonce, sizeof said.nonce) != 0 ||
-	    memcmp(said.policy_hash, c->plane->policy_hash, sizeof said.policy_hash) != 0)
-		return false;
-	c->statements[c->n_statements++] = s;
-	return true;
+	if (!c->statements || c->n_statements == AGI_PANEL_CANDIDATES_MAX)
+		return AGI_CHECK_OUT_OF_MEMORY;
+	if (agi_signed_statement_decode(&s, bytes))
+		return AGI_CHECK_VOTE_MALFORMED;
+	cause = agi_poll_judge(&poll, from, r->decision, &s, &c->plane->seen);
+	if (!cause)
+		c->statements[c->n_statements++] = s;
+	return cause;
+}
+
+/* What this gateway's vote counts as. NULL, which is BLOCK: there is no memory to say why. */
+static const struct agi_check_result *take_vote(struct check *c, const struct agi_id *from,
+                                                const struct agi_safety_msg *m)
+{
+	const struct agi_check_result *r = read_vote(c, m->response);
+	enum agi_check_cause cause =
+	    r && r->decision != AGI_DECISION_NONE ? keep_statement(c, from, m->statement, r) : AGI_CHECK_VOTE_MALFORMED;
+	struct agi_check_result *blocked;
+
+	if (!cause || (r && r->decision == AGI_DECISION_BLOCK))
+		return r;
+	blocked = agi_pool_take(&c->pool, 1, sizeof *blocked);
+	if (blocked)
+		agi_check_block(blocked, cause);
+	return blocked;
 }
 
 void check_on_vote_reply(struct agi_safety_plane *s, const struct agi_id *from,
                          const struct agi_safety_msg *m)
 {
 	struct check *c = find_check(s, m->rpc_id);
-	const struct agi_check_result *r;
 
-	if (!c || c->panel.is_done)
-		return; /* late: it is decided */
+	if (!c || !agi_panel_awaits(&c->panel, from))
+		return; /* late: it is decided; or nobody asked */
 	if (m->error.n) {
 		agi_panel_on_failed(&c->panel, safety_now(), from);
 	} else {
-		r = read_vote(c, m->response);
-		if (!keep_statement(c, from, m->statement, r))
-			r = NULL;
-		agi_panel_on_vote(&c->panel, safety_now(), from, m->nonce, m->plan_hash, r);
+		agi_panel_on_vote(&c->panel, safety_now(), from, m->nonce, m->plan_hash, take_vote(c, from, m));
 	}
 	settle(c);
 }

@@ -13,6 +13,7 @@
 #include "node/safety_later.h"
 #include "node/safety_msg.h"
 #include "node/safety_plane.h"
+#include "roles/safety_gateway/poll.h"
 
 enum {
 	SAFETY_CHECKS_MAX = 1024,     /* checks this node routes at once */
@@ -48,6 +49,7 @@ struct agi_safety_plane {
 	struct agi_grpc_method erisml_methods[EVAL_METHODS];
 	bool serves_gateway, serves_erisml;
 	struct agi_latch latch;
+	struct agi_signed_roots seen; /* signatures of gateways */
 	unsigned quorum, needed;                 /* gateways asked; of these must agree */
 	uint32_t timeout_ms, hedge_ms;
 	struct agi_grpc_channel *erisml_channel; /* gateway.erisml_address; NULL = ask the overlay */

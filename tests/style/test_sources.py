@@ -207,9 +207,46 @@ def test_text(tap):
         assert not wrong, " ".join(wrong)
 
 
+def rows_of(path):
+    """The tables of a Markdown file, without their heads: a list of cells for each row."""
+    lines = [line for line in read(path).splitlines() if line.startswith("|")]
+    rules = [i for i, line in enumerate(lines) if set(line) <= set("|- ")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for i, line in enumerate(lines)
+            if i not in rules and i + 1 not in rules]
+
+
+def file_of_test(name):
+    found = [p for p in files_below("tests", (".c", ".py", ".sh")) if os.path.splitext(os.path.basename(p))[0] == name]
+    assert len(found) == 1, f"{name}: {found or 'no such test program'}"
+    return found[0]
+
+
+def causes_of(path, enum, prefix):
+    text = re.search(r"enum %s \{(.*?)\};" % enum, read(path), re.S).group(1)
+    return set(re.findall(r"\b%s([A-Z_]+)\b" % prefix, re.sub(r"/\*.*?\*/", "", text, flags=re.S))) - {"OK", "CAUSES"}
+
+
+def test_fail_safe(tap):
+    rows = rows_of("docs/fail-safe.md")
+    gateway = "src/roles/safety_gateway/"
+    with tap.case("docs/fail-safe.md: every row names tests that are there"):
+        assert len(rows) > 30
+        for row in rows:
+            assert len(row) == 3 and row[2], row
+            for program, name in (t.split(": ", 1) for t in row[2].split("; ")):
+                text = read(file_of_test(program))
+                assert re.search(rf'cmocka_unit_test\({re.escape(name)}\)|tap\.case\("[^"]*{re.escape(name)}', text), \
+                    f"{program}: {name}"
+    with tap.case("docs/fail-safe.md: every cause in the code has its row"):
+        told = set(re.findall(r"`([A-Z_]+)`", read("docs/fail-safe.md")))
+        known = (causes_of(gateway + "gateway.h", "agi_check_cause", "AGI_CHECK_")
+                 | causes_of(gateway + "panel.h", "agi_panel_cause", "AGI_PANEL_"))
+        assert len(known) > 15 and known <= told, known - told
+
+
 def main():
     tap = Tap()
-    for part in (test_layers, test_symbols, test_headers, test_text):
+    for part in (test_layers, test_symbols, test_headers, test_text, test_fail_safe):
         part(tap)
     tap.done()
 

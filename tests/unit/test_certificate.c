@@ -116,13 +116,14 @@ static void votes_that_are_not_for_this_check_do_not_count(void **state)
 	add(&c, 0, &s);
 	assert_int_equal(judge(&c, &f), AGI_E_AUTH);
 	s = statement(1, AGI_DECISION_ALLOW);
-	for (int what = 0; what < 4; what++) {
+	for (int what = 0; what < 5; what++) {
 		struct agi_statement other = s;
 
 		other.plan_hash[0] += what == 0;
 		other.nonce[0] += what == 1;
 		other.policy_hash[0] += what == 2;
 		other.policy_epoch += what == 3;
+		other.stop_epoch += what == 4;
 		c = ok;
 		add(&c, 1, &other);
 		assert_int_equal(judge(&c, &f), AGI_E_AUTH);

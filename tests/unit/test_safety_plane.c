@@ -18,8 +18,6 @@
 
 /* Not the default 100 ms: a loaded machine is late by tens of ms, and a gateway gives up only a twentieth of
  * the time before its asker does. */
-static const uint8_t seckey[AGI_SECKEY_BYTES] = {1}; /* nobody checks signatures here */
-
 enum { NODES = 5, TIMEOUT_MS = 1200 };
 
 enum fault {
@@ -30,12 +28,21 @@ enum fault {
 	LIES_NONCE,   /* its votes carry another check's nonce */
 	LIES_ALLOW,   /* votes ALLOW on everything */
 	GARBLES,      /* its answers are no protobuf */
+	/* its statements are signed … */
+	REPLAYS,      /* for another check */
+	OTHER_PLAN,   /* for another plan */
+	OLD_POLICY,   /* by another policy */
+	OLD_STOP,     /* at another epoch of the emergency stop */
+	CLOCK_OFF,    /* two minutes ago */
+	FORGES,       /* not at all */
+	REPEATS,      /* its vote comes again and again, BLOCK as a rule */
 	NO_ROLE       /* serves nothing although it is advertised */
 };
 
 struct node {
 	struct net *net;
 	struct agi_id id;
+	uint8_t seckey[AGI_SECKEY_BYTES];
 	struct agi_safety_plane *plane;
 	enum fault fault;
 	unsigned votes, evaluations;
@@ -95,35 +102,65 @@ static struct node *node_of(struct net *net, const struct agi_id *id)
 	return NULL;
 }
 
+static void bend_statement(const struct node *from, struct agi_str bytes, struct agi_buf *bent)
+{
+	struct agi_signed_statement s, *list[] = {&s};
+	struct agi_statement said;
+
+	assert_int_equal(agi_signed_statement_decode(&s, bytes), AGI_OK);
+	assert_int_equal(agi_statement_verify(&s, &said, NULL, NULL), AGI_OK);
+	said.nonce[0] ^= from->fault == REPLAYS;
+	said.plan_hash[0] ^= from->fault == OTHER_PLAN;
+	said.policy_hash[0] ^= from->fault == OLD_POLICY;
+	said.stop_epoch += from->fault == OLD_STOP;
+	said.at_ms -= from->fault == CLOCK_OFF ? 120000 : 0;
+	agi_statement_encode(s.bytes, &said);
+	agi_statements_sign(list, 1, from->seckey);
+	s.sig[0] ^= from->fault == FORGES;
+	agi_signed_statement_encode(bent, &s);
+}
+
+static struct agi_str constant_vote(enum fault fault, struct agi_pool *pool)
+{
+	Agi__Safety__V1__CheckPlanResponse vote = AGI__SAFETY__V1__CHECK_PLAN_RESPONSE__INIT;
+	Agi__Safety__V1__SafetyResult result = AGI__SAFETY__V1__SAFETY_RESULT__INIT;
+
+	result.decision = fault == LIES_ALLOW ? AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_ALLOW
+	                                      : AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_BLOCK;
+	vote.result = &result;
+	vote.plan_approved = fault == LIES_ALLOW;
+	return agi_pb_to_pool(&vote.base, pool);
+}
+
 /* What a lying node makes of its own answers. */
 static void bend(struct node *from, struct agi_buf *b)
 {
-	Agi__Safety__V1__CheckPlanResponse allow = AGI__SAFETY__V1__CHECK_PLAN_RESPONSE__INIT;
-	Agi__Safety__V1__SafetyResult result = AGI__SAFETY__V1__SAFETY_RESULT__INIT;
+	struct agi_buf bent, statement;
 	struct agi_safety_msg m;
 	struct agi_envelope env;
 	struct agi_pool pool;
-	struct agi_buf bent;
 
 	if (from->fault < LIES_NONCE || agi_envelope_open(agi_buf_str(b), &env, NULL) ||
 	    agi_safety_msg_decode(&env, &m, NULL) ||
 	    (m.kind != AGI_BODY_VOTE_REPLY && m.kind != AGI_BODY_EVAL_REPLY))
 		return;
 	agi_pool_init(&pool, 0);
+	agi_buf_init(&statement, 0);
 	if (from->fault == LIES_NONCE)
 		m.nonce = AGI_STR("0123456789abcdef");
 	if (from->fault == GARBLES)
 		m.response = AGI_STR("\xff\xff\xff");
-	if (from->fault == LIES_ALLOW) {
-		result.decision = AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_ALLOW;
-		allow.result = &result;
-		allow.plan_approved = true;
-		m.response = agi_pb_to_pool(&allow.base, &pool);
+	if (from->fault == LIES_ALLOW || from->fault == REPEATS)
+		m.response = constant_vote(from->fault, &pool);
+	if (m.statement.n) {
+		bend_statement(from, m.statement, &statement);
+		m.statement = agi_buf_str(&statement);
 	}
 	agi_buf_init(&bent, 0);
 	agi_safety_msg_encode(&bent, &m);
 	agi_buf_free(b);
 	*b = bent;
+	agi_buf_free(&statement);
 	agi_pool_free(&pool);
 }
 
@@ -131,7 +168,7 @@ static enum agi_err on_send(void *ctx, const struct agi_peer *to, struct agi_str
 {
 	struct node *from = ctx;
 	struct node *target = node_of(from->net, &to->id);
-	struct parcel *p;
+	unsigned copies = from->fault == REPEATS ? 3 * AGI_PANEL_CANDIDATES_MAX : 1;
 
 	assert_non_null(target);
 	assert_ptr_not_equal(from, target); /* a node's messages to itself take the short cut */
@@ -139,13 +176,16 @@ static enum agi_err on_send(void *ctx, const struct agi_peer *to, struct agi_str
 		return AGI_E_UNREACHABLE;
 	if (target->fault == SILENT)
 		return AGI_OK;
-	p = calloc(1, sizeof *p);
-	assert_non_null(p);
-	*p = (struct parcel){.from = from, .to = target, .is_news = target->fault == BREAKS};
-	agi_buf_init(&p->bytes, 0);
-	agi_buf_put_str(&p->bytes, envelope);
-	bend(from, &p->bytes);
-	event_base_once(from->net->base, -1, EV_TIMEOUT, deliver, p, NULL);
+	while (copies-- > 0) {
+		struct parcel *p = calloc(1, sizeof *p);
+
+		assert_non_null(p);
+		*p = (struct parcel){.from = from, .to = target, .is_news = target->fault == BREAKS};
+		agi_buf_init(&p->bytes, 0);
+		agi_buf_put_str(&p->bytes, envelope);
+		bend(from, &p->bytes);
+		event_base_once(from->net->base, -1, EV_TIMEOUT, deliver, p, NULL);
+	}
 	return AGI_OK;
 }
 
@@ -179,6 +219,7 @@ struct shape {
 	size_t gateways, erismls; /* nodes 0 … gateways - 1; erismls are the last ones */
 	size_t unread;            /* the first ones have not read the emergency stop */
 	const char *mode;         /* NULL = strict */
+	unsigned timeout_ms;      /* 0 = TIMEOUT_MS */
 	enum fault faults[NODES];
 };
 
@@ -190,13 +231,16 @@ static bool serves(size_t node, const struct shape *s, bool gateway)
 static void add_node(struct net *net, size_t i, const struct shape *s)
 {
 	static const struct agi_safety_hooks hooks = {on_send, on_instances, on_observe};
+	const uint8_t seed[AGI_SEED_BYTES] = {(uint8_t)(i + 1)};
 	struct node *n = &net->nodes[i];
+	uint8_t pubkey[AGI_PUBKEY_BYTES];
 	struct agi_config config;
 	struct agi_why why = {{0}};
-	char roles[64], quorum[8], timeout[8];
+	char roles[64], quorum[8], timeout[16];
 
 	n->net = net;
-	n->id.b[0] = (uint8_t)(0x10 * (i + 1));
+	agi_keypair_of_seed(seed, pubkey, n->seckey);
+	agi_id_of_pubkey(&n->id, pubkey);
 	n->fault = s->faults[i];
 	snprintf(quorum, sizeof quorum, "%u", s->quorum);
 	snprintf(roles, sizeof roles, "%s%s%s", serves(i, s, true) ? "safety-gateway" : "",
@@ -206,13 +250,14 @@ static void add_node(struct net *net, size_t i, const struct shape *s)
 	if (roles[0] && n->fault != NO_ROLE)
 		assert_int_equal(agi_config_set(&config, "node.roles", roles, &why), AGI_OK);
 	assert_int_equal(agi_config_set(&config, "safety.quorum", quorum, &why), AGI_OK);
-	snprintf(timeout, sizeof timeout, "%d", TIMEOUT_MS);
+	snprintf(timeout, sizeof timeout, "%u", s->timeout_ms ? s->timeout_ms : TIMEOUT_MS);
 	assert_int_equal(agi_config_set(&config, "failsafe.safety_check_timeout_ms", timeout, &why), AGI_OK);
 	if (s->mode)
 		assert_int_equal(agi_config_set(&config, "safety.evaluation", s->mode, &why), AGI_OK);
 	if (agi_config_check(&config, &why))
 		fail_msg("%s", why.text);
-	assert_int_equal(agi_safety_plane_new(net->base, &config, &(struct agi_safety_self){n->id, 1, seckey}, &hooks, n, &n->plane, &why),
+	assert_int_equal(agi_safety_plane_new(net->base, &config, &(struct agi_safety_self){n->id, 1, n->seckey}, &hooks, n,
+	                                      &n->plane, &why),
 	                 AGI_OK);
 	if (i >= s->unread)
 		agi_safety_plane_stop_read(n->plane, NULL, UINT64_MAX / 2); /* for good */
@@ -398,6 +443,7 @@ static void what_nobody_waits_for_any_more_is_not_evaluated(void **state)
 static void three_gateways_and_one_erisml_decide(void **state)
 {
 	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1};
+	char first[AGI_ID_SHORT_HEX];
 	struct net net;
 
 	(void)state;
@@ -409,7 +455,8 @@ static void three_gateways_and_one_erisml_decide(void **state)
 	check(&net, "report");
 	assert_true(strcmp(net.quorum, "2/3") == 0 || strcmp(net.quorum, "3/3") == 0);
 	assert_string_equal(net.phase, "complete");
-	assert_non_null(strstr(net.gateways_text, "100000000000"));
+	agi_id_short(first, &net.nodes[0].id);
+	assert_non_null(strstr(net.gateways_text, first));
 	tear_down(&net);
 }
 
@@ -514,15 +561,76 @@ static void votes_that_cannot_be_read_block(void **state)
 	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1, .faults = {GARBLES, GARBLES}};
 
 	(void)state;
-	expect(&s, "report", AGI_DECISION_BLOCK, "VOTED");
+	expect(&s, "report", AGI_DECISION_BLOCK, "VOTE_MALFORMED");
 }
 
 static void one_liar_of_three_cannot_allow(void **state)
 {
-	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1, .faults = {LIES_ALLOW}};
+	struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1, .faults = {[2] = LIES_ALLOW}};
 
 	(void)state;
-	expect(&s, "override_safety", AGI_DECISION_BLOCK, "VOTED");
+	expect(&s, "override_safety", AGI_DECISION_BLOCK, "VOTED"); /* the others' judgement, whatever it says */
+	s.faults[1] = LIES_ALLOW;
+	expect(&s, "override_safety", AGI_DECISION_BLOCK, "VOTE_CONTRADICTORY");
+}
+
+/* One such gateway of three is not needed; with two, nothing is allowed, and it is said why. */
+static void votes_that_are_not_for_this_check_now_block_with_their_cause(void **state)
+{
+	static const struct {
+		enum fault fault;
+		const char *cause;
+	} rows[] = {{REPLAYS, "VOTE_REPLAYED"},       {OTHER_PLAN, "VOTE_REPLAYED"},   {OLD_POLICY, "POLICY_MISMATCH"},
+	            {OLD_STOP, "VOTE_STOP_STALE"},    {CLOCK_OFF, "VOTE_CLOCK_OFF"},   {FORGES, "VOTE_SIGNATURE_WRONG"}};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+		struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1};
+
+		s.faults[0] = rows[i].fault;
+		expect(&s, "report", AGI_DECISION_ALLOW, "VOTED");
+		s.faults[1] = rows[i].fault;
+		expect(&s, "report", AGI_DECISION_BLOCK, rows[i].cause);
+		s.faults[2] = rows[i].fault;
+		expect(&s, "report", AGI_DECISION_BLOCK, rows[i].cause);
+	}
+}
+
+static void one_gateway_that_repeats_itself_does_not_silence_the_others(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1, .faults = {REPEATS}};
+
+	(void)state;
+	expect(&s, "report", AGI_DECISION_ALLOW, "VOTED");
+}
+
+static void a_node_that_has_too_many_checks_or_votes_blocks(void **state)
+{
+	const struct shape s = {.quorum = 1, .gateways = 1, .erismls = 1, .timeout_ms = 10000,
+	                        .faults = {[NODES - 1] = SILENT}};
+	struct net net;
+	struct agi_pool pool;
+	struct agi_str plan;
+	unsigned n = 0;
+
+	(void)state;
+	agi_pool_init(&pool, 0);
+	plan = plan_of("report", &pool);
+	set_up(&net, &s);
+	while (net.answers == 0 && n++ < 10000)
+		(void)agi_safety_plane_check(net.nodes[2].plane, plan, 0, on_done, &net);
+	assert_in_range(n, 1000, 9999);
+	assert_int_equal(net.decision, AGI_DECISION_BLOCK);
+	assert_string_equal(net.cause, "BUSY");
+	event_base_loop(net.base, EVLOOP_NONBLOCK); /* the gateway takes them all and waits for ErisML */
+	net.is_done = false;
+	(void)agi_safety_plane_check(net.nodes[3].plane, plan, 0, on_done, &net);
+	while (!net.is_done)
+		assert_true(event_base_loop(net.base, EVLOOP_ONCE) >= 0);
+	assert_int_equal(net.decision, AGI_DECISION_BLOCK);
+	assert_string_equal(net.cause, "GATEWAYS_FAILED");
+	tear_down(&net);
+	agi_pool_free(&pool);
 }
 
 static void spares_stand_in_for_the_dead(void **state)
@@ -596,6 +704,7 @@ static void a_request_that_is_no_protobuf_blocks(void **state)
 	while (!net.is_done)
 		event_base_loop(net.base, EVLOOP_ONCE);
 	assert_int_equal(net.decision, AGI_DECISION_BLOCK);
+	assert_string_equal(net.cause, "GATEWAYS_FAILED"); /* each of them says that it cannot read it */
 	tear_down(&net);
 }
 
@@ -681,6 +790,9 @@ int main(void)
 	    cmocka_unit_test(one_dead_gateway_of_three_does_not_matter_two_do),
 	    cmocka_unit_test(votes_that_cannot_be_read_block),
 	    cmocka_unit_test(one_liar_of_three_cannot_allow),
+	    cmocka_unit_test(votes_that_are_not_for_this_check_now_block_with_their_cause),
+	    cmocka_unit_test(one_gateway_that_repeats_itself_does_not_silence_the_others),
+	    cmocka_unit_test(a_node_that_has_too_many_checks_or_votes_blocks),
 	    cmocka_unit_test(spares_stand_in_for_the_dead),
 	    cmocka_unit_test(silence_ends_within_the_budget),
 	    cmocka_unit_test(erisml_failing_blocks_in_every_mode),

@@ -61,6 +61,7 @@ static void every_statement_of_a_batch_verifies_and_no_changed_one_does(void **s
 {
 	static struct agi_signed_statement all[AGI_STATEMENT_BATCH];
 	struct agi_signed_statement *list[AGI_STATEMENT_BATCH];
+	static struct agi_signed_roots seen;
 	struct agi_why why;
 	struct agi_prng r;
 
@@ -75,26 +76,28 @@ static void every_statement_of_a_batch_verifies_and_no_changed_one_does(void **s
 		}
 		agi_statements_sign(list, n, sec);
 		for (size_t i = 0; i < n; i++) {
-			assert_int_equal(agi_statement_verify(&all[i], NULL, &why), AGI_OK);
+			assert_int_equal(agi_statement_verify(&all[i], NULL, &seen, &why), AGI_OK);
 			if (n > 1) {
 				struct agi_signed_statement moved = all[i];
 
 				moved.index = (moved.index + 1) % moved.count;
-				assert_int_not_equal(agi_statement_verify(&moved, NULL, &why), AGI_OK);
+				assert_int_not_equal(agi_statement_verify(&moved, NULL, &seen, &why), AGI_OK);
 			}
 		}
+		assert_int_equal(agi_statement_verify(&all[0], NULL, NULL, &why), AGI_OK);
 	}
+	assert_in_range(seen.n, 20, AGI_SIGNED_ROOTS); /* one for each batch */
 	for (size_t bit = 0; bit < 8 * sizeof all[0].bytes; bit++) {
 		struct agi_signed_statement bad = all[3];
 
 		bad.bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		assert_int_not_equal(agi_statement_verify(&bad, NULL, &why), AGI_OK);
+		assert_int_not_equal(agi_statement_verify(&bad, NULL, &seen, &why), AGI_OK);
 	}
 	for (size_t bit = 0; bit < 8 * AGI_SIG_BYTES; bit++) {
 		struct agi_signed_statement bad = all[3];
 
 		bad.sig[bit / 8] ^= (uint8_t)(1 << bit % 8);
-		assert_int_not_equal(agi_statement_verify(&bad, NULL, &why), AGI_OK);
+		assert_int_not_equal(agi_statement_verify(&bad, NULL, &seen, &why), AGI_OK);
 	}
 }
 
@@ -110,9 +113,9 @@ static void another_key_cannot_speak_for_a_gateway(void **state)
 	agi_keypair_of_seed(seed, other_pub, other);
 	agi_statement_encode(s.bytes, &said);
 	agi_statements_sign(list, 1, other);
-	assert_int_equal(agi_statement_verify(&s, NULL, &why), AGI_E_AUTH);
+	assert_int_equal(agi_statement_verify(&s, NULL, NULL, &why), AGI_E_AUTH);
 	memcpy(s.pubkey, pub, sizeof pub); /* nor by naming the right key beside the wrong signature */
-	assert_int_equal(agi_statement_verify(&s, NULL, &why), AGI_E_AUTH);
+	assert_int_equal(agi_statement_verify(&s, NULL, NULL, &why), AGI_E_AUTH);
 }
 
 static void policies_that_decide_differently_have_different_hashes(void **state)

@@ -113,6 +113,8 @@ static enum agi_err judge_among(const struct agi_certificate_finding *f, uint8_t
 		if (memcmp(f->said[k].policy_hash, f->said[i].policy_hash, 32) != 0 ||
 		    f->said[k].policy_epoch != f->said[i].policy_epoch)
 			return agi_fail(why, AGI_E_AUTH, "made under another policy than the others");
+		if (f->said[k].stop_epoch != f->said[i].stop_epoch)
+			return agi_fail(why, AGI_E_AUTH, "made at another emergency stop's epoch than the others");
 	}
 	return AGI_OK;
 }
@@ -121,7 +123,7 @@ static enum agi_err judge_one(const struct agi_certificate *c, const struct agi_
                               struct agi_certificate_finding *f, uint8_t i, struct agi_why *why)
 {
 	struct agi_statement *said = &f->said[i];
-	enum agi_err e = agi_statement_verify(&c->votes[i], said, why);
+	enum agi_err e = agi_statement_verify(&c->votes[i], said, NULL, why);
 
 	if (e)
 		return e;

@@ -39,6 +39,13 @@ static const struct {
     CAUSE(EMERGENCY_STOP, "emergency stop"),
     CAUSE(STOP_STATE_UNKNOWN, "whether an emergency stop is set could not be confirmed"),
     CAUSE(AUDIT_UNAVAILABLE, "the decision could not be kept in the audit log of two hosts"),
+    CAUSE(POLICY_MISMATCH, "judged by another policy than the one in force"),
+    CAUSE(VOTE_MALFORMED, "a gateway's vote could not be read"),
+    CAUSE(VOTE_CONTRADICTORY, "a gateway signed something else than it answered"),
+    CAUSE(VOTE_REPLAYED, "a gateway's vote was signed for another plan or check"),
+    CAUSE(VOTE_STOP_STALE, "a gateway and this node know different emergency stops"),
+    CAUSE(VOTE_CLOCK_OFF, "a gateway's clock and this node's are too far apart"),
+    CAUSE(VOTE_SIGNATURE_WRONG, "a gateway's signature is wrong"),
 #undef CAUSE
 };
 

@@ -38,6 +38,14 @@ enum agi_check_cause {
 	AGI_CHECK_EMERGENCY_STOP,     /* the cluster is stopped (latch.h) */
 	AGI_CHECK_STOP_STATE_UNKNOWN, /* whether it is stopped could not be confirmed */
 	AGI_CHECK_AUDIT_UNAVAILABLE,  /* the decision could not be logged where the loss of a host does not lose it */
+	AGI_CHECK_POLICY_MISMATCH,    /* a gateway judged by another policy than the router's (poll.h) */
+	/* found by the router (poll.h): a gateway's vote … */
+	AGI_CHECK_VOTE_MALFORMED,       /* cannot be read */
+	AGI_CHECK_VOTE_CONTRADICTORY,   /* was signed for another decision, or as another gateway, than it was sent */
+	AGI_CHECK_VOTE_REPLAYED,        /* was signed for another plan or another check */
+	AGI_CHECK_VOTE_STOP_STALE,      /* was made at another stop epoch than the router knows */
+	AGI_CHECK_VOTE_CLOCK_OFF,       /* is more than AGI_VOTE_SKEW_MS from the router's time */
+	AGI_CHECK_VOTE_SIGNATURE_WRONG,
 	AGI_CHECK_CAUSES
 };
 const char *agi_check_cause_name(enum agi_check_cause c); /* "ERISML_TIMEOUT" */

@@ -48,6 +48,24 @@ static unsigned open_seats(const struct agi_panel *p)
 	return n;
 }
 
+static bool has_judgement(const struct agi_panel *p, unsigned seat)
+{
+	for (size_t i = 0; i < p->n_votes; i++)
+		if (p->vote_seat[i] == seat && p->votes[i].decision == AGI_DECISION_BLOCK && p->votes[i].result &&
+		    p->votes[i].result->cause == AGI_CHECK_OK)
+			return true;
+	return false;
+}
+
+static bool is_blocked_by_judgement(const struct agi_panel *p)
+{
+	unsigned n = 0;
+
+	for (unsigned s = 0; s < p->cfg.electorate; s++)
+		n += has_judgement(p, s);
+	return p->cfg.electorate - n < p->cfg.needed;
+}
+
 static void finish(struct agi_panel *p, struct agi_now now, const struct agi_tally *t,
                    enum agi_panel_cause cause)
 {
@@ -56,6 +74,7 @@ static void finish(struct agi_panel *p, struct agi_now now, const struct agi_tal
 	    .cause = cause,
 	    .electorate = p->cfg.electorate,
 	    .needed = p->cfg.needed,
+	    .is_judged = is_blocked_by_judgement(p),
 	    .votes = p->votes,
 	    .n_votes = p->n_votes,
 	    .took_us = now.mono_us - p->began_us,
@@ -180,6 +199,13 @@ static enum agi_decision decision_of(const struct agi_check_result *r)
 	                                             : AGI_DECISION_BLOCK;
 }
 
+bool agi_panel_awaits(const struct agi_panel *p, const struct agi_id *gateway)
+{
+	size_t i = find(p, gateway);
+
+	return !p->is_done && i < p->n_candidates && p->candidates[i].state == AGI_CANDIDATE_ASKED;
+}
+
 void agi_panel_on_vote(struct agi_panel *p, struct agi_now now, const struct agi_id *gateway,
                        struct agi_str nonce, struct agi_str plan_hash,
                        const struct agi_check_result *result)
@@ -292,6 +318,8 @@ void agi_panel_merge(struct agi_check_result *out, const struct agi_panel_result
 		merge_vote(out, v->result, pool);
 	}
 	out->decision = res->decision;
+	if (res->decision != AGI_DECISION_BLOCK || res->is_judged)
+		out->cause = AGI_CHECK_OK;
 	if (!out->reasons.n)
 		agi_strs_add(&out->reasons, pool, AGI_STR("a gateway's vote could not be read"));
 	if (pool->err)

@@ -60,6 +60,9 @@ struct agi_panel_result {
 	/* Seats that carried the decision: that voted for it or for something more permissive; for BLOCK, those
 	 * that voted BLOCK. */
 	unsigned agreed;
+	/* BLOCK only: the gateways' judgements make it so, whatever others had voted instead of failing (votes that carry a
+	 * cause, or none). */
+	bool is_judged;
 	const struct agi_panel_vote *votes; /* in the order they came */
 	size_t n_votes;
 	uint64_t took_us;
@@ -105,6 +108,8 @@ struct agi_panel {
 void agi_panel_begin(struct agi_panel *p, const struct agi_panel_cfg *cfg,
                      const struct agi_panel_effects *fx, void *ctx, const struct agi_id *ids, size_t n,
                      struct agi_now now);
+/* Whether a vote of this gateway would be looked at now. */
+bool agi_panel_awaits(const struct agi_panel *p, const struct agi_id *gateway);
 /* A vote from this authenticated gateway. One from who was not asked, has voted or has failed is ignored,
  * so is every vote after done. A wrong nonce or plan hash is no vote: the gateway counts as failed. result
  * NULL, or a decision that is none: the vote is BLOCK. result is kept until done returns. */
@@ -118,7 +123,8 @@ void agi_panel_tick(struct agi_panel *p, struct agi_now now);
 uint64_t agi_panel_next_deadline(const struct agi_panel *p);
 
 /* The answer to the client: the decision, and of the votes that carried it the reasons (each once), the
- * highest risk, the worst Bond Index and the steps. Without such votes: BLOCK with the cause as reason. */
+ * highest risk, the worst Bond Index and the steps; the cause of one, if without such failures it might have been
+ * another decision. Without such votes: BLOCK with the cause as reason. */
 void agi_panel_merge(struct agi_check_result *out, const struct agi_panel_result *res,
                      struct agi_pool *pool);
 

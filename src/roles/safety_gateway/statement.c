@@ -197,10 +197,44 @@ void agi_statements_sign(struct agi_signed_statement *const *s, size_t n, const 
 	}
 }
 
-enum agi_err agi_statement_verify(const struct agi_signed_statement *s, struct agi_statement *out, struct agi_why *why)
+static bool was_seen(const struct agi_signed_roots *seen, const struct agi_signed_root *r)
+{
+	for (size_t i = 0; i < seen->n; i++)
+		if (memcmp(&seen->of[i], r, sizeof *r) == 0)
+			return true;
+	return false;
+}
+
+static void remember(struct agi_signed_roots *seen, const struct agi_signed_root *r)
+{
+	seen->of[seen->next] = *r;
+	seen->next = (seen->next + 1) % AGI_SIGNED_ROOTS;
+	if (seen->n < AGI_SIGNED_ROOTS)
+		seen->n++;
+}
+
+static bool is_signed(const struct agi_signed_statement *s, const uint8_t root[32], struct agi_signed_roots *seen)
+{
+	char text[sizeof context + 32];
+	struct agi_signed_root r;
+
+	memcpy(r.root, root, sizeof r.root);
+	memcpy(r.sig, s->sig, sizeof r.sig);
+	memcpy(r.pubkey, s->pubkey, sizeof r.pubkey);
+	if (seen && was_seen(seen, &r))
+		return true;
+	signed_bytes(text, root);
+	if (!agi_verify(s->sig, s->pubkey, (struct agi_str){text, sizeof text}))
+		return false;
+	if (seen)
+		remember(seen, &r);
+	return true;
+}
+
+enum agi_err agi_statement_verify(const struct agi_signed_statement *s, struct agi_statement *out,
+                                  struct agi_signed_roots *seen, struct agi_why *why)
 {
 	struct agi_statement said;
-	char text[sizeof context + 32];
 	uint8_t root[32];
 	struct agi_id id;
 
@@ -213,8 +247,7 @@ enum agi_err agi_statement_verify(const struct agi_signed_statement *s, struct a
 	    s->n_path > AGI_STATEMENT_PATH || !climb(s, root))
 		return agi_fail(why, AGI_E_AUTH, "the audit path does not fit place %u of %u", (unsigned)s->index,
 		                (unsigned)s->count);
-	signed_bytes(text, root);
-	if (!agi_verify(s->sig, s->pubkey, (struct agi_str){text, sizeof text}))
+	if (!is_signed(s, root, seen))
 		return agi_fail(why, AGI_E_AUTH, "the signature does not fit what is said");
 	if (out)
 		*out = said;

@@ -49,9 +49,17 @@ struct agi_signed_statement {
 };
 /* Fills path, sig, pubkey, index and count of all n (1 … AGI_STATEMENT_BATCH), whose bytes are there. */
 void agi_statements_sign(struct agi_signed_statement *const *s, size_t n, const uint8_t seckey[AGI_SECKEY_BYTES]);
+/* Roots whose signatures were found right lately: what was signed together is verified once. All zero to begin with. */
+enum { AGI_SIGNED_ROOTS = 32 };
+struct agi_signed_roots {
+	struct agi_signed_root {
+		uint8_t root[32], sig[AGI_SIG_BYTES], pubkey[AGI_PUBKEY_BYTES];
+	} of[AGI_SIGNED_ROOTS];
+	size_t n, next;
+};
 /* AUTH + why: the path does not lead to a root that this key signed, or the key is not the gateway's (its id is the
- * key's hash). MALFORMED: it does not decode. On OK out (may be NULL) is what was said. */
+ * key's hash). MALFORMED: it does not decode. On OK out (may be NULL) is what was said. seen may be NULL. */
 AGI_MUST_USE enum agi_err agi_statement_verify(const struct agi_signed_statement *s, struct agi_statement *out,
-                                               struct agi_why *why);
+                                               struct agi_signed_roots *seen, struct agi_why *why);
 
 #endif
