@@ -404,6 +404,16 @@ void agi_dht_set_rebalance(struct agi_dht *d, struct agi_now now, uint64_t bytes
 	agi_reconf_wake(d, d->now.mono_us);
 }
 
+void agi_dht_set_repair(struct agi_dht *d, struct agi_now now, uint32_t interval_ms, uint32_t bytes_per_s)
+{
+	agi_clock_enter(d, now);
+	if (interval_ms)
+		d->cfg.repair_interval_ms = interval_ms;
+	if (bytes_per_s)
+		d->cfg.repair_bytes = bytes_per_s;
+	agi_repair_soon(d);
+}
+
 void agi_dht_tick(struct agi_dht *d, struct agi_now now)
 {
 	struct agi_timer *t;

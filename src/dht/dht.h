@@ -287,6 +287,8 @@ void agi_dht_set_read_only(struct agi_dht *d, struct agi_now now);
 
 /* How fast slots may move (struct agi_dht_cfg); holds for what already moves. */
 void agi_dht_set_rebalance(struct agi_dht *d, struct agi_now now, uint64_t bytes_per_s, uint32_t slots);
+/* The configuration's repair_interval_ms and repair_bytes are others from now on; 0 = as it is. */
+void agi_dht_set_repair(struct agi_dht *d, struct agi_now now, uint32_t interval_ms, uint32_t bytes_per_s);
 
 /* Names were resolved anew: other addresses to join by. Replaces the list given to agi_dht_new. */
 void agi_dht_set_bootstrap(struct agi_dht *d, struct agi_now now, const struct agi_addr *addrs, size_t n,

@@ -765,3 +765,11 @@ void agi_dht_host_set_rebalance(struct agi_dht_host *h, uint64_t bytes_per_s, ui
 	agi_dht_set_rebalance(h->dht, now, bytes_per_s, slots);
 	leave(h);
 }
+
+void agi_dht_host_set_repair(struct agi_dht_host *h, uint32_t interval_ms, uint32_t bytes_per_s)
+{
+	struct agi_now now = enter(h);
+
+	agi_dht_set_repair(h->dht, now, interval_ms, bytes_per_s);
+	leave(h);
+}

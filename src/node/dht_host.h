@@ -91,6 +91,7 @@ void agi_dht_host_follow(struct agi_dht_host *h, struct agi_str service);
 /* Weight and zone of this host, configured anew. */
 void agi_dht_host_set_place(struct agi_dht_host *h, uint32_t weight_milli, const char *zone);
 void agi_dht_host_set_rebalance(struct agi_dht_host *h, uint64_t bytes_per_s, uint32_t slots);
+void agi_dht_host_set_repair(struct agi_dht_host *h, uint32_t interval_ms, uint32_t bytes_per_s);
 /* Other addresses to join by (names resolved anew). */
 void agi_dht_host_set_bootstrap(struct agi_dht_host *h, const struct agi_addr *addrs, size_t n,
                                 bool is_first_listed);

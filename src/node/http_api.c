@@ -80,7 +80,7 @@ static void repair_metrics(struct agi_buf *b, const struct agi_repair_stats *s)
 	    "Slots compared with another member, once for each member.", s->compared);
 	one(b, "agihpc_repair_slots_differed_total", "counter", "Of the slots compared: those that differed.",
 	    s->differed);
-	one(b, "agihpc_repair_failures_total", "counter", "Slots that could not be made alike, for now.",
+	one(b, "agihpc_repair_failures_total", "counter", "Attempts to make a slot alike that failed; each is made again.",
 	    s->pulls_failed);
 	one(b, "agihpc_repair_items_total", "counter", "Items this node lacked, or had an older version of.", s->items);
 	one(b, "agihpc_repair_registers_total", "counter", "Strong registers made alike at this node's request.",

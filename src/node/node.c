@@ -933,6 +933,7 @@ void agi_node_reload(struct agi_node *n, const struct agi_config *fresh)
 		return;
 	agi_dht_host_set_place(n->host, weight_milli(fresh), fresh->node.zone);
 	agi_dht_host_set_rebalance(n->host, fresh->dht.rebalance_bytes_per_s, fresh->dht.rebalance_slots);
+	agi_dht_host_set_repair(n->host, fresh->dht.repair_interval_ms, (uint32_t)fresh->dht.repair_bytes_per_s);
 }
 
 /* The other threads first, then nothing runs beside this. Servers next: their open calls are cancelled in the core;

@@ -165,6 +165,7 @@ static struct agi_repair_stats stats(struct sim_world *w)
 		if (!w->node[i].dht)
 			continue;
 		agi_dht_repair_stats(w->node[i].dht, &one);
+		sum.compared += one.compared;
 		sum.items += one.items;
 		sum.bytes += one.bytes;
 		sum.hash_bytes += one.hash_bytes;
@@ -277,6 +278,32 @@ static void replicas_that_are_alike_send_roots_only(void **state)
 }
 
 /* --- registers --------------------------------------------------------------------------------------- */
+
+static void set_interval(struct sim_world *w, uint32_t interval_ms)
+{
+	for (uint32_t i = 0; i < w->cfg.nodes; i++) {
+		agi_dht_set_repair(w->node[i].dht, sim_now(&w->node[i]), interval_ms, 0);
+		sim_rearm(&w->node[i]);
+	}
+}
+
+static void another_interval_counts_at_once(void **state)
+{
+	struct sim_world *w = cluster(3);
+	uint64_t before;
+
+	(void)state;
+	fill(w, 10);
+	set_interval(w, 3600000);
+	run_s(w, 20);
+	before = stats(w).compared;
+	run_s(w, 60);
+	assert_true(stats(w).compared == before);
+	set_interval(w, 1000);
+	run_s(w, 10);
+	assert_true(stats(w).compared > before + 3 * 2 * 2); /* each of three with two others, two slots, several times */
+	end(w);
+}
 
 static void a_register_that_one_member_missed_is_made_alike(void **state)
 {
@@ -713,6 +740,7 @@ int main(void)
 	    cmocka_unit_test(what_each_of_two_lacks_both_have_in_the_end),
 	    cmocka_unit_test(traffic_is_proportional_to_the_difference),
 	    cmocka_unit_test(replicas_that_are_alike_send_roots_only),
+	    cmocka_unit_test(another_interval_counts_at_once),
 	    cmocka_unit_test(a_register_that_one_member_missed_is_made_alike),
 	    cmocka_unit_test(what_was_deleted_leaves_all_disks_after_the_grace),
 	    cmocka_unit_test(items_whose_time_is_over_leave_all_disks_too),
