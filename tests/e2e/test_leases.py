@@ -52,12 +52,12 @@ def test_items(tap, net):
                 lambda: put(z, b"l/2", b"two", lease))
         assert [code_of(c) for c in gone] == [grpc.StatusCode.NOT_FOUND] * 3
     with tap.case("an item goes when its lease is not kept alive, for watches and scans too"):
+        watch = x.rpc("kv_service").Watch(a.WatchRequest(key=b"l/4", level=o.LEVELS["strong"], initial=True), timeout=120)
         begun = time.monotonic()
+        put(y, b"l/4", b"four", grant(y, 1000))  # this one nobody reads
         put(x, b"l/3", b"three", grant(x, 1000))
         wait_until("it is gone", lambda: y.get(b"l/3", "strong") is None, 60)
         assert time.monotonic() - begun >= 1
-        watch = x.rpc("kv_service").Watch(a.WatchRequest(key=b"l/4", level=o.LEVELS["strong"], initial=True), timeout=120)
-        put(y, b"l/4", b"four", grant(y, 1000))  # this one nobody reads
         kinds = (e.kind for r in watch for e in r.events)
         assert a.WatchEvent.DELETE in kinds  # waits for it
         watch.cancel()
@@ -138,6 +138,10 @@ def main():
     tap = Tap()
     with o.Overlay(3) as net:
         tap.on_failure = net.logs
+        config = os.path.join(net.dir, "leases.yaml")
+        with open(config, "w", encoding="ascii") as f:
+            f.write("node: {stable_after: 300ms}\n")  # else most of the time is the wait for three replicas
+        net.configs.append(config)
         net.start()
         net.wait_replicated()
         test_items(tap, net)

@@ -2,13 +2,25 @@
 """The memory API on real nodes, by gRPC and by agihpc-ctl: conditional writes, sums, levels by namespace."""
 
 import os
+import signal
 import sys
 import threading
 import time
 
 import overlay as o
+import stored
 from overlay import grpc, pb
 from tap import Tap
+
+
+CONFIG = """\
+node: {stable_after: 300ms}
+dht:
+  namespaces: {policy: strong, copies: all}
+  hint_ttl: 1s
+  tombstone_grace: 2s
+  repair_interval: %s
+"""
 
 
 def error_of(call):
@@ -167,14 +179,45 @@ def test_batch(tap, net):
         assert c.ctl("scan", "line/", "--count", "--namespace", "batch").expect(0).out == "999\n"
 
 
+def set_config(net, repair_interval):
+    with open(net.configs[-1], "w", encoding="ascii") as f:
+        f.write(CONFIG % repair_interval)
+    for node in net.nodes:
+        if node.is_running():
+            node.signal(signal.SIGHUP)
+
+
+def on_disk(net):
+    """The keys of the namespace "buried" that each node's disk has, dead or alive, items and registers; None: cannot be
+    told just now."""
+    found = [stored.keys(node) for node in net.nodes]
+    return [None if keys is None else {k for k in keys if b"buried" in k} for keys in found]
+
+
+def test_graves(tap, net):
+    a, b, c = net.nodes
+    keys = [(b"%d %s" % (i, level.encode()), level) for level in ("strong", "quorum") for i in range(10)]
+    with tap.case("what is deleted leaves all disks after the grace, and does not come back with a member that was down"):
+        set_config(net, "1s")
+        for key, level in keys:
+            a.put(key, b"soon gone", level, ns="buried")
+        o.wait_until("all members have them", lambda: [found and len(found) for found in on_disk(net)] == [20] * 3, 60)
+        for key, level in keys:
+            if level == "quorum" and c.is_running():
+                c.kill()
+            b.delete(key, level, ns="buried")
+        net.start([c])
+        o.wait_until("no disk has them", lambda: on_disk(net) == [set()] * 3, 120)
+        assert all(node.get(key, level, ns="buried") is None for node in net.nodes for key, level in keys)
+        assert not any(on_disk(net)), "a read has brought some back"
+
+
 def main():
     tap = Tap()
     with o.Overlay(3) as net:
         tap.on_failure = net.logs
-        config = os.path.join(net.dir, "levels.yaml")
-        with open(config, "w") as f:
-            f.write("dht:\n  namespaces:\n    policy: strong\n    copies: all\n")
-        net.configs.append(config)
+        net.configs.append(os.path.join(net.dir, "memory.yaml"))
+        set_config(net, "10m")
         net.start()
         net.wait_replicated()
         test_conditions(tap, net)
@@ -182,6 +225,7 @@ def main():
         test_levels(tap, net)
         test_scan(tap, net)
         test_batch(tap, net)
+        test_graves(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)
 
