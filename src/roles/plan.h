@@ -29,6 +29,12 @@ struct agi_plan {
 	size_t n_steps;
 };
 
+/* What a sensor says while a step is carried out. */
+struct agi_reading {
+	struct agi_str sensor;
+	float value;
+};
+
 /* What a simulation said of a plan (agi.plan.v1.SimulationResult). */
 struct agi_simulation {
 	const float *step_risk;

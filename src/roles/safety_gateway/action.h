@@ -6,11 +6,6 @@
 
 #include "roles/safety_gateway/gateway.h"
 
-struct agi_reading {
-	struct agi_str sensor;
-	float value;
-};
-
 struct agi_action_check {
 	enum agi_decision decision;
 	double risk;
