@@ -32,6 +32,11 @@ static const char *audit_kinds(size_t i)
 	return i < AGI_AUDIT_KINDS ? agi_audit_kind_name((enum agi_audit_kind)i) : NULL;
 }
 
+static const char *canary_findings(size_t i)
+{
+	return i < AGI_CANARY_FINDINGS ? agi_canary_found_name((enum agi_canary_found)i) : NULL;
+}
+
 static const char *reports(size_t i)
 {
 	return i < AGI_REPORTS ? agi_safety_report_name((enum agi_safety_report)i) : NULL;
@@ -198,6 +203,10 @@ void agi_metrics_on_safety(struct agi_metrics *m, const struct agi_safety_event 
 {
 	if (e->kind == AGI_SAFETY_AUDITED || e->kind == AGI_SAFETY_AUDIT_FAILED) {
 		count(m, e->kind == AGI_SAFETY_AUDITED ? M_AUDIT_ENTRIES : M_AUDIT_FAILURES, e->audit_kind);
+		return;
+	}
+	if (e->kind == AGI_SAFETY_CANARY) {
+		count(m, M_CANARY_RUNS, e->canary);
 		return;
 	}
 	if (e->kind == AGI_SAFETY_REPORTED) {

@@ -154,14 +154,8 @@ static size_t known(struct agi_node *n, const char *service, struct agi_instance
 	return agi_dht_known_instances(agi_dht_host_core(n->host), agi_str_of(service), out, max);
 }
 
-static bool has_erisml(struct agi_node *n)
-{
-	struct agi_instance i;
-
-	return n->config->gateway.erisml_address.host[0] || known(n, "erisml", &i, 1) > 0;
-}
-
-/* Who cannot follow the emergency stop, and a gateway without any ErisML, could only say BLOCK: it is not offered. */
+/* Who cannot follow the emergency stop could only say BLOCK, and what a gateway says that fails its canary cannot be
+ * relied on: they are not offered. */
 static bool role_serves(struct agi_node *n, const struct agi_role_def *role)
 {
 	if (n->svc.is_stopping)
@@ -169,7 +163,22 @@ static bool role_serves(struct agi_node *n, const struct agi_role_def *role)
 	if (role->follows_stop &&
 	    !agi_latch_is_followed(agi_stop_host_latch(n->stop), agi_clock_now().mono_us))
 		return false;
-	return strcmp(role->name, "safety-gateway") != 0 || has_erisml(n);
+	return strcmp(role->name, "safety-gateway") != 0 || !agi_safety_host_illness(n->safety);
+}
+
+static bool is_own_role(const struct agi_node *n, const char *name)
+{
+	for (size_t i = 0; i < n->n_roles; i++)
+		if (strcmp(agi_role_host_def(n->roles[i])->name, name) == 0)
+			return true;
+	return false;
+}
+
+static const char *gateway_illness(void *ctx)
+{
+	struct agi_node *n = ctx;
+
+	return is_own_role(n, "safety-gateway") ? agi_safety_host_illness(n->safety) : NULL;
 }
 
 static enum agi_err role_is_serving(void *ctx, struct agi_str role, bool *out)
@@ -599,14 +608,6 @@ static void on_verdict(void *ctx, struct agi_str service, struct agi_str address
 	agi_dht_host_set_health(n->host, service, address, is_healthy, 0);
 }
 
-static bool is_own_role(const struct agi_node *n, const char *name)
-{
-	for (size_t i = 0; i < n->n_roles; i++)
-		if (strcmp(agi_role_host_def(n->roles[i])->name, name) == 0)
-			return true;
-	return false;
-}
-
 static const struct agi_tls_client *dialer_of(void *ctx)
 {
 	return agi_security_dialer(((struct agi_node *)ctx)->security);
@@ -669,6 +670,7 @@ static void fill_svc(struct agi_node *n)
 	                          .advertise = n->advertise,
 	                          .started_us = agi_clock_now().mono_us,
 	                          .role_is_serving = role_is_serving,
+	                          .gateway_illness = gateway_illness,
 	                          .ctx = n};
 	n->role_health = (struct agi_role_health){&n->svc, n->config->node.forward == AGI_SWITCH_ON};
 	n->health = (struct agi_svc_health){.names = names,

@@ -14,25 +14,40 @@ static void conclude(struct agi_safety_plane *s, uint64_t began_us)
 	                                             .took_us = safety_mono_us() - began_us});
 }
 
-enum agi_err eval_here(struct agi_safety_plane *s, const struct agi_facts *facts, size_t n,
+/* A canary is judged by one that is thrown away after it: the default thresholds, and nobody who keeps proofs. */
+static struct agi_erisml *erisml_for(struct agi_safety_plane *s, bool is_canary, struct agi_erisml *scratch)
+{
+	if (!is_canary)
+		return &s->erisml;
+	*scratch = s->erisml;
+	agi_eval_policy_default(&scratch->policy);
+	scratch->policy.mode = s->erisml.policy.mode;
+	scratch->policy.profile_name = s->erisml.policy.profile_name;
+	scratch->chain.kept = NULL;
+	return scratch;
+}
+
+enum agi_err eval_here(struct agi_safety_plane *s, bool is_canary, const struct agi_facts *facts, size_t n,
                        struct agi_str profile, struct agi_pool *pool, struct agi_plan_eval *out,
                        struct agi_why *why)
 {
-	struct agi_proof_ctx ctx = {.policy = &s->erisml.policy,
+	struct agi_erisml scratch, *e = erisml_for(s, is_canary, &scratch);
+	struct agi_proof_ctx ctx = {.policy = &e->policy,
 	                            .profile_name = profile,
 	                            .wall_us = safety_wall_us(),
-	                            .chain = &s->erisml.chain,
+	                            .chain = &e->chain,
 	                            .pool = pool};
 	uint64_t began = safety_mono_us();
 	enum agi_err err = agi_erisml_plan(out, &ctx, facts, n, true, why);
 
-	agi_erisml_remember(&s->erisml, err ? NULL : out);
-	conclude(s, began);
+	agi_erisml_remember(e, err ? NULL : out);
+	if (!is_canary)
+		conclude(s, began);
 	return err;
 }
 
 /* --- over links --------------------------------------------------------------------------------------- */
-static enum agi_err evaluate_bytes(struct agi_safety_plane *s, struct agi_str request,
+static enum agi_err evaluate_bytes(struct agi_erisml *e, struct agi_str request,
                                    struct agi_pool *pool, struct agi_str *response,
                                    struct agi_why *why)
 {
@@ -43,7 +58,7 @@ static enum agi_err evaluate_bytes(struct agi_safety_plane *s, struct agi_str re
 
 	if (!req)
 		return AGI_E_MALFORMED;
-	err = agi_erisml_evaluate_plan(&s->erisml, safety_wall_us(), req, pool, &res, why);
+	err = agi_erisml_evaluate_plan(e, safety_wall_us(), req, pool, &res, why);
 	if (!err && res) {
 		*response = agi_pb_to_pool(&res->base, pool);
 		err = pool->err;
@@ -56,6 +71,7 @@ void eval_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
                      const struct agi_safety_msg *m)
 {
 	struct agi_safety_msg reply = {.kind = AGI_BODY_EVAL_REPLY, .rpc_id = m->rpc_id};
+	struct agi_erisml scratch, *e = erisml_for(s, m->is_canary, &scratch);
 	struct agi_why why = {"evaluation failed"};
 	uint64_t began = safety_mono_us();
 	struct agi_pool pool;
@@ -63,7 +79,7 @@ void eval_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
 	agi_pool_init(&pool, 0);
 	if (!s->serves_erisml)
 		reply.error = AGI_STR("this node does not serve erisml");
-	else if (evaluate_bytes(s, m->request, &pool, &reply.response, &why))
+	else if (evaluate_bytes(e, m->request, &pool, &reply.response, &why))
 		reply.error = agi_str_of(why.text);
 	if (!agi_utf8_is_valid(reply.error)) /* a name cut in the middle of a character */
 		reply.error = AGI_STR("malformed request");
@@ -71,7 +87,8 @@ void eval_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
 		/* the gateway's deadline ends its vote with BLOCK */
 	}
 	agi_pool_free(&pool);
-	conclude(s, began);
+	if (!m->is_canary)
+		conclude(s, began);
 }
 
 /* --- over gRPC ---------------------------------------------------------------------------------------- */

@@ -19,7 +19,8 @@
 enum {
 	TICK_S = 1,            /* log lines that were repeated */
 	MAILBOX = 1024,        /* links, snapshots and news; and every place of each door */
-	KNOWN_EVERY_US = 1000000
+	KNOWN_EVERY_US = 1000000,
+	FORMING_US = 5000000   /* after a start nodes still find each other: no reason to complain */
 };
 
 struct agi_safety_host {
@@ -32,6 +33,11 @@ struct agi_safety_host {
 	struct agi_safety_known told;
 	uint64_t told_us;
 	struct agi_links_stats links_seen;
+	enum agi_canary_state canary; /* as it was told */
+	uint64_t canary_at_us;        /* 0 = never */
+	struct agi_why illness;
+	bool is_illness_logged;
+	uint64_t opened_us;
 
 	/* the safety loop's */
 	struct agi_safety_plane *plane;
@@ -50,7 +56,7 @@ struct agi_safety_host {
 };
 
 /* --- safety → main: news for the log and the metrics --------------------------------------------------------- */
-enum news_kind { NEWS_CHECK_FAILED, NEWS_LINK_DOWN, NEWS_MESSAGE_REFUSED, NEWS_AUDIT_FAILED, NEWS_LINKS };
+enum news_kind { NEWS_CHECK_FAILED, NEWS_LINK_DOWN, NEWS_MESSAGE_REFUSED, NEWS_AUDIT_FAILED, NEWS_LINKS, NEWS_CANARY };
 struct news {
 	struct agi_safety_host *host;
 	enum news_kind kind;
@@ -60,6 +66,7 @@ struct news {
 	enum agi_err err;
 	struct agi_why why;
 	struct agi_links_stats links;
+	enum agi_canary_state canary;
 };
 
 static void log_news(struct agi_log *log, const struct news *n)
@@ -85,8 +92,37 @@ static void log_news(struct agi_log *log, const struct news *n)
 		        agi_kv_z("why", n->why.text));
 		break;
 	case NEWS_LINKS:
+	case NEWS_CANARY:
 		break;
 	}
+}
+
+/* Each illness is logged once, and its end. */
+static void take_canary(struct agi_safety_host *h, const struct news *n)
+{
+	uint64_t now_us = agi_clock_now().mono_us;
+
+	h->canary = n->canary;
+	h->canary_at_us = now_us;
+	if (n->why.text[0])
+		h->illness = n->why;
+	if (n->canary == AGI_CANARY_PASSING && h->is_illness_logged) {
+		h->is_illness_logged = false;
+		AGI_LOG(h->log, AGI_LOG_WARN, "gateway_well");
+	} else if (!h->is_illness_logged && (n->canary == AGI_CANARY_FAILING ||
+	                                     (n->canary == AGI_CANARY_UNTRIED && now_us - h->opened_us > FORMING_US))) {
+		h->is_illness_logged = true;
+		AGI_LOG(h->log, AGI_LOG_ERROR, "gateway_ill", agi_kv_z("why", h->illness.text));
+	}
+}
+
+const char *agi_safety_host_illness(const struct agi_safety_host *h)
+{
+	if (!h->canary_at_us)
+		return "its canary has not run yet";
+	if (agi_clock_now().mono_us - h->canary_at_us > AGI_CANARY_STALE_MS * 1000ull)
+		return "its canary does not run any more: the safety loop is stuck";
+	return h->canary == AGI_CANARY_PASSING ? NULL : h->illness.text;
 }
 
 static void on_news(void *arg)
@@ -95,6 +131,8 @@ static void on_news(void *arg)
 
 	if (n->kind == NEWS_LINKS)
 		n->host->links_seen = n->links;
+	else if (n->kind == NEWS_CANARY)
+		take_canary(n->host, n);
 	else
 		log_news(n->host->log, n);
 	free(n);
@@ -187,6 +225,15 @@ static void audit_failed(void *ctx, enum agi_err err, const struct agi_why *why)
 	tell(ctx, &(struct news){.kind = NEWS_AUDIT_FAILED, .err = err, .why = *why});
 }
 
+static void canary(void *ctx, const struct agi_canary *c, const struct agi_why *why)
+{
+	struct news n = {.kind = NEWS_CANARY, .canary = c->state};
+
+	if (why)
+		n.why = *why;
+	tell(ctx, &n);
+}
+
 static void stopped(void *ctx, const struct agi_stop_record *r)
 {
 	struct agi_safety_host *h = ctx;
@@ -197,15 +244,12 @@ static void stopped(void *ctx, const struct agi_stop_record *r)
 
 bool agi_safety_host_serves(struct agi_safety_host *h, const struct agi_role_def *role)
 {
-	struct agi_instance i;
-
 	if (h->is_draining)
 		return false;
 	if (role->follows_stop &&
 	    !agi_latch_is_followed(agi_safety_plane_latch(h->plane), agi_clock_now().mono_us))
 		return false;
-	return strcmp(role->name, "safety-gateway") != 0 || h->config->gateway.erisml_address.host[0] ||
-	       instances(h, AGI_STR("erisml"), &i, 1) > 0;
+	return strcmp(role->name, "safety-gateway") != 0 || agi_safety_plane_is_well(h->plane);
 }
 
 /* --- main → safety --------------------------------------------------------------------------------------------- */
@@ -255,6 +299,8 @@ static void take_known(void *arg)
 
 	h->known = p->known;
 	free(p);
+	if (!agi_safety_plane_is_well(h->plane)) /* perhaps there is an ErisML now */
+		agi_safety_plane_run_canary(h->plane);
 	agi_links_stats(h->links, &n.links);
 	tell(h, &n);
 }
@@ -421,13 +467,25 @@ static enum agi_err open_audit(struct agi_safety_host *h, struct agi_why *why)
 	return e;
 }
 
+static enum agi_err start_canary(struct agi_safety_host *h, struct agi_why *why)
+{
+	struct agi_safety_status st;
+
+	h->opened_us = agi_clock_now().mono_us;
+	agi_safety_plane_status(h->plane, &st);
+	if (st.serves_gateway && agi_safety_plane_start_canary(h->plane))
+		return agi_fail(why, AGI_E_NOMEM, "safety gateway: out of memory");
+	return AGI_OK;
+}
+
 enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_safety_self *self,
                                   const struct agi_links_cfg *links, struct agi_why *why)
 {
 	static const struct agi_links_handlers handlers = {.on_message = on_message, .on_down = on_down};
 	const struct agi_safety_hooks hooks = {.send = send_to, .instances = instances, .observe = observe,
 	                                   .stopped = stopped, .witnesses = witnesses,
-	                                   .audit_sync = audit_sync, .audit_failed = audit_failed};
+	                                   .audit_sync = audit_sync, .audit_failed = audit_failed,
+	                                   .canary = canary};
 	struct event_base *base = agi_loop_base(h->loop);
 	struct agi_links_cfg cfg = *links;
 	enum agi_err e;
@@ -440,6 +498,8 @@ enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_sa
 	e = agi_safety_plane_new(base, h->config, self, &hooks, h, &h->plane, why);
 	if (!e)
 		e = open_audit(h, why);
+	if (!e)
+		e = start_canary(h, why);
 	if (!e)
 		show_credentials(h);
 	if (!e)

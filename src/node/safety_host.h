@@ -74,7 +74,11 @@ void agi_safety_host_stop(struct agi_safety_host *h);
 /* NULL is allowed. */
 void agi_safety_host_free(struct agi_safety_host *h);
 
-/* On the safety loop: whether a role serves. A gateway without any ErisML could only vote BLOCK. */
+/* NULL: this node's gateway is well, by its canary (roles/safety_gateway/canary.h), as the main loop knows it; else why
+ * not. Valid until the main loop's next turn. */
+const char *agi_safety_host_illness(const struct agi_safety_host *h);
+
+/* On the safety loop: whether a role serves. A gateway that is not well is not offered. */
 bool agi_safety_host_serves(struct agi_safety_host *h, const struct agi_role_def *role);
 
 #endif

@@ -27,6 +27,7 @@ enum {
 struct check;
 struct report;
 struct safety_audit;
+struct safety_canary;
 struct vote;
 struct local; /* a message to this node itself, or news of a failed send */
 LIST_HEAD(checks, check);
@@ -66,6 +67,7 @@ struct agi_safety_plane {
 	struct reports reports;
 	uint32_t n_checks, n_votes, n_reports;
 	struct safety_audit *audit; /* NULL: no log is kept */
+	struct safety_canary *canary; /* NULL: none runs */
 };
 
 uint64_t safety_mono_us(void);
@@ -88,6 +90,17 @@ void check_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer,
 void check_free_all(struct agi_safety_plane *s);
 /* What audit_decision gave this number is witnessed, or will not be. */
 void check_on_audited(struct agi_safety_plane *s, uint64_t batch_id, bool is_kept);
+
+/* --- safety_canary.c --- */
+/* Whether this VOTE_REQUEST is the canary's. */
+bool canary_asks(struct agi_safety_plane *s, const struct agi_id *from, uint64_t rpc_id);
+/* False: a vote in earnest. */
+bool canary_on_reply(struct agi_safety_plane *s, const struct agi_id *from, const struct agi_safety_msg *m);
+/* For canary_asks. */
+const struct agi_gateway_policy *canary_policy(const struct agi_safety_plane *s);
+/* This gateway's judgement cannot be relied on. */
+bool canary_is_wrong(const struct agi_safety_plane *s);
+void canary_free(struct agi_safety_plane *s);
 
 /* --- safety_audit.c --- */
 /* Adds a decision. is_waited_for: check_on_audited(*batch_id) is called, never before this returns; *batch_id 0: no log is kept.
@@ -135,8 +148,8 @@ enum agi_err eval_method(struct agi_safety_plane *s, size_t method, const Protob
                          struct agi_pool *pool, const ProtobufCMessage **res, struct agi_why *why);
 /* Ends the call with an error of the above. */
 void eval_fail(struct agi_grpc_call *call, enum agi_err err, const struct agi_why *why);
-/* This node's ErisML over a gateway's facts. */
-enum agi_err eval_here(struct agi_safety_plane *s, const struct agi_facts *facts, size_t n,
+/* This node's ErisML over a gateway's facts; of a canary nothing is kept or counted. */
+enum agi_err eval_here(struct agi_safety_plane *s, bool is_canary, const struct agi_facts *facts, size_t n,
                        struct agi_str profile, struct agi_pool *pool, struct agi_plan_eval *out,
                        struct agi_why *why);
 

@@ -7,11 +7,11 @@ enum { ENVELOPE_VERSION = 1, WIDTH = 4 /* bytes of a body's length: below 256 Mi
 
 /* Where a message keeps its field; 0 = it has none. */
 static const struct layout {
-	uint8_t nonce, plan_hash, request, response, error, statement, budget_ms;
+	uint8_t nonce, plan_hash, request, response, error, statement, budget_ms, canary;
 } layouts[] = {
     [AGI_BODY_VOTE_REQUEST] = {.nonce = 2, .request = 3, .budget_ms = 4},
     [AGI_BODY_VOTE_REPLY] = {.nonce = 2, .plan_hash = 3, .response = 4, .error = 5, .statement = 6},
-    [AGI_BODY_EVAL_REQUEST] = {.request = 2},
+    [AGI_BODY_EVAL_REQUEST] = {.request = 2, .canary = 3},
     [AGI_BODY_EVAL_REPLY] = {.response = 2, .error = 3},
     [AGI_BODY_STOP_NOTICE] = {.request = 2},
     [AGI_BODY_AUDIT_APPEND] = {.request = 2},
@@ -41,6 +41,8 @@ void agi_safety_msg_encode(struct agi_buf *b, const struct agi_safety_msg *m)
 	put(b, l->statement, m->statement);
 	if (l->budget_ms)
 		agi_pb_put_u64(b, l->budget_ms, m->budget_ms);
+	if (l->canary)
+		agi_pb_put_u64(b, l->canary, m->is_canary);
 	agi_pb_end(b, begun, WIDTH);
 }
 
@@ -79,6 +81,8 @@ enum agi_err agi_safety_msg_decode(const struct agi_envelope *env, struct agi_sa
 			out->rpc_id = f.u;
 		else if (f.number == l->budget_ms && f.type == AGI_PB_VARINT)
 			out->budget_ms = f.u > UINT32_MAX ? UINT32_MAX : (uint32_t)f.u;
+		else if (f.number == l->canary && f.type == AGI_PB_VARINT)
+			out->is_canary = f.u != 0;
 	}
 	if (c.bad)
 		return agi_fail(why, AGI_E_MALFORMED, "safety message of %zu bytes: malformed",

@@ -14,6 +14,7 @@ struct agi_safety_msg {
 	struct agi_str error;  /* UTF-8 */
 	struct agi_str statement;
 	uint32_t budget_ms;
+	bool is_canary;        /* EVAL_REQUEST */
 };
 
 /* Appends a whole envelope. Errors are b's. */

@@ -267,7 +267,8 @@ void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_pe
 			judge(s, from, &m);
 		break;
 	case AGI_BODY_VOTE_REPLY:
-		check_on_vote_reply(s, &from->id, &m);
+		if (!canary_on_reply(s, &from->id, &m))
+			check_on_vote_reply(s, &from->id, &m);
 		break;
 	case AGI_BODY_STOP_NOTICE:
 		on_stop_notice(s, &m);
@@ -416,6 +417,7 @@ void agi_safety_plane_free(struct agi_safety_plane *s)
 	check_free_all(s);
 	vote_free_all(s);
 	outcome_free_all(s);
+	canary_free(s);
 	audit_free(s);
 	while ((l = STAILQ_FIRST(&s->locals))) {
 		STAILQ_REMOVE_HEAD(&s->locals, link);

@@ -24,6 +24,7 @@
 #include "node/audit_file.h"
 #include "safety.pb-c.h"
 #include "roles/audit/outcome.h"
+#include "roles/safety_gateway/canary.h"
 #include "roles/safety_gateway/certificate.h"
 #include "roles/safety_gateway/latch.h"
 #include "roles/safety_gateway/panel.h"
@@ -39,7 +40,8 @@ enum agi_safety_event_kind {
 	AGI_SAFETY_EVALUATED, /* this ErisML judged a plan or a step: took_us */
 	AGI_SAFETY_AUDITED,  /* an entry was added to the audit log: audit_kind */
 	AGI_SAFETY_AUDIT_FAILED, /* entries could not be written */
-	AGI_SAFETY_REPORTED  /* an outcome was reported to this node: report */
+	AGI_SAFETY_REPORTED, /* an outcome was reported to this node: report */
+	AGI_SAFETY_CANARY    /* this gateway's canary has run: canary */
 };
 enum agi_safety_report {
 	AGI_REPORT_SUCCESS, /* in the log, as is the next */
@@ -57,6 +59,7 @@ struct agi_safety_event {
 	uint64_t took_us;
 	enum agi_audit_kind audit_kind;
 	enum agi_safety_report report;
+	enum agi_canary_found canary;
 };
 
 enum { AGI_SAFETY_ASKED_MAX = 6 /* witnesses asked for one entry, one after another */ };
@@ -76,6 +79,8 @@ struct agi_safety_hooks {
 	/* Runs agi_audit_sync_run elsewhere, then agi_safety_plane_audit_synced here. An error, or no hook: it is run here. */
 	enum agi_err (*audit_sync)(void *ctx, const struct agi_audit_sync *sync);
 	void (*audit_failed)(void *ctx, enum agi_err err, const struct agi_why *why); /* may be NULL */
+	/* The canary has run; why is NULL when it was right. May be NULL. */
+	void (*canary)(void *ctx, const struct agi_canary *c, const struct agi_why *why);
 };
 
 /* Who votes. */
@@ -135,6 +140,14 @@ AGI_MUST_USE enum agi_err agi_safety_plane_serve_checks(struct agi_safety_plane 
 /* agi.erisml.v1.ErisMLService: for ErisML's port (and the overlay port) of a node with that role. */
 AGI_MUST_USE enum agi_err agi_safety_plane_serve_erisml(struct agi_safety_plane *s,
                                                         struct agi_grpc_server *server);
+
+/* --- canary (roles/safety_gateway/canary.h) ------------------------------------------------------------ */
+/* For a node with the role safety-gateway; once. It runs first when the loop does. NOMEM. */
+AGI_MUST_USE enum agi_err agi_safety_plane_start_canary(struct agi_safety_plane *s);
+/* Now rather than later; nothing when none runs. */
+void agi_safety_plane_run_canary(struct agi_safety_plane *s);
+/* It is PASSING. */
+bool agi_safety_plane_is_well(const struct agi_safety_plane *s);
 
 /* --- outcomes ----------------------------------------------------------------------------------------- */
 enum { AGI_SAFETY_OUTCOME_MS = 2000 /* a report waits so long for a witness: nothing depends on its answer */ };

@@ -12,7 +12,7 @@
 struct vote {
 	LIST_ENTRY(vote) link;
 	STAILQ_ENTRY(vote) signing; /* once it was cast */
-	bool is_cast;
+	bool is_cast, is_canary;
 	struct agi_signed_statement statement;
 	struct agi_str response;
 	struct agi_safety_plane *plane;
@@ -66,15 +66,17 @@ static struct agi_str serialize(struct vote *v, const struct agi_check_result *r
 	return res ? agi_pb_to_pool(&res->base, &v->pool) : (struct agi_str){"", 0};
 }
 
-/* Whatever was found: while the cluster is stopped, or may be, the vote is BLOCK. */
+/* Whatever was found: while the cluster is stopped, or may be, or this gateway is not well, the vote is BLOCK. */
 static const struct agi_check_result *unless_stopped(struct vote *v, const struct agi_check_result *r,
                                                      struct agi_check_result *blocked)
 {
 	enum agi_stop stop = agi_latch_state(&v->plane->latch, safety_mono_us());
 
-	if (stop == AGI_STOP_CLEAR)
+	if (v->is_canary || (stop == AGI_STOP_CLEAR && !canary_is_wrong(v->plane)))
 		return r;
-	agi_check_block(blocked, stop == AGI_STOP_SET ? AGI_CHECK_EMERGENCY_STOP : AGI_CHECK_STOP_STATE_UNKNOWN);
+	agi_check_block(blocked, stop == AGI_STOP_SET     ? AGI_CHECK_EMERGENCY_STOP
+	                         : stop == AGI_STOP_CLEAR ? AGI_CHECK_CANARY_FAILED
+	                                                  : AGI_CHECK_STOP_STATE_UNKNOWN);
 	return blocked;
 }
 
@@ -150,6 +152,8 @@ static void conclude(struct vote *v, const struct agi_check_result *found)
 	v->is_cast = true;
 	STAILQ_INSERT_TAIL(&s->signing, v, signing);
 	event_active(s->sign_event, EV_TIMEOUT, 0);
+	if (v->is_canary)
+		return;
 	safety_observe(s, &(struct agi_safety_event){.kind = AGI_SAFETY_VOTED,
 	                                             .decision = r->decision,
 	                                             .check_cause = r->cause,
@@ -226,7 +230,7 @@ static void on_channel_answer(void *arg, const struct agi_grpc_result *res)
 		conclude_refused(v, res);
 }
 
-static void ask_channel(struct vote *v, const Agi__Erisml__V1__EvaluatePlanRequest *req)
+static void ask_channel(struct vote *v, Agi__Erisml__V1__EvaluatePlanRequest *req)
 {
 	struct remote_eval *r = calloc(1, sizeof *r);
 	uint64_t now = safety_mono_us();
@@ -237,6 +241,7 @@ static void ask_channel(struct vote *v, const Agi__Erisml__V1__EvaluatePlanReque
 		return;
 	}
 	*r = (struct remote_eval){v->plane, v->eval_id};
+	req->generate_proofs = !v->is_canary;
 	if (agi_grpc_unary(v->plane->erisml_channel, "/agi.erisml.v1.ErisMLService/EvaluatePlan",
 	                   &req->base, &agi__erisml__v1__evaluate_plan_response__descriptor,
 	                   left_ms ? left_ms : 1, on_channel_answer, r)) {
@@ -267,7 +272,7 @@ static void find_erismls(struct vote *v)
 static void ask_next(struct vote *v, struct agi_str request)
 {
 	struct agi_safety_msg m = {
-	    .kind = AGI_BODY_EVAL_REQUEST, .rpc_id = v->eval_id, .request = request};
+	    .kind = AGI_BODY_EVAL_REQUEST, .rpc_id = v->eval_id, .request = request, .is_canary = v->is_canary};
 
 	for (; v->erisml < v->n_erismls; v->erisml++)
 		if (safety_send(v->plane, &v->erismls[v->erisml], &m) == AGI_OK)
@@ -324,7 +329,7 @@ static void ask_erisml(struct vote *v)
 		ask_elsewhere(v);
 		return;
 	}
-	if (eval_here(v->plane, v->check.facts, v->plan.n_steps, v->plane->policy.eval.profile_name,
+	if (eval_here(v->plane, v->is_canary, v->check.facts, v->plan.n_steps, v->plane->policy.eval.profile_name,
 	              &v->pool, &eval, &why)) {
 		conclude_failed(v, AGI_CHECK_ERISML_UNAVAILABLE, why.text);
 		return;
@@ -365,6 +370,7 @@ static struct vote *vote_new(struct agi_safety_plane *s, const struct agi_peer *
 void vote_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
                      const struct agi_safety_msg *m)
 {
+	bool is_canary = canary_asks(s, &from->id, m->rpc_id);
 	struct agi_check_result r;
 	struct vote *v = NULL;
 
@@ -372,10 +378,11 @@ void vote_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
 		refuse(s, from, m, AGI_STR("this node does not serve safety-gateway"));
 	else if (m->nonce.n != AGI_NONCE_BYTES)
 		refuse(s, from, m, AGI_STR("nonce: expected 16 bytes"));
-	else if (s->n_votes >= SAFETY_VOTES_MAX || !(v = vote_new(s, from, m)))
+	else if ((s->n_votes >= SAFETY_VOTES_MAX && !is_canary) || !(v = vote_new(s, from, m)))
 		refuse(s, from, m, AGI_STR("too many votes at once"));
 	if (!v)
 		return;
+	v->is_canary = is_canary;
 	v->request = (Agi__Safety__V1__CheckPlanRequest *)agi_pb_unpack(
 	    &agi__safety__v1__check_plan_request__descriptor, m->request, NULL);
 	if (!v->request) {
@@ -384,7 +391,8 @@ void vote_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
 		return;
 	}
 	agi_plan_from_pb(&v->plan, v->request->plan, &v->pool);
-	if (agi_gateway_begin(&v->check, &s->policy, &v->plan, &v->pool, &r) == AGI_GATEWAY_DONE)
+	if (agi_gateway_begin(&v->check, is_canary ? canary_policy(s) : &s->policy, &v->plan, &v->pool, &r) ==
+	    AGI_GATEWAY_DONE)
 		conclude(v, &r);
 	else
 		ask_erisml(v);

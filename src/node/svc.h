@@ -41,6 +41,8 @@ struct agi_svc {
 	bool is_stopping;
 	/* A role that runs on this node: whether it is serving. NOT_FOUND for other names. */
 	enum agi_err (*role_is_serving)(void *ctx, struct agi_str role, bool *out);
+	/* NULL: no gateway runs here, or it is well; else why it is not offered. May be NULL. */
+	const char *(*gateway_illness)(void *ctx);
 	void *ctx;
 };
 

@@ -8,6 +8,7 @@
 #include "node/security.h"
 #include "node/svc.h"
 #include "node/svc_move.h"
+#include "roles/safety_gateway/latch.h"
 
 /* Replies with a message whose rows were allocated; frees both arrays. */
 static void reply_rows(struct agi_grpc_call *call, const ProtobufCMessage *m, void *rows, void *list)
@@ -25,7 +26,7 @@ enum { CLOCK_OFF_MS = 500, WARNINGS_MAX = 8 };
 
 struct status_texts {
 	char id[AGI_ID_HEX], cluster[AGI_ID_HEX], addr[AGI_ADDR_TEXT];
-	char warning[WARNINGS_MAX][192];
+	char warning[WARNINGS_MAX][384]; /* a struct agi_why, and what stands before it */
 	ProtobufCBinaryData warnings[WARNINGS_MAX];
 	size_t n_warnings;
 	ProtobufCBinaryData roles[AGI_CONFIG_LIST_MAX];
@@ -85,6 +86,22 @@ static void fill_warnings(struct status_texts *t, const struct agi_dht_status *d
 		warn(t, "storage jobs were refused: the disk does not keep up", h->store_refused);
 	if (h->decode_errors)
 		warn(t, "messages from peers were not understood: different versions?", h->decode_errors);
+}
+
+/* What ErisML said is part of it: cut to fit between characters. */
+static void add_illness(struct status_texts *t, const char *illness)
+{
+	static const char head[] = "role safety-gateway is not offered: ";
+	char *to;
+
+	if (!illness || t->n_warnings == WARNINGS_MAX)
+		return;
+	if (!agi_utf8_is_valid(agi_str_of(illness)))
+		illness = "its log says why";
+	to = t->warning[t->n_warnings];
+	memcpy(to, head, sizeof head);
+	agi_stop_set_text(to + sizeof head - 1, sizeof t->warning[0] - sizeof head, agi_str_of(illness));
+	t->warnings[t->n_warnings++] = agi_svc_text(to);
 }
 
 static void add_security(struct status_texts *t, struct agi_security *security)
@@ -186,6 +203,8 @@ static void status(struct agi_grpc_call *call, const ProtobufCMessage *req, void
 	fill_self(&r, t, s, &d.cluster);
 	fill_config(&r, t, s->config);
 	fill_warnings(t, &d, agi_dht_host_stats(s->host));
+	if (s->gateway_illness)
+		add_illness(t, s->gateway_illness(s->ctx));
 	add_security(t, s->security);
 	r.ready = r.ready && !s->is_stopping;
 	r.read_only = r.read_only || store.is_read_only;

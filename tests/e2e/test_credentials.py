@@ -141,7 +141,8 @@ def test_trust(tap, w):
 
 
 def test_erisml_address(tap, w):
-    """node 3 alone is the panel here; its ErisML is node 1's port, which speaks TLS and checks tokens."""
+    """node 3 asks the nearest gateway, itself while it is well; its ErisML is node 1's port, which speaks TLS and checks
+    tokens."""
     first, _, third = w.net.nodes
     plan = o.load_plan(os.path.join(o.SRCDIR, "conf", "examples", "harmless.json"))
     token_path = w.write("erisml.token", [w.tokens["boss"]])
@@ -155,20 +156,39 @@ def test_erisml_address(tap, w):
         third.extra = ["--config", w.write("erisml.yaml", tls + list(lines))]
         w.net.start([third])
 
-    def check():
+    def is_allowed_here():
         decision, answer = third.check_plan(plan)
-        return decision, " ".join(answer.result.reasons)
+        return decision == "ALLOW" and answer.result.metadata["gateways"] == third.status().node_id[:12]
+
+    def is_offered():
+        return any(address.startswith(third.ip + ":") for address in first.discover("safety-gateway"))
+
+    def times_logged(event):
+        with open(third.log, encoding="utf-8") as f:
+            return f.read().count(f"event={event} ")
+
+    def is_ill(why):
+        return any(w.startswith("role safety-gateway is not offered: ") and why in w for w in third.status().warnings)
     with tap.case("a gateway shows gateway.erisml_address its certificate and token"):
         start("  erisml_tls: true", f"  erisml_token_file: {token_path}")
-        wait_until("ALLOW", lambda: check()[0] == "ALLOW")
-    with tap.case("without what that ErisML asks for, plans are blocked and the reason says what is missing"):
+        wait_until("ALLOW", is_allowed_here, 60)
+        wait_until("it is offered", is_offered, 60)
+        assert not is_ill("")
+    with tap.case("without what that ErisML asks for, the gateway is not offered and its status says what is missing"):
         w.write("erisml.token", [w.tokens["promoted"]])
         third.signal(signal.SIGHUP)
-        wait_until("BLOCK", lambda: check()[0] == "BLOCK" and "the token of promoted has read" in check()[1])
+        wait_until("it is ill", lambda: is_ill("the token of promoted has read"), 60)
+        logged = times_logged("gateway_ill")
+        wait_until("nobody is sent there", lambda: not is_offered(), 60)
+        assert logged >= 1 and times_logged("gateway_ill") == logged
+        w.write("erisml.token", [w.tokens["boss"]])
+        third.signal(signal.SIGHUP)
+        wait_until("it is well again", is_offered, 60)
         start("  erisml_tls: true")
-        wait_until("BLOCK", lambda: check()[0] == "BLOCK" and "needs the scope \"safety\"" in check()[1])
+        wait_until("it is ill", lambda: is_ill("needs the scope \"safety\""), 60)
         start(f"  erisml_token_file: {token_path}")  # plain text: refused by the port
-        wait_until("BLOCK", lambda: check()[0] == "BLOCK" and "UNAVAILABLE: " in check()[1])
+        wait_until("it is ill", lambda: is_ill("UNAVAILABLE: "), 60)
+        assert not is_offered()
     with tap.case("a token that others can read keeps the daemon from starting"):
         third.stop()
         os.chmod(token_path, 0o644)

@@ -87,6 +87,10 @@ def main():
             assert state["stopped"] and state["reason"] == "smoke in cell 4" and state["epoch"] == 1, state
             again = others[1].ctl_json("safety", "stop", "--reason", "again")
             assert again["stop_id"] == state["stop_id"] == answer.stop_id
+        with tap.case("stopped gateways are well: that they block is what they are there for"):
+            for n in gateways:
+                o.wait_until("all are offered", lambda n=n: len(n.discover("safety-gateway")) == 3, 60)
+                assert not any("safety-gateway" in w for w in n.status().warnings), n.status().warnings
         with tap.case("it survives the restart of every host"):
             for n in net.nodes:
                 n.kill()

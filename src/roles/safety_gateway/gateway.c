@@ -46,6 +46,7 @@ static const struct {
     CAUSE(VOTE_STOP_STALE, "a gateway and this node know different emergency stops"),
     CAUSE(VOTE_CLOCK_OFF, "a gateway's clock and this node's are too far apart"),
     CAUSE(VOTE_SIGNATURE_WRONG, "a gateway's signature is wrong"),
+    CAUSE(CANARY_FAILED, "this gateway misjudges a plan whose decision is known"),
 #undef CAUSE
 };
 

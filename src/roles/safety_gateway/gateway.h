@@ -46,6 +46,7 @@ enum agi_check_cause {
 	AGI_CHECK_VOTE_STOP_STALE,      /* was made at another stop epoch than the router knows */
 	AGI_CHECK_VOTE_CLOCK_OFF,       /* is more than AGI_VOTE_SKEW_MS from the router's time */
 	AGI_CHECK_VOTE_SIGNATURE_WRONG,
+	AGI_CHECK_CANARY_FAILED,      /* this gateway has judged a plan wrongly whose decision is known (canary.h) */
 	AGI_CHECK_CAUSES
 };
 const char *agi_check_cause_name(enum agi_check_cause c); /* "ERISML_TIMEOUT" */
