@@ -13,7 +13,7 @@
 enum {
 	LOOK_MS_MIN = 1000,
 	LOOK_MS_MAX = 60000,
-	PAUSE_MS = 10000,
+	PAUSE_MS_MAX = 10000,
 	MARKING_MS = 2 * AGI_RPC_TIMEOUT_MS,
 	MARKING_POLL_MS = 20
 };
@@ -66,6 +66,14 @@ static uint64_t look_ms(const struct agi_dht *d)
 	return ms < LOOK_MS_MIN ? LOOK_MS_MIN : ms > LOOK_MS_MAX ? LOOK_MS_MAX : ms;
 }
 
+/* A slot that could not be swept, as a member was busy or did not hold it all yet. */
+static uint64_t pause_ms(const struct agi_dht *d)
+{
+	uint64_t ms = look_ms(d);
+
+	return ms < PAUSE_MS_MAX ? ms : PAUSE_MS_MAX;
+}
+
 static void release(struct agi_sweeper *w)
 {
 	for (uint32_t i = 0; i < w->g.n; i++)
@@ -107,9 +115,9 @@ static void finish(struct agi_sweeper *w, bool is_whole)
 	if (!is_whole)
 		leave_some(w);
 	if (w->scope.is_strong)
-		s->sweep_strong_us = agi_after_ms(d, is_whole ? look_ms(d) : PAUSE_MS);
+		s->sweep_strong_us = agi_after_ms(d, is_whole ? look_ms(d) : pause_ms(d));
 	else
-		s->sweep_us = agi_after_ms(d, is_whole ? look_ms(d) : PAUSE_MS);
+		s->sweep_us = agi_after_ms(d, is_whole ? look_ms(d) : pause_ms(d));
 	if (w->scope.is_strong && !w->is_marking && is_whole)
 		s->sweep_mark.at_us = 0;
 	d->repair.stats.sweeps += is_whole && !w->is_marking;
@@ -385,7 +393,7 @@ static bool begin_items(struct agi_dht *d, struct agi_slot *s)
 	if (scope.floor <= s->floor)
 		scope.floor = s->floor + 1;
 	if (scope.floor >> AGI_HLC_COUNTER_BITS > oldest_ms || !begin(d, s, &scope)) {
-		s->sweep_us = agi_after_ms(d, PAUSE_MS);
+		s->sweep_us = agi_after_ms(d, pause_ms(d));
 		return false;
 	}
 	s->tree.dead_ms = AGI_NEVER; /* what is seen from now on counts */
@@ -402,7 +410,7 @@ static bool begin_registers(struct agi_dht *d, struct agi_slot *s)
 		scope.ballot = s->sweep_mark.ballot;
 	}
 	if ((!is_marked && !agi_lead_renew(d, s)) || !begin(d, s, &scope)) {
-		s->sweep_strong_us = agi_after_ms(d, PAUSE_MS);
+		s->sweep_strong_us = agi_after_ms(d, pause_ms(d));
 		return false;
 	}
 	s->tree.has_strong_dead = !is_marked; /* what is seen from now on counts */
