@@ -2,6 +2,7 @@
 """Everything is lost, and comes back: a backup of a cluster that is being written to, checked without a node, restored
 into a new cluster of another size, by an operation that is killed half way; and replicas compared."""
 
+import concurrent.futures
 import os
 import shutil
 import threading
@@ -52,16 +53,8 @@ class Written:
 
     def __init__(self, net):
         self.items, self.registers, self.gone = {}, {}, []
-        for i in range(ITEMS):
-            node = net.nodes[i % len(net.nodes)]
-            if i % 5 == 0:
-                key, value = b"reg/%d" % i, b"r%d" % i
-                put_strong(node, key, b"older")
-                self.registers[key] = (value, put_strong(node, key, value).version)
-            else:
-                key, value = b"item/%d" % i, b"%d" % i * (1 + i % 90)
-                node.put(key, value)
-                self.items[key] = value
+        with concurrent.futures.ThreadPoolExecutor(8) as several:
+            list(several.map(lambda i: self.write(net.nodes[i % len(net.nodes)], i), range(ITEMS)))
         for key in list(self.items)[::20]:
             net.nodes[0].delete(key)
             del self.items[key]
@@ -70,6 +63,16 @@ class Written:
             net.nodes[1].rpc("kv_service").Delete(o.pb.agihpc.DeleteRequest(key=key, level=STRONG), timeout=60)
             del self.registers[key]
             self.gone.append(key)
+
+    def write(self, node, i):
+        if i % 5 == 0:
+            key, value = b"reg/%d" % i, b"r%d" % i
+            put_strong(node, key, b"older")
+            self.registers[key] = (value, put_strong(node, key, value).version)
+        else:
+            key, value = b"item/%d" % i, b"%d" % i * (1 + i % 90)
+            node.put(key, value)
+            self.items[key] = value
 
     def check(self, nodes):
         for i, (key, value) in enumerate(self.items.items()):
