@@ -12,7 +12,7 @@ import overlay as o
 from overlay import grpc, pb, run, wait_until
 from tap import Tap
 
-ROLES = ["erisml", "safety-gateway"]
+ROLES = ["erisml", "safety-gateway", "post-action"]
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 VALUE_MAX = 1 << 20
 
