@@ -24,9 +24,17 @@ static bool names(const struct agi_slot *s, const struct agi_id *id)
 	return agi_view_has(&s->view, id) || (s->accepted.round && agi_view_has(&s->proposal, id));
 }
 
-static bool needs_any(const struct agi_slot *s, const struct agi_id *leaving, const struct agi_msg *m)
+/* A node whose disk takes no writes never gets rid of what it should hand over, and hears no news of it; those that
+ * decided on that view know as much. */
+static bool is_witness(const struct agi_dht *d, const struct agi_slot *s)
 {
-	if (!agi_slot_is_held(s))
+	return agi_slot_is_held(s) && !(d->is_read_only && s->phase == AGI_VIEW_LEAVING);
+}
+
+static bool needs_any(const struct agi_dht *d, const struct agi_slot *s, const struct agi_id *leaving,
+                      const struct agi_msg *m)
+{
+	if (!is_witness(d, s))
 		return false;
 	for (uint8_t i = 0; i < m->n_sources; i++)
 		if (names(s, &m->sources[i]))
@@ -42,7 +50,7 @@ void agi_farewell_on_ask(struct agi_dht *d, const struct agi_peer *from, const s
 	if (h && h->c.weight_milli)
 		out.status = AGI_E_NOT_READY; /* not heard of it yet: could still take it in */
 	for (uint32_t i = 0; i < d->slots.n && out.status == AGI_OK; i++) {
-		if (!needs_any(d->slots.by_number[i], &from->id, m))
+		if (!needs_any(d, d->slots.by_number[i], &from->id, m))
 			continue;
 		out.status = AGI_E_SEALED;
 		out.slot = i;
@@ -100,8 +108,10 @@ static void on_answer(struct agi_dht *d, void *arg, uint32_t round, enum agi_err
 	(void)arg;
 	if (round != f->round)
 		return;
-	if (!is_yes)
-		refused_by(d, from, err == AGI_OK && m->status == AGI_E_SEALED ? "still needs it" : "does not answer");
+	if (!is_yes && err == AGI_OK)
+		refused_by(d, from, m->status == AGI_E_SEALED ? "still needs it" : "has not heard of it yet");
+	else if (!is_yes)
+		refused_by(d, from, "does not answer");
 	if (--f->waiting == 0)
 		end_round(d);
 }
