@@ -21,7 +21,7 @@ VALUE = 1000
 SLOTS = 256
 SEED = int(os.environ.get("AGI_SEED") or 7)
 CONFIG = """\
-node: {slot_bits: 8, stable_after: 400ms, down_after: 4s}
+node: {slot_bits: 8, stable_after: 200ms, down_after: 4s}
 dht: {rebalance_bytes_per_s: %s}
 auth: {tokens_file: %s}
 """
