@@ -468,6 +468,23 @@ static void nothing_is_collected_while_a_member_is_away(void **state)
 	end(w);
 }
 
+static void assert_gone_but_from(struct sim_world *w, uint32_t away, enum agi_cf cf)
+{
+	for (uint32_t i = 0; i < w->cfg.nodes; i++)
+		assert_true(i == away || w->node[i].disk.cf[cf].n == 0);
+}
+
+/* Who has taken this host's place goes down, and it becomes a member again. */
+static uint32_t take_place_back(struct sim_world *w, uint32_t node)
+{
+	uint32_t stand_in = member_of(w, "key-0");
+
+	sim_crash_node(w, stand_in);
+	sim_start_node(w, node);
+	settle_without(w, stand_in);
+	return stand_in;
+}
+
 /* Away for long, and replaced: what it kept was deleted and collected meanwhile. */
 static void a_host_away_longer_than_the_grace_brings_nothing_back(void **state)
 {
@@ -481,8 +498,7 @@ static void a_host_away_longer_than_the_grace_brings_nothing_back(void **state)
 	settle_without(w, h);
 	delete_all(w, 0, 30);
 	run_s(w, 2 * SWEPT_S);
-	for (uint32_t i = 0; i < 4; i++)
-		assert_true(i == h || w->node[i].disk.cf[AGI_CF_ITEMS].n == 0);
+	assert_gone_but_from(w, h, AGI_CF_ITEMS);
 	assert_true(w->node[h].disk.cf[AGI_CF_ITEMS].n > 0);
 	sim_start_node(w, h);
 	settle(w);
@@ -505,13 +521,9 @@ static void nor_does_it_as_a_member_again(void **state)
 	settle_without(w, h);
 	delete_all(w, 0, 30);
 	run_s(w, 2 * SWEPT_S);
-	stand_in = member_of(w, "key-0");
-	sim_crash_node(w, stand_in);
-	sim_start_node(w, h);
-	settle_without(w, stand_in);
+	stand_in = take_place_back(w, h);
 	run_s(w, 10);
-	for (uint32_t i = 0; i < 4; i++)
-		assert_true(i == stand_in || w->node[i].disk.cf[AGI_CF_ITEMS].n == 0);
+	assert_gone_but_from(w, stand_in, AGI_CF_ITEMS);
 	sim_start_node(w, stand_in);
 	settle(w);
 	run_s(w, 10);
@@ -669,12 +681,8 @@ static void a_returning_host_brings_no_register_back(void **state)
 	settle_without(w, h);
 	delete_registers(w, 0, 10);
 	run_s(w, 2 * STRONG_SWEPT_S);
-	for (uint32_t i = 0; i < 4; i++)
-		assert_true(i == h || w->node[i].disk.cf[AGI_CF_STRONG].n == 0);
-	stand_in = member_of(w, "key-0");
-	sim_crash_node(w, stand_in);
-	sim_start_node(w, h);
-	settle_without(w, stand_in);
+	assert_gone_but_from(w, h, AGI_CF_STRONG);
+	stand_in = take_place_back(w, h);
 	sim_start_node(w, stand_in);
 	settle(w);
 	run_s(w, 2 * STRONG_SWEPT_S);

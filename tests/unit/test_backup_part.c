@@ -436,40 +436,50 @@ static void read_all(struct agi_restore_reader *r, char out[256], struct agi_res
 	}
 }
 
+/* All of it, by a reader of its own. */
+static void read_backup(const struct agi_restore_reader_cfg *cfg, char out[256], struct agi_restore_read_stats *st)
+{
+	struct agi_restore_reader *r;
+	struct agi_why why;
+
+	assert_int_equal(agi_restore_reader_new(cfg, &r, &why), AGI_OK);
+	read_all(r, out, st);
+	agi_restore_reader_free(r);
+}
+
+/* Returns where it is. */
+static const char *make_backup(struct desk *d, char dir[512])
+{
+	struct agi_part_status part;
+
+	copy_it(d, "nightly", 5);
+	finish_it(d, "nightly", 5, AGI_PART_DONE, &part);
+	snprintf(dir, 512, "%s/nightly", d->dir);
+	return dir;
+}
+
 /* Where it began stays what it is while the reader runs ahead: a restore that stopped early must not skip slots that
  * were only read. */
 static void a_restore_goes_on_at_the_slot_it_noted(void **state)
 {
 	struct desk *d = *state;
 	struct agi_restore_reader_cfg cfg = {.now_ms = 1};
-	struct agi_restore_reader *r;
 	struct agi_restore_read_stats st;
-	struct agi_part_status part;
-	struct agi_why why;
 	char dir[512], got[256];
 
-	copy_it(d, "nightly", 5);
-	finish_it(d, "nightly", 5, AGI_PART_DONE, &part);
-	snprintf(dir, sizeof dir, "%s/nightly", d->dir);
-	cfg.dir = dir;
-	assert_int_equal(agi_restore_reader_new(&cfg, &r, &why), AGI_OK);
-	read_all(r, got, &st);
+	cfg.dir = make_backup(d, dir);
+	read_backup(&cfg, got, &st);
 	assert_string_equal(got, "k0 k1 k2 k3 k4 k5 k6 k7");
 	assert_int_equal(st.first, 0);
 	assert_int_equal(st.whole, SLOTS);
-	agi_restore_reader_free(r);
 	cfg.from_slot = 5;
 	memcpy(cfg.mark, st.mark, sizeof cfg.mark);
-	assert_int_equal(agi_restore_reader_new(&cfg, &r, &why), AGI_OK);
-	read_all(r, got, &st);
+	read_backup(&cfg, got, &st);
 	assert_string_equal(got, "k5 k6 k7");
 	assert_int_equal(st.first, 5);
-	agi_restore_reader_free(r);
 	cfg.mark[0] ^= 1; /* a note of another set of parts */
-	assert_int_equal(agi_restore_reader_new(&cfg, &r, &why), AGI_OK);
-	read_all(r, got, &st);
+	read_backup(&cfg, got, &st);
 	assert_int_equal(st.first, 0);
-	agi_restore_reader_free(r);
 }
 
 /* Its id would be given again, and what has it would count. */
@@ -477,24 +487,16 @@ static void no_lease_and_nothing_that_has_one_is_restored(void **state)
 {
 	struct desk *d = *state;
 	struct agi_restore_reader_cfg cfg = {.now_ms = 1};
-	struct agi_restore_reader *r;
 	struct agi_restore_read_stats st;
-	struct agi_part_status part;
-	struct agi_why why;
 	char dir[512], got[256];
 
 	put_register(d, AGI_STR(""), "plain", 0);
 	put_register(d, AGI_STR(""), "lock", 12);
 	put_register(d, AGI_LEASE_NS, "12345678", 0);
-	copy_it(d, "nightly", 5);
-	finish_it(d, "nightly", 5, AGI_PART_DONE, &part);
-	snprintf(dir, sizeof dir, "%s/nightly", d->dir);
-	cfg.dir = dir;
-	assert_int_equal(agi_restore_reader_new(&cfg, &r, &why), AGI_OK);
-	read_all(r, got, &st);
+	cfg.dir = make_backup(d, dir);
+	read_backup(&cfg, got, &st);
 	assert_string_equal(got, "k0 plain k1 k2 k3 k4 k5 k6 k7");
 	assert_int_equal(st.leased, 2);
-	agi_restore_reader_free(r);
 }
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, desk_setup, desk_teardown)
