@@ -12,6 +12,7 @@
 #include "ctl/keys.h"
 #include "ctl/out.h"
 #include "ctl/units.h"
+#include "roles/audit/action.h"
 #include "roles/audit/outcome.h"
 #include "roles/safety_gateway/latch.h"
 
@@ -24,6 +25,7 @@ const struct ctl_opt ctl_opts_safety_audit[] = {
     {"decision", 0, "DECISION", "ALLOW REVISE DEFER BLOCK", "only decisions that are this one"},
     {"host", 0, "ID", NULL, "only entries of this host: the beginning of its id"},
     {"limit", 0, "N", NULL, "the newest N entries (default: 100)"},
+    {"reflexes", 0, NULL, NULL, "also the counts of reflexes and of actions that were allowed"},
     {"verify", 0, NULL, NULL, "check all that was read: hashes, gaps, signatures, certificates, copies"},
     {"keys", 0, "FILE", NULL, "with --verify: ids of the gateways to trust, one a line (default: those that were asked)"},
     {NULL, 0, NULL, NULL, NULL}};
@@ -31,6 +33,7 @@ const struct ctl_opt ctl_opts_safety_audit[] = {
 struct filter {
 	const char *decision, *host;
 	uint32_t limit;
+	bool has_reflexes;
 };
 
 /* --- what is asked for ------------------------------------------------------------------------------------------ */
@@ -62,6 +65,7 @@ static enum ctl_exit take_options(struct ctl *c, const struct ctl_input *in, str
 
 	*f = (struct filter){ctl_opt_value(&in->opts, "decision"), ctl_opt_value(&in->opts, "host"), LIMIT};
 	a->is_checked = ctl_opt_is_set(&in->opts, "verify");
+	f->has_reflexes = ctl_opt_is_set(&in->opts, "reflexes");
 	if (limit && ctl_parse_u32(&f->limit, limit, 1, 1000000, &why))
 		return ctl_usage(c, "--limit %.60s: %s", limit, why.text);
 	if (ctl_opt_value(&in->opts, "keys") && !a->is_checked)
@@ -80,7 +84,8 @@ static bool is_wanted(const struct ctl_audit_entry *n, const struct filter *f)
 		return false;
 	if (n->e.kind != AGI_AUDIT_DECISION)
 		return !f->decision && (n->e.kind == AGI_AUDIT_STOP || n->e.kind == AGI_AUDIT_START ||
-		                        n->e.kind == AGI_AUDIT_OUTCOME);
+		                        n->e.kind == AGI_AUDIT_OUTCOME || n->e.kind == AGI_AUDIT_ACTION ||
+		                        (f->has_reflexes && n->e.kind == AGI_AUDIT_REFLEXES));
 	return !f->decision || (agi_audit_decision_decode(&d, n->e.body) == AGI_OK &&
 	                        strcmp(agi_decision_name(d.decision), f->decision) == 0);
 }
@@ -123,12 +128,15 @@ static void format_time(char out[TIME_TEXT], uint64_t ms)
 
 /* What of an entry is shown, whatever its kind. */
 struct line {
-	const char *what;     /* decision, STOP, RESUME, START, SUCCESS, FAILURE */
+	const char *what;     /* decision, STOP, RESUME, START, SUCCESS, FAILURE, REFLEXES */
 	struct agi_str plan, cause;
 	char votes[16];
 	struct agi_audit_decision d;
 	struct agi_stop_record stop;
 	struct agi_audit_outcome outcome;
+	struct agi_audit_action action;
+	struct agi_audit_reflexes reflexes;
+	char counts[96];
 };
 
 static void format_votes(char out[16], struct agi_str certificate)
@@ -158,6 +166,15 @@ static void read_line(struct line *l, const struct agi_audit_entry *e)
 		l->what = l->outcome.is_success ? "SUCCESS" : "FAILURE";
 		l->plan = l->outcome.plan_id;
 		l->cause = l->outcome.description;
+	} else if (e->kind == AGI_AUDIT_ACTION && agi_audit_action_decode(&l->action, e->body) == AGI_OK) {
+		l->what = agi_decision_name(l->action.decision);
+		l->plan = l->action.plan_id;
+		l->cause = l->action.reason;
+	} else if (e->kind == AGI_AUDIT_REFLEXES && agi_audit_reflexes_decode(&l->reflexes, e->body) == AGI_OK) {
+		l->what = "REFLEXES";
+		snprintf(l->counts, sizeof l->counts, "%" PRIu64 " safe, %" PRIu64 " unsafe; %" PRIu64 " actions allowed",
+		         l->reflexes.safe, l->reflexes.unsafe, l->reflexes.allowed);
+		l->cause = agi_str_of(l->counts);
 	}
 }
 
@@ -229,6 +246,38 @@ static void set_outcome(json_t *o, const struct agi_audit_outcome *r)
 	set_hex(o, "report_hash", r->report_hash, sizeof r->report_hash);
 }
 
+static void set_action(json_t *o, const struct agi_audit_action *a)
+{
+	ctl_set(o, "plan_id", ctl_json_str(a->plan_id));
+	ctl_set(o, "step_id", ctl_json_str(a->step_id));
+	ctl_set(o, "tool_id", ctl_json_str(a->tool_id));
+	ctl_set(o, "emergency_stop", json_boolean(a->is_emergency_stop));
+	ctl_set(o, "risk", json_real(a->risk));
+	ctl_set_u64(o, "stop_epoch", a->stop_epoch);
+	set_hex(o, "request_hash", a->request_hash, sizeof a->request_hash);
+}
+
+static void set_reflexes(json_t *o, const struct agi_audit_reflexes *r)
+{
+	json_t *rows = json_array();
+
+	for (uint32_t i = 0; i < r->n; i++) {
+		json_t *row = json_object();
+
+		set_share(row, "physical_harm_risk", r->rows[i].harm_risk);
+		set_share(row, "collision_probability", r->rows[i].collision);
+		ctl_set(row, "emergency_flag", json_boolean(r->rows[i].is_flagged));
+		json_array_append_new(rows, row);
+	}
+	ctl_set_u64(o, "from_ms", r->from_ms);
+	ctl_set_u64(o, "to_ms", r->to_ms);
+	ctl_set_u64(o, "stop_epoch", r->stop_epoch);
+	ctl_set_u64(o, "safe", r->safe);
+	ctl_set_u64(o, "unsafe", r->unsafe);
+	ctl_set_u64(o, "actions_allowed", r->allowed);
+	ctl_set(o, "unsafe_first", rows);
+}
+
 static json_t *entry_json(const struct ctl_audit_entry *n)
 {
 	json_t *o = json_object();
@@ -247,6 +296,10 @@ static json_t *entry_json(const struct ctl_audit_entry *n)
 	ctl_set(o, "cause", ctl_json_str(l.cause));
 	if (n->e.kind == AGI_AUDIT_OUTCOME)
 		set_outcome(o, &l.outcome);
+	if (n->e.kind == AGI_AUDIT_ACTION)
+		set_action(o, &l.action);
+	if (n->e.kind == AGI_AUDIT_REFLEXES)
+		set_reflexes(o, &l.reflexes);
 	if (n->e.kind != AGI_AUDIT_DECISION)
 		return o;
 	ctl_set(o, "plan_id", ctl_json_str(l.plan));

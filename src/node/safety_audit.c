@@ -169,6 +169,15 @@ enum agi_err audit_outcome(struct agi_safety_plane *s, const struct agi_audit_ou
 	return e;
 }
 
+void agi_safety_plane_note(struct agi_safety_plane *s, enum agi_audit_kind kind, struct agi_str body)
+{
+	struct safety_audit *a = s->audit;
+	struct batch *batch = a ? batch_for(a, body.n + AGI_AUDIT_HEADER + 4) : NULL;
+
+	if (a && (!batch || add(a, kind, body, batch)))
+		safety_observe(s, &(struct agi_safety_event){.kind = AGI_SAFETY_AUDIT_FAILED});
+}
+
 void audit_stop(struct agi_safety_plane *s)
 {
 	struct safety_audit *a = s->audit;

@@ -113,6 +113,9 @@ struct agi_safety_proofs {
  * with the chain is in *found. IO, NOMEM + why. */
 AGI_MUST_USE enum agi_err agi_safety_plane_continue_proofs(struct agi_safety_plane *s, const char *dir,
                                                            struct agi_safety_proofs *found, struct agi_why *why);
+/* Adds an entry of this kind that nobody waits for; it goes to witnesses too. What cannot be added is counted as a failure
+ * of the log. */
+void agi_safety_plane_note(struct agi_safety_plane *s, enum agi_audit_kind kind, struct agi_str body);
 /* How agi_audit_sync_run ended. */
 void agi_safety_plane_audit_synced(struct agi_safety_plane *s, enum agi_err err, const struct agi_why *why);
 /* Checks in progress are forgotten: their calls were ended by the servers. NULL is allowed. */

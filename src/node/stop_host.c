@@ -16,6 +16,7 @@ struct agi_stop_host {
 	struct agi_stop_latch *latch;
 	struct agi_in_action *here;    /* the main loop's */
 	struct agi_in_action *at_role; /* the safety loop's */
+	bool is_ending;
 };
 
 /* --- main → safety --------------------------------------------------------------------------------------- */
@@ -202,6 +203,43 @@ static enum agi_err stop_from_role(void *ctx, struct agi_str reason, struct agi_
 	return e;
 }
 
+/* --- in-action checks, for the audit log ------------------------------------------------------------------------ */
+struct note {
+	struct agi_safety_plane *plane;
+	enum agi_audit_kind kind;
+	size_t n;
+	char body[];
+};
+
+static void note_there(void *arg)
+{
+	struct note *n = arg;
+
+	agi_safety_plane_note(n->plane, n->kind, (struct agi_str){n->body, n->n});
+	free(n);
+}
+
+/* What finds no room is not in the log; the answer has been given. */
+static void note_here(void *ctx, enum agi_audit_kind kind, struct agi_str body)
+{
+	struct agi_stop_host *h = ctx;
+	struct note *n = h->is_ending ? NULL : malloc(sizeof *n + body.n);
+
+	if (h->is_ending) /* nothing runs beside this */
+		agi_safety_plane_note(agi_safety_host_plane(h->safety), kind, body);
+	if (!n)
+		return;
+	*n = (struct note){agi_safety_host_plane(h->safety), kind, body.n};
+	memcpy(n->body, body.p, body.n);
+	if (agi_safety_host_post(h->safety, note_there, free, n))
+		free(n);
+}
+
+static void note_from_role(void *ctx, enum agi_audit_kind kind, struct agi_str body)
+{
+	agi_safety_plane_note(agi_safety_host_plane(((struct agi_stop_host *)ctx)->safety), kind, body);
+}
+
 /* --- agihpc.v1.SafetyService ---------------------------------------------------------------------------------- */
 struct asked {
 	struct agi_grpc_call *call; /* NULL: the client has gone */
@@ -303,7 +341,11 @@ static enum agi_err open_parts(struct agi_stop_host *h, struct event_base *base,
 {
 	struct agi_safety_plane *plane = agi_safety_host_plane(h->safety);
 	struct agi_stop_latch_cfg cfg = {.base = base, .host = host, .on_read = on_read, .ctx = h};
-	struct agi_in_action_cfg actions = {.policy = agi_safety_plane_policy(plane), .stop = stop_here, .ctx = h};
+	struct agi_in_action_cfg actions = {.base = base,
+	                                    .policy = agi_safety_plane_policy(plane),
+	                                    .stop = stop_here,
+	                                    .note = note_here,
+	                                    .ctx = h};
 	enum agi_err e;
 
 	agi_id_hex(cfg.node, self);
@@ -315,7 +357,9 @@ static enum agi_err open_parts(struct agi_stop_host *h, struct event_base *base,
 	if (e)
 		return e;
 	actions.latch = agi_safety_plane_latch(plane);
+	actions.base = agi_safety_host_base(h->safety);
 	actions.stop = stop_from_role;
+	actions.note = note_from_role;
 	return agi_in_action_new(&actions, &h->at_role);
 }
 
@@ -347,6 +391,9 @@ void agi_stop_host_free(struct agi_stop_host *h)
 {
 	if (!h)
 		return;
+	h->is_ending = true;
+	agi_in_action_flush(h->here);
+	agi_in_action_flush(h->at_role);
 	agi_stop_latch_free(h->latch);
 	agi_in_action_free(h->here);
 	agi_in_action_free(h->at_role);

@@ -5,7 +5,10 @@
 #include <stdlib.h>
 #include <sys/queue.h>
 
+#include <event2/event.h>
+
 #include "node/eval_pb.h"
+#include "roles/audit/action.h"
 
 struct stop_call {
 	struct agi_in_action *a;
@@ -16,6 +19,8 @@ struct stop_call {
 struct agi_in_action {
 	struct agi_in_action_cfg cfg;
 	LIST_HEAD(, stop_call) stops;
+	struct agi_audit_reflexes seen; /* since they were noted last */
+	struct event *note;
 };
 
 static enum agi_stop stop_state(const struct agi_in_action *a)
@@ -26,6 +31,82 @@ static enum agi_stop stop_state(const struct agi_in_action *a)
 static const char *stop_text(enum agi_stop stop)
 {
 	return agi_check_cause_name(stop == AGI_STOP_SET ? AGI_CHECK_EMERGENCY_STOP : AGI_CHECK_STOP_STATE_UNKNOWN);
+}
+
+/* --- for the audit log ------------------------------------------------------------------------------------ */
+/* To be noted soon. */
+static struct agi_audit_reflexes *seen_now(struct agi_in_action *a)
+{
+	struct agi_audit_reflexes *r = &a->seen;
+
+	r->to_ms = agi_clock_now().wall_ms;
+	if (r->safe || r->unsafe || r->allowed)
+		return r; /* the timer runs */
+	r->from_ms = r->to_ms;
+	event_add(a->note, &(struct timeval){.tv_usec = AGI_IN_ACTION_NOTE_MS * 1000});
+	return r;
+}
+
+static void note_seen(struct agi_in_action *a)
+{
+	struct agi_buf b;
+
+	a->seen.stop_epoch = a->cfg.latch->known.epoch;
+	agi_buf_init(&b, 0);
+	agi_audit_reflexes_encode(&b, &a->seen);
+	if (!b.err)
+		a->cfg.note(a->cfg.ctx, AGI_AUDIT_REFLEXES, agi_buf_str(&b));
+	agi_buf_free(&b);
+	event_del(a->note);
+	a->seen = (struct agi_audit_reflexes){.n = 0};
+}
+
+void agi_in_action_flush(struct agi_in_action *a)
+{
+	if (a && event_pending(a->note, EV_TIMEOUT, NULL))
+		note_seen(a);
+}
+
+static void on_note(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	note_seen(arg);
+}
+
+static void see_reflex(struct agi_in_action *a, const Agi__Safety__V1__ReflexCheckRequest *m, bool is_safe)
+{
+	struct agi_audit_reflexes *r = seen_now(a);
+
+	r->safe += is_safe;
+	r->unsafe += !is_safe;
+	if (!is_safe && r->n < AGI_REFLEX_ROWS)
+		r->rows[r->n++] = (struct agi_audit_reflex){m->physical_harm_risk, m->collision_probability, m->emergency_flag};
+}
+
+static void see_action(struct agi_in_action *a, const Agi__Safety__V1__CheckActionRequest *m, struct agi_str bytes,
+                       const struct agi_action_check *found)
+{
+	struct agi_audit_action e = {.decision = found->decision,
+	                             .is_emergency_stop = found->is_emergency_stop,
+	                             .risk = found->risk,
+	                             .stop_epoch = a->cfg.latch->known.epoch,
+	                             .plan_id = agi_str_of_pb(m->plan_id),
+	                             .step_id = agi_str_of_pb(m->step_id),
+	                             .tool_id = m->step ? agi_str_of_pb(m->step->tool_id) : AGI_STR(""),
+	                             .reason = found->reason};
+	struct agi_buf b;
+
+	if (found->decision == AGI_DECISION_ALLOW) {
+		seen_now(a)->allowed++;
+		return;
+	}
+	agi_blake2b_256(e.request_hash, &bytes, 1);
+	agi_buf_init(&b, 0);
+	agi_audit_action_encode(&b, &e);
+	if (!b.err)
+		a->cfg.note(a->cfg.ctx, AGI_AUDIT_ACTION, agi_buf_str(&b));
+	agi_buf_free(&b);
 }
 
 /* --- CheckAction --------------------------------------------------------------------------------------- */
@@ -79,6 +160,7 @@ static void check_action(struct agi_grpc_call *call, const ProtobufCMessage *req
 
 	agi_pool_init(&pool, 0);
 	judge(ctx, (const Agi__Safety__V1__CheckActionRequest *)req, &pool, &found);
+	see_action(ctx, (const Agi__Safety__V1__CheckActionRequest *)req, agi_grpc_call_bytes(call), &found);
 	r.decision = found.decision;
 	r.risk = found.risk;
 	agi_strs_add(&r.reasons, &pool, found.reason);
@@ -100,7 +182,7 @@ static void reflex_check(struct agi_grpc_call *call, const ProtobufCMessage *req
 {
 	const Agi__Safety__V1__ReflexCheckRequest *m = (const Agi__Safety__V1__ReflexCheckRequest *)req;
 	Agi__Safety__V1__ReflexCheckResponse res = AGI__SAFETY__V1__REFLEX_CHECK_RESPONSE__INIT;
-	const struct agi_in_action *a = ctx;
+	struct agi_in_action *a = ctx;
 	enum agi_stop stop = stop_state(a);
 	struct agi_reflex r = {false, stop_text(stop)};
 
@@ -110,6 +192,7 @@ static void reflex_check(struct agi_grpc_call *call, const ProtobufCMessage *req
 	res.safe = r.is_safe;
 	res.emergency_stop = !r.is_safe && stop != AGI_STOP_UNKNOWN;
 	res.reason = agi_str_to_pb(agi_str_of(r.reason));
+	see_reflex(a, m, r.is_safe);
 	agi_grpc_reply(call, &res.base);
 }
 
@@ -175,6 +258,11 @@ enum agi_err agi_in_action_new(const struct agi_in_action_cfg *cfg, struct agi_i
 		return AGI_E_NOMEM;
 	a->cfg = *cfg;
 	LIST_INIT(&a->stops);
+	a->note = evtimer_new(cfg->base, on_note, a);
+	if (!a->note) {
+		free(a);
+		return AGI_E_NOMEM;
+	}
 	*out = a;
 	return AGI_OK;
 }
@@ -199,5 +287,6 @@ void agi_in_action_free(struct agi_in_action *a)
 		LIST_REMOVE(s, link);
 		free(s);
 	}
+	event_free(a->note);
 	free(a);
 }

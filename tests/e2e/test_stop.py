@@ -29,10 +29,27 @@ def reflex(node, port=IN_ACTION_PORT, **risks):
     return actions(node, port).ReflexCheck(pb.safety.ReflexCheckRequest(**risks), timeout=5 * o.SLOWNESS)
 
 
-def check_action(node, **readings):
-    return actions(node).CheckAction(pb.safety.CheckActionRequest(
-        plan_id="p", step_id="s", step=pb.plan.PlanStep(step_id="s", tool_id="arm"), sensor_readings=readings),
+def check_action(node, port=IN_ACTION_PORT, step="s", **readings):
+    return actions(node, port).CheckAction(pb.safety.CheckActionRequest(
+        plan_id="p", step_id=step, step=pb.plan.PlanStep(step_id=step, tool_id="arm"), sensor_readings=readings),
         timeout=5 * o.SLOWNESS)
+
+
+def audit(node):
+    return o.run(o.CTL, "-n", node.addr, "-o", "json", "safety", "audit", "--verify", "--reflexes", "--limit", "100000",
+                 timeout=60 * o.SLOWNESS).expect(0).json()
+
+
+def is_noted(node, steps):
+    """Actions that were forbidden are in the log, one by one; allowed ones and reflexes are counted."""
+    entries = audit(node)["entries"]
+    told = {e["step_id"]: e for e in entries if e["kind"] == "action"}
+    counted = [e for e in entries if e["kind"] == "reflexes"]
+    return set(told) == set(steps) and all(
+        e["decision"] == "BLOCK" and e["emergency_stop"] and e["plan_id"] == "p" and e["tool_id"] == "arm" and
+        e["cause"] == "Collision imminent" and e["copies"] >= 1 for e in told.values()) and (
+        sum(e["actions_allowed"] for e in counted) >= 3 and sum(e["safe"] for e in counted) >= 5 and
+        sum(round(row["collision_probability"], 3) == 0.9 for e in counted for row in e["unsafe_first"]) == 3)
 
 
 def main():
@@ -51,12 +68,15 @@ def main():
             for n in gateways:
                 o.wait_until("the role serves", lambda n=n: reflex(n).safe)
                 assert check_action(n, proximity=1.0).result.decision == pb.safety.SAFETY_DECISION_ALLOW
-                bad = check_action(n, proximity=0.05)
+                bad = check_action(n, step=f"at-{n.number}", proximity=0.05)
                 assert bad.emergency_stop and bad.result.decision == pb.safety.SAFETY_DECISION_BLOCK
                 assert not reflex(n, collision_probability=0.9).safe
         with tap.case("the overlay port serves them too, also on a host without the role"):
             assert reflex(gateways[0], o.OVERLAY_PORT).safe
             assert reflex(others[0], o.OVERLAY_PORT).safe
+            assert check_action(gateways[0], o.OVERLAY_PORT, "overlay", proximity=0.05).emergency_stop
+        with tap.case("what was decided of actions and reflexes is in the audit logs soon, and at other hosts"):
+            o.wait_until("it is noted", lambda: is_noted(others[0], ["at-1", "at-2", "at-3", "overlay"]), 60)
         with tap.case("clients cannot write the latch"):
             for call in (lambda: others[0].put(b"stop", b"x", "strong", ns="agihpc.safety"),
                          lambda: others[0].delete(b"stop", "strong", ns="agihpc.safety")):
@@ -85,6 +105,8 @@ def main():
         with tap.case("the command line tells who, why and since when; stopping twice is the same as once"):
             state = others[0].ctl_json("safety", "status")
             assert state["stopped"] and state["reason"] == "smoke in cell 4" and state["epoch"] == 1, state
+            stops = [e for e in audit(others[0])["entries"] if e["decision"] == "STOP"]
+            assert len({e["node_id"] for e in stops if e["cause"] == "smoke in cell 4"}) >= 3, stops
             again = others[1].ctl_json("safety", "stop", "--reason", "again")
             assert again["stop_id"] == state["stop_id"] == answer.stop_id
         with tap.case("stopped gateways are well: that they block is what they are there for"):

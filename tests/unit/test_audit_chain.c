@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "roles/audit/chain.h"
+#include "roles/audit/action.h"
 #include "roles/audit/outcome.h"
 
 enum { ENTRIES = 12, HEAD_AT = 7 };
@@ -324,6 +325,39 @@ static void a_long_description_is_cut_between_characters_and_a_long_id_refused(v
 	assert_string_equal(why.text, "step_id: 1025 bytes, at most 1024");
 }
 
+static void what_was_decided_of_actions_and_reflexes_comes_back(void **state)
+{
+	const struct agi_audit_action a = {.request_hash = {7}, .decision = AGI_DECISION_BLOCK, .is_emergency_stop = true,
+	                                   .risk = 1, .stop_epoch = 3, .plan_id = AGI_STR("p"), .step_id = AGI_STR("s"),
+	                                   .tool_id = AGI_STR("arm"), .reason = AGI_STR("Collision imminent")};
+	struct agi_audit_reflexes r = {.from_ms = 1, .to_ms = 2, .stop_epoch = 3, .safe = 4, .unsafe = 500, .allowed = 6,
+	                               .n = AGI_REFLEX_ROWS}, many;
+	struct agi_audit_action back;
+	struct agi_buf b;
+	(void)state;
+
+	agi_buf_init(&b, 0);
+	agi_audit_action_encode(&b, &a);
+	assert_int_equal(agi_audit_action_decode(&back, agi_buf_str(&b)), AGI_OK);
+	assert_true(back.decision == a.decision && back.is_emergency_stop && back.risk == 1 && back.stop_epoch == 3);
+	assert_true(back.request_hash[0] == 7 && agi_str_eq(back.plan_id, a.plan_id) && agi_str_eq(back.step_id, a.step_id));
+	assert_true(agi_str_eq(back.tool_id, a.tool_id) && agi_str_eq(back.reason, a.reason));
+	for (size_t n = 0; n < b.n; n++)
+		assert_int_equal(agi_audit_action_decode(&back, (struct agi_str){(char *)b.p, n}), AGI_E_MALFORMED);
+	agi_buf_reset(&b);
+	for (uint32_t i = 0; i < r.n; i++)
+		r.rows[i] = (struct agi_audit_reflex){(float)i, 0.5f, i % 2 == 1};
+	agi_audit_reflexes_encode(&b, &r);
+	assert_int_equal(agi_audit_reflexes_decode(&many, agi_buf_str(&b)), AGI_OK);
+	assert_true(many.from_ms == 1 && many.to_ms == 2 && many.stop_epoch == 3);
+	assert_true(many.safe == 4 && many.unsafe == 500 && many.allowed == 6 && many.n == r.n);
+	for (uint32_t i = 0; i < r.n; i++)
+		assert_true(many.rows[i].harm_risk == (float)i && many.rows[i].is_flagged == (i % 2 == 1));
+	for (size_t n = 0; n < b.n; n++)
+		assert_int_equal(agi_audit_reflexes_decode(&many, (struct agi_str){(char *)b.p, n}), AGI_E_MALFORMED);
+	agi_buf_free(&b);
+}
+
 static void a_witness_takes_the_senders_entries_only(void **state)
 {
 	struct made m = make();
@@ -407,6 +441,7 @@ int main(void)
 	    cmocka_unit_test(a_torn_end_is_told_from_a_whole_one),
 	    cmocka_unit_test(bodies_come_back_as_they_were),
 	    cmocka_unit_test(an_outcome_comes_back_bit_for_bit),
+	    cmocka_unit_test(what_was_decided_of_actions_and_reflexes_comes_back),
 	    cmocka_unit_test(a_long_description_is_cut_between_characters_and_a_long_id_refused),
 	    cmocka_unit_test(a_witness_takes_the_senders_entries_only),
 	    cmocka_unit_test(a_decision_needs_the_certificate_that_proves_it),

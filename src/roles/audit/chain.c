@@ -9,7 +9,8 @@ static const char context[] = "agihpc audit head 1"; /* so that no other signatu
 
 const char *agi_audit_kind_name(enum agi_audit_kind k)
 {
-	static const char *const names[] = {"none", "start", "decision", "stop", "witness", "head", "proofs", "outcome"};
+	static const char *const names[] = {"none", "start", "decision", "stop", "witness", "head", "proofs", "outcome",
+	                                    "action", "reflexes"};
 
 	return (unsigned)k < sizeof names / sizeof *names ? names[k] : "unknown";
 }

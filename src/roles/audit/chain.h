@@ -34,6 +34,8 @@ enum agi_audit_kind {
 	AGI_AUDIT_HEAD,     /* the node signs its chain up to here */
 	AGI_AUDIT_PROOFS,   /* this node's ErisML proved decisions: body is a run (roles/erisml/proof_log.h) */
 	AGI_AUDIT_OUTCOME,  /* what a client reported of a step that was carried out (outcome.h) */
+	AGI_AUDIT_ACTION,   /* an in-action check forbade something (action.h) */
+	AGI_AUDIT_REFLEXES, /* in-action checks of a moment (action.h) */
 	AGI_AUDIT_KINDS
 };
 const char *agi_audit_kind_name(enum agi_audit_kind k); /* "decision" */
