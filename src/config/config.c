@@ -146,22 +146,28 @@ static enum agi_err read_all(int fd, const char *path, struct agi_buf *out, stru
 	return n < 0 ? agi_fail(why, AGI_E_IO, "%s: %s", path, strerror(errno)) : AGI_OK;
 }
 
-enum agi_err agi_config_load_file(struct agi_config *c, const char *path, struct agi_why *why)
+enum agi_err agi_config_read_file(const char *path, struct agi_buf *out, struct agi_why *why)
 {
-	struct agi_buf text;
 	struct stat st;
 	enum agi_err e;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a FIFO must not hang the start */
 
+	agi_buf_init(out, AGI_CONFIG_FILE_BYTES_MAX + 4096);
 	if (fd < 0)
 		return agi_fail(why, AGI_E_IO, "%s: %s", path, strerror(errno));
-	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
-		close(fd);
-		return agi_fail(why, AGI_E_IO, "%s: expected a regular file", path);
-	}
-	agi_buf_init(&text, AGI_CONFIG_FILE_BYTES_MAX + 4096);
-	e = read_all(fd, path, &text, why);
+	if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+		e = agi_fail(why, AGI_E_IO, "%s: expected a regular file", path);
+	else
+		e = read_all(fd, path, out, why);
 	close(fd);
+	return e;
+}
+
+enum agi_err agi_config_load_file(struct agi_config *c, const char *path, struct agi_why *why)
+{
+	struct agi_buf text;
+	enum agi_err e = agi_config_read_file(path, &text, why);
+
 	if (e == AGI_OK)
 		e = agi_config_load_text(c, path, agi_buf_str(&text), why);
 	agi_buf_free(&text);
@@ -330,6 +336,13 @@ static enum agi_err check_erisml(struct agi_config *c, struct agi_why *why)
 	return AGI_OK;
 }
 
+static enum agi_err check_rule_file(struct agi_config *c, struct agi_why *why)
+{
+	if (c->safety.rule_file[0] && c->safety.evaluation != AGI_EVALUATION_STRICT)
+		return fail_at(c, AGI_E_INVALID, "safety.rule_file", "rules act in safety.evaluation strict only", why);
+	return AGI_OK;
+}
+
 enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 {
 	enum agi_err e;
@@ -350,6 +363,8 @@ enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 		e = check_thresholds(c, why);
 	if (!e)
 		e = check_quorum(c, why);
+	if (!e)
+		e = check_rule_file(c, why);
 	return e ? e : check_addresses(c, why);
 }
 

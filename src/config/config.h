@@ -189,6 +189,7 @@ struct agi_config {
 		uint32_t byzantine_faults;           /* 1; after _check quorum >= 3 * this + 1 under byzantine */
 		enum agi_evaluation evaluation;      /* strict */
 		struct agi_config_list banned_tools;
+		char *rule_file;                     /* "" = none; after _check only with evaluation strict */
 		enum agi_bond_action bond_index_action; /* block */
 		char *profile;
 		uint64_t audit_bytes;                /* 1 GiB */
@@ -211,6 +212,9 @@ void agi_config_free(struct agi_config *c);
  * UNSUPPORTED (a value of a later version), NOMEM, FULL (too many files). */
 AGI_MUST_USE enum agi_err agi_config_load_file(struct agi_config *c, const char *path,
                                                struct agi_why *why);
+/* The bytes of a regular file of at most AGI_CONFIG_FILE_BYTES_MAX (a little more is left to the reader to refuse). out is
+ * initialised here and freed by the caller, on error too. IO, TOO_LARGE, NOMEM + why. */
+AGI_MUST_USE enum agi_err agi_config_read_file(const char *path, struct agi_buf *out, struct agi_why *why);
 /* The same from memory; name stands for the file in errors and sources. */
 AGI_MUST_USE enum agi_err agi_config_load_text(struct agi_config *c, const char *name,
                                                struct agi_str text, struct agi_why *why);

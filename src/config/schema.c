@@ -244,6 +244,8 @@ const struct agi_key_spec agi_config_spec[] = {
     {"safety.banned_tools", AGI_V_TEXTS, AT(safety.banned_tools), .max = 255,
      .preset = "override_safety,bypass_auth,disable_monitoring,root_access,kernel_exploit",
      .help = "Tools whose use in a plan is blocked."},
+    {"safety.rule_file", AGI_V_TEXT, AT(safety.rule_file), 0, 900, .preset = "",
+     .help = "Rules that plans and actions must keep: a file as in agihpc-rules(5)."},
     {"safety.bond_index_action", AGI_V_CHOICE, AT(safety.bond_index_action), .choices = bond_actions,
      .preset = "BLOCK", .help = "Decision on a Bond Index at or above bond_index_block."},
     {"safety.profile", AGI_V_TEXT, AT(safety.profile), 1, 255, .preset = "agi_hpc_safety_v1",

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * A YAML document as a tree with line numbers, from bytes that may be anything. A subset on purpose: one
  * document, no aliases, anchors or tags (a configuration needs none, and aliases can blow up), bounded in
- * bytes, depth and nodes. Private to src/config. */
+ * bytes, depth and nodes. For src/config and src/rulefile. */
 #ifndef AGI_CONFIG_YAML_TREE_H
 #define AGI_CONFIG_YAML_TREE_H
 

@@ -4,6 +4,7 @@
 
 #include "config/config.h"
 #include "ctl/out.h"
+#include "rulefile/rule_file.h"
 
 const struct ctl_opt ctl_opts_config_check[] = {
     {"effective", 0, NULL, NULL, "print every value in effect, with where it comes from"},
@@ -19,7 +20,9 @@ static enum agi_err load(struct agi_config *config, const struct ctl_words *file
 		e = agi_config_load_file(config, files->p[i], why);
 	if (e == AGI_OK)
 		e = agi_config_env(config, getenv, why);
-	return e == AGI_OK ? agi_config_check(config, why) : e;
+	if (e == AGI_OK)
+		e = agi_config_check(config, why);
+	return e == AGI_OK ? agi_rule_file_check(config, why) : e;
 }
 
 static enum ctl_exit print_config(struct ctl *c, const struct agi_config *config,

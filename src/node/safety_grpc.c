@@ -83,24 +83,43 @@ static void on_check_step(struct agi_grpc_call *call, const ProtobufCMessage *re
 }
 
 /* --- one step ----------------------------------------------------------------------------------------- */
-/* What the sensors forbid needs no panel. True when it was answered. */
-static bool block_for_readings(struct agi_safety_plane *s, const Agi__Safety__V1__CheckActionRequest *req,
-                               struct agi_pool *pool, agi_safety_done_fn *done, void *arg)
+/* What the sensors forbid, by themselves or by the rules for actions; without readings there is nothing to forbid. */
+static bool judge_readings(struct agi_safety_plane *s, const Agi__Safety__V1__CheckActionRequest *req,
+                           struct agi_pool *pool, struct agi_action_check *out)
 {
 	struct agi_reading *readings = agi_pool_take(pool, req->n_sensor_readings, sizeof *readings);
-	struct agi_check_result r = {.decision = AGI_DECISION_BLOCK, .phase = "rule_check"};
-	Agi__Safety__V1__CheckPlanResponse *m;
-	struct agi_action_check a;
+	size_t n = req->n_sensor_readings;
+	struct agi_plan_step step;
 
-	for (size_t i = 0; readings && i < req->n_sensor_readings; i++)
+	if (!readings)
+		return false;
+	for (size_t i = 0; i < n; i++)
 		readings[i] = (struct agi_reading){agi_str_of_pb(req->sensor_readings[i]->key),
 		                                   req->sensor_readings[i]->value};
-	agi_action_check(&a, &s->policy, NULL, readings, readings ? req->n_sensor_readings : 0, pool);
-	if (!pool->err && a.decision == AGI_DECISION_ALLOW)
+	if (req->step)
+		agi_plan_step_from_pb(&step, req->step, pool);
+	return agi_action_readings(out, s->policy.eval.mode, readings, n, pool) ||
+	       agi_action_rules(out, &s->policy, req->step ? &step : NULL, readings, n, pool);
+}
+
+/* That needs no panel. True when it was answered. */
+static bool refuse_for_readings(struct agi_safety_plane *s, const Agi__Safety__V1__CheckActionRequest *req,
+                                struct agi_pool *pool, agi_safety_done_fn *done, void *arg)
+{
+	struct agi_check_result r = {.phase = "rule_check"};
+	Agi__Safety__V1__CheckPlanResponse *m = NULL;
+	struct agi_action_check a;
+
+	if (judge_readings(s, req, pool, &a)) {
+		r.decision = a.decision;
+		r.risk = a.risk;
+		agi_strs_add(&r.reasons, pool, a.reason);
+		for (size_t i = 0; i < a.more.n; i++)
+			agi_strs_add(&r.reasons, pool, a.more.p[i]);
+		m = agi_check_to_pb(&r, NULL, 0, pool);
+	} else if (!pool->err) {
 		return false;
-	r.risk = a.risk;
-	agi_strs_add(&r.reasons, pool, a.reason);
-	m = agi_check_to_pb(&r, NULL, 0, pool);
+	}
 	if (m && !pool->err)
 		done(arg, m);
 	else
@@ -130,7 +149,7 @@ uint64_t agi_safety_plane_check_step(struct agi_safety_plane *s, const Agi__Safe
 	uint64_t id = 0;
 
 	agi_pool_init(&pool, 0);
-	if (!block_for_readings(s, req, &pool, done, arg)) {
+	if (!refuse_for_readings(s, req, &pool, done, arg)) {
 		request = one_step_plan(req, &pool);
 		if (pool.err)
 			agi_safety_block(done, arg, agi_check_cause_name(AGI_CHECK_OUT_OF_MEMORY));

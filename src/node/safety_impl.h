@@ -44,6 +44,7 @@ struct agi_safety_plane {
 
 	struct agi_gateway_policy policy; /* banned tools and the profile are owned here */
 	struct agi_pool policy_pool;
+	struct agi_rules *rules; /* of the rule file; NULL = none */
 	uint8_t policy_hash[32];
 	struct agi_erisml erisml;
 	struct agi_proof_runs proofs; /* made since the last turn's end */

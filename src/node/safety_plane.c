@@ -7,6 +7,7 @@
 
 #include "node/safety_impl.h"
 #include "node/safety_known.h"
+#include "rulefile/rule_file.h"
 
 /* --- time --------------------------------------------------------------------------------------- */
 static uint64_t clock_us(clockid_t id)
@@ -307,13 +308,15 @@ static bool has_role(const struct agi_config *c, const char *role)
 	return false;
 }
 
-static enum agi_err take_policy(struct agi_safety_plane *s, const struct agi_config *c)
+static enum agi_err take_policy(struct agi_safety_plane *s, const struct agi_config *c, struct agi_why *why)
 {
 	const struct agi_config_list *tools = &c->safety.banned_tools;
 	struct agi_gateway_policy *p = &s->policy;
 	struct agi_str *banned;
+	enum agi_err e = agi_rule_file_of(c, &s->rules, why);
 
 	agi_gateway_policy_default(p);
+	p->rule_set = s->rules;
 	agi_pool_init(&s->policy_pool, 0);
 	banned = agi_pool_take(&s->policy_pool, tools->n, sizeof *banned);
 	for (size_t i = 0; banned && i < tools->n; i++)
@@ -330,7 +333,7 @@ static enum agi_err take_policy(struct agi_safety_plane *s, const struct agi_con
 	p->eval.physical_harm_threshold = c->thresholds.physical_harm_threshold;
 	p->eval.profile_name = agi_pool_copy(&s->policy_pool, agi_str_of(c->safety.profile));
 	s->erisml.policy = p->eval;
-	return s->policy_pool.err;
+	return e ? e : s->policy_pool.err;
 }
 
 static enum agi_err open_erisml_channel(struct agi_safety_plane *s, const struct agi_config *c,
@@ -383,7 +386,7 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 	LIST_INIT(&s->reports);
 	STAILQ_INIT(&s->locals);
 	STAILQ_INIT(&s->signing);
-	err = take_policy(s, config);
+	err = take_policy(s, config, why);
 	agi_policy_hash(s->policy_hash, &s->policy);
 	if (!err && (s->quorum < 1 || s->quorum > AGI_PANEL_MAX))
 		err = agi_fail(why, AGI_E_INVALID, "safety.quorum: %u, expected 1..%d", s->quorum,
@@ -430,6 +433,7 @@ void agi_safety_plane_free(struct agi_safety_plane *s)
 		event_free(s->sign_event);
 	agi_proof_runs_free(&s->proofs);
 	agi_pool_free(&s->policy_pool);
+	agi_rules_free(s->rules);
 	free(s);
 }
 

@@ -110,43 +110,31 @@ static void see_action(struct agi_in_action *a, const Agi__Safety__V1__CheckActi
 }
 
 /* --- CheckAction --------------------------------------------------------------------------------------- */
-static bool take_step(struct agi_plan_step *out, const Agi__Safety__V1__CheckActionRequest *req,
-                      struct agi_pool *pool)
-{
-	Agi__Plan__V1__PlanGraphProto m = AGI__PLAN__V1__PLAN_GRAPH_PROTO__INIT;
-	Agi__Plan__V1__PlanStep *steps[] = {req->step};
-	struct agi_plan plan;
-
-	if (!req->step)
-		return false;
-	m.n_steps = 1;
-	m.steps = steps;
-	agi_plan_from_pb(&plan, &m, pool);
-	if (pool->err || plan.n_steps != 1)
-		return false;
-	*out = plan.steps[0];
-	return true;
-}
-
 static void judge(const struct agi_in_action *a, const Agi__Safety__V1__CheckActionRequest *req,
                   struct agi_pool *pool, struct agi_action_check *out)
 {
 	struct agi_reading *readings = agi_pool_take(pool, req->n_sensor_readings + 1, sizeof *readings);
 	struct agi_plan_step step;
-	bool has_step = take_step(&step, req, pool);
 	enum agi_stop stop = stop_state(a);
+
+	if (req->step)
+		agi_plan_step_from_pb(&step, req->step, pool);
 
 	for (size_t i = 0; readings && i < req->n_sensor_readings; i++)
 		readings[i] = (struct agi_reading){agi_str_of_pb(req->sensor_readings[i]->key),
 		                                   req->sensor_readings[i]->value};
 	if (stop != AGI_STOP_CLEAR)
-		*out = (struct agi_action_check){AGI_DECISION_BLOCK, 1.0, agi_str_of(stop_text(stop)),
-		                                 stop == AGI_STOP_SET};
+		*out = (struct agi_action_check){.decision = AGI_DECISION_BLOCK,
+		                                 .risk = 1.0,
+		                                 .reason = agi_str_of(stop_text(stop)),
+		                                 .is_emergency_stop = stop == AGI_STOP_SET};
 	else if (pool->err || !readings)
 		*out = (struct agi_action_check){
-		    AGI_DECISION_BLOCK, 1.0, agi_str_of(agi_check_cause_name(AGI_CHECK_OUT_OF_MEMORY)), false};
+		    .decision = AGI_DECISION_BLOCK,
+		    .risk = 1.0,
+		    .reason = agi_str_of(agi_check_cause_name(AGI_CHECK_OUT_OF_MEMORY))};
 	else
-		agi_action_check(out, a->cfg.policy, has_step ? &step : NULL, readings, req->n_sensor_readings,
+		agi_action_check(out, a->cfg.policy, req->step ? &step : NULL, readings, req->n_sensor_readings,
 		                 pool);
 }
 
@@ -164,6 +152,8 @@ static void check_action(struct agi_grpc_call *call, const ProtobufCMessage *req
 	r.decision = found.decision;
 	r.risk = found.risk;
 	agi_strs_add(&r.reasons, &pool, found.reason);
+	for (size_t i = 0; i < found.more.n; i++)
+		agi_strs_add(&r.reasons, &pool, found.more.p[i]);
 	m = agi_check_to_pb(&r, NULL, 0, &pool);
 	if (m && !pool.err) {
 		res.result = m->result;

@@ -13,7 +13,8 @@ static double reading_or(const struct agi_reading *r, size_t n, struct agi_str s
 
 static struct agi_action_check stop(struct agi_str reason)
 {
-	return (struct agi_action_check){AGI_DECISION_BLOCK, 1.0, reason, true};
+	return (struct agi_action_check){
+	    .decision = AGI_DECISION_BLOCK, .risk = 1.0, .reason = reason, .is_emergency_stop = true};
 }
 
 static struct agi_action_check block(struct agi_pool *pool, struct agi_str label, struct agi_str what)
@@ -21,11 +22,12 @@ static struct agi_action_check block(struct agi_pool *pool, struct agi_str label
 	const struct agi_str parts[] = {label, what};
 	struct agi_str reason = agi_pool_concat(pool, parts, 2);
 
-	return (struct agi_action_check){AGI_DECISION_BLOCK, 1.0, reason.n ? reason : label, false};
+	return (struct agi_action_check){
+	    .decision = AGI_DECISION_BLOCK, .risk = 1.0, .reason = reason.n ? reason : label};
 }
 
-static bool judge_readings(struct agi_action_check *out, enum agi_eval_mode mode,
-                           const struct agi_reading *readings, size_t n, struct agi_pool *pool)
+bool agi_action_readings(struct agi_action_check *out, enum agi_eval_mode mode,
+                         const struct agi_reading *readings, size_t n, struct agi_pool *pool)
 {
 	for (size_t i = 0; mode == AGI_EVAL_STRICT && i < n; i++)
 		if (!isfinite(readings[i].value)) {
@@ -44,19 +46,41 @@ static bool judge_readings(struct agi_action_check *out, enum agi_eval_mode mode
 	return false;
 }
 
+bool agi_action_rules(struct agi_action_check *out, const struct agi_gateway_policy *policy,
+                      const struct agi_plan_step *step, const struct agi_reading *readings, size_t n,
+                      struct agi_pool *pool)
+{
+	const struct agi_rule_subject subject = {AGI_RULE_OF_ACTIONS, step, readings, n};
+	struct agi_rule_finding f;
+
+	if (policy->eval.mode != AGI_EVAL_STRICT || !policy->rule_set)
+		return false;
+	agi_rules_judge(policy->rule_set, &subject, pool, &f);
+	if (f.decision == AGI_DECISION_ALLOW && !pool->err)
+		return false;
+	if (pool->err || !f.reasons.n) {
+		*out = block(pool, AGI_STR("rules could not be judged"), AGI_STR(""));
+		return true;
+	}
+	*out = (struct agi_action_check){f.decision, f.risk, f.reasons.p[0], f.is_stop,
+	                                 {f.reasons.p + 1, f.reasons.n - 1, f.reasons.n - 1}};
+	return true;
+}
+
 void agi_action_check(struct agi_action_check *out, const struct agi_gateway_policy *policy,
                       const struct agi_plan_step *step, const struct agi_reading *readings, size_t n,
                       struct agi_pool *pool)
 {
-	if (judge_readings(out, policy->eval.mode, readings, n, pool))
+	if (agi_action_readings(out, policy->eval.mode, readings, n, pool))
 		return;
 	for (size_t i = 0; step && i < policy->n_banned; i++)
 		if (agi_str_eq(policy->banned[i], step->tool_id)) {
 			*out = block(pool, AGI_STR("Banned tool: "), step->tool_id);
 			return;
 		}
-	*out = (struct agi_action_check){AGI_DECISION_ALLOW, 0.1, AGI_STR("Action safe to continue"),
-	                                 false};
+	if (!agi_action_rules(out, policy, step, readings, n, pool))
+		*out = (struct agi_action_check){
+		    .decision = AGI_DECISION_ALLOW, .risk = 0.1, .reason = AGI_STR("Action safe to continue")};
 }
 
 struct agi_reflex agi_reflex_check(enum agi_eval_mode mode, float physical_harm_risk,

@@ -188,6 +188,70 @@ static bool break_rules(struct agi_gateway_check *c, struct agi_check_result *ou
 	return true;
 }
 
+/* One step that breaks rules. */
+static void add_finding(struct agi_gateway_check *c, struct agi_check_result *out, struct step_list *steps,
+                        const struct agi_plan_step *step, const struct agi_rule_finding *f)
+{
+	struct agi_step_check *s = add_step(steps, step, f->decision, f->risk);
+
+	if (s) {
+		s->reasons = f->reasons;
+		s->categories = 1u << AGI_RISK_RULE_VIOLATION;
+	}
+	for (size_t i = 0; i < f->reasons.n; i++)
+		agi_strs_add_new(&out->reasons, c->pool, f->reasons.p[i]);
+	out->decision = agi_decision_stricter(out->decision, f->decision);
+	out->risk = f->risk > out->risk ? f->risk : out->risk;
+	out->categories = 1u << AGI_RISK_RULE_VIOLATION;
+}
+
+/* The operator's rules. True: they decide, whatever the others would find. */
+static bool apply_rule_set(struct agi_gateway_check *c, struct agi_check_result *out)
+{
+	const struct agi_rules *rules = is_strict(c) ? c->policy->rule_set : NULL;
+	struct agi_check_result *r = &c->ruled;
+	struct step_list steps = {0};
+
+	*r = (struct agi_check_result){.decision = AGI_DECISION_ALLOW, .phase = "rule_check"};
+	for (size_t i = 0; rules && i < c->plan->n_steps; i++) {
+		const struct agi_plan_step *step = &c->plan->steps[i];
+		const struct agi_rule_subject subject = {AGI_RULE_OF_PLANS, step, NULL, 0};
+		struct agi_rule_finding f;
+
+		agi_rules_judge(rules, &subject, c->pool, &f);
+		if (f.decision == AGI_DECISION_ALLOW)
+			continue;
+		if (!steps.p)
+			steps.p = agi_pool_take(c->pool, c->plan->n_steps, sizeof *steps.p);
+		add_finding(c, r, &steps, step, &f);
+	}
+	r->steps = steps.p;
+	r->n_steps = steps.n;
+	if (r->decision != AGI_DECISION_BLOCK && !c->pool->err)
+		return false;
+	*out = *r;
+	seal(c, out);
+	return true;
+}
+
+/* What the rules found beside what the others did: nothing is lost, and the stricter decides. */
+static void weigh_rules(struct agi_gateway_check *c, struct agi_check_result *out, struct step_list *steps)
+{
+	const struct agi_check_result *r = &c->ruled;
+
+	if (r->decision == AGI_DECISION_ALLOW)
+		return;
+	for (size_t i = 0; i < r->reasons.n; i++)
+		agi_strs_add(&out->reasons, c->pool, r->reasons.p[i]);
+	for (size_t i = 0; steps->p && i < r->n_steps; i++)
+		steps->p[steps->n++] = r->steps[i];
+	if (r->decision > out->decision)
+		out->phase = r->phase;
+	out->decision = agi_decision_stricter(out->decision, r->decision);
+	out->risk = r->risk > out->risk ? r->risk : out->risk;
+	out->categories |= r->categories;
+}
+
 static void revise_empty(struct agi_gateway_check *c, struct agi_check_result *out)
 {
 	*out = (struct agi_check_result){
@@ -216,6 +280,8 @@ enum agi_gateway_next agi_gateway_begin(struct agi_gateway_check *c,
 		revise_empty(c, out);
 		return AGI_GATEWAY_DONE;
 	}
+	if (apply_rule_set(c, out))
+		return AGI_GATEWAY_DONE;
 	c->facts = agi_pool_take(pool, c->plan->n_steps, sizeof *c->facts);
 	if (pool->err) {
 		seal(c, out);
@@ -449,12 +515,13 @@ void agi_gateway_finish(struct agi_gateway_check *c, const struct agi_plan_eval 
 	}
 	*out = (struct agi_check_result){
 	    .decision = AGI_DECISION_ALLOW, .risk = RISK_NONE, .phase = "erisml_check"};
-	steps.p = agi_pool_take(c->pool, eval->n_steps, sizeof *steps.p);
+	steps.p = agi_pool_take(c->pool, eval->n_steps + c->ruled.n_steps, sizeof *steps.p);
 	out->proof = is_strict(c) ? eval->proof : NULL;
 	compute_bond(c, eval, out);
 	block_vetoed(c, eval, out, &steps);
 	if (out->decision == AGI_DECISION_ALLOW)
 		weigh(c, eval, out, &steps);
+	weigh_rules(c, out, &steps);
 	if (out->decision == AGI_DECISION_ALLOW) {
 		out->phase = "complete";
 		if (!out->reasons.n)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
- * One safety gateway's check of a plan, without I/O: rules first, then ErisML, then the Bond Index.
+ * One safety gateway's check of a plan, without I/O: rules first, then ErisML, then the Bond Index. A rule that denies
+ * ends it; one that only defers or modifies is held against what the others find, and the stricter decides.
  *
  *   agi_gateway_begin ─ DONE ──────────────────────────────► result
  *          └─ NEED_ERISML ─ agi_gateway_finish (an answer) ─► result
@@ -11,12 +12,14 @@
 
 #include "roles/erisml/plan_eval.h"
 #include "roles/plan.h"
+#include "roles/rules/rules.h"
 #include "roles/safety_gateway/vote.h"
 
 struct agi_gateway_policy {
 	struct agi_eval_policy eval;   /* mode, physical harm threshold, profile */
 	const struct agi_str *banned;  /* tool ids, compared byte for byte */
 	size_t n_banned;
+	const struct agi_rules *rule_set; /* strict: what an operator's file says; NULL = none; sealed, borrowed */
 	double bond_index_warn;        /* strict: at or above, a reason is added */
 	double bond_index_block;       /* strict: at or above, bond_index_action is the decision */
 	double bond_index_fallback;    /* strict: an index that cannot be computed counts as this; below
@@ -89,6 +92,7 @@ struct agi_gateway_check {
 	const struct agi_gateway_policy *policy;
 	const struct agi_plan *plan;
 	struct agi_pool *pool;
+	struct agi_check_result ruled; /* what the rules that do not deny make of it */
 	struct agi_facts *facts; /* of every step, for ErisML's EvaluatePlan with proofs, the policy's profile */
 };
 
