@@ -130,6 +130,18 @@ static void votes_that_are_not_for_this_check_do_not_count(void **state)
 		assert_false(f.is_valid[1]);
 		assert_true(f.why[1].text[0] != '\0');
 	}
+	c = make(AGI_DECISION_BLOCK, 3, votes, 0); /* who blocks by another policy, or knows of a stop, does not matter */
+	c.decision = AGI_DECISION_ALLOW;
+	s = statement(2, AGI_DECISION_BLOCK);
+	s.policy_epoch++;
+	s.stop_epoch++;
+	add(&c, 2, &s);
+	for (int i = 0; i < 2; i++) {
+		s = statement(i, AGI_DECISION_ALLOW);
+		add(&c, i, &s);
+	}
+	assert_int_equal(judge(&c, &f), AGI_OK);
+	s = statement(1, AGI_DECISION_ALLOW);
 	c = ok; /* it held no seat */
 	add(&c, 1, &s);
 	c.asked[1] = id[4];

@@ -102,7 +102,8 @@ static bool is_among(const struct agi_id *id, const struct agi_id *list, size_t 
 	return false;
 }
 
-/* Against the votes before it, which are judged already. */
+/* Against the votes before it, which are judged already. A BLOCK carries nothing: it may come from whoever follows
+ * another policy, or knows another stop, than those who would let the plan pass. */
 static enum agi_err judge_among(const struct agi_certificate_finding *f, uint8_t i, struct agi_why *why)
 {
 	for (uint8_t k = 0; k < i; k++) {
@@ -110,6 +111,8 @@ static enum agi_err judge_among(const struct agi_certificate_finding *f, uint8_t
 			continue;
 		if (agi_id_eq(&f->said[k].gateway, &f->said[i].gateway))
 			return agi_fail(why, AGI_E_AUTH, "a second vote of the same gateway");
+		if (f->said[k].decision == AGI_DECISION_BLOCK || f->said[i].decision == AGI_DECISION_BLOCK)
+			continue;
 		if (memcmp(f->said[k].policy_hash, f->said[i].policy_hash, 32) != 0 ||
 		    f->said[k].policy_epoch != f->said[i].policy_epoch)
 			return agi_fail(why, AGI_E_AUTH, "made under another policy than the others");

@@ -34,8 +34,8 @@ struct agi_certificate_finding {
 };
 /* known: ids of the gateways that are trusted; n_known 0 = whoever was asked. A vote counts when its signature is right,
  * it is about this plan and this check, its gateway held a seat, is known and has no other vote here, and it was made
- * under the same policy and at the same stop epoch as the first one that counts. OK: the decision is proved, that is, at least as strict as what
- * the votes carry. AUTH + why: it is not. */
+ * (BLOCK apart) under the same policy and at the same stop epoch as the first one that counts. OK: the decision is
+ * proved, that is, at least as strict as what the votes carry. AUTH + why: it is not. */
 AGI_MUST_USE enum agi_err agi_certificate_judge(const struct agi_certificate *c, const struct agi_id *known,
                                                 size_t n_known, struct agi_certificate_finding *out,
                                                 struct agi_why *why);

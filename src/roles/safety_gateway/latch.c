@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "roles/mutant.h"
+
 enum { RECORD_VERSION = 1 };
 
 void agi_stop_encode(struct agi_buf *b, const struct agi_stop_record *r)
@@ -87,7 +89,7 @@ enum agi_stop agi_latch_state(const struct agi_latch *l, uint64_t now_us)
 {
 	if (l->known.is_stopped)
 		return AGI_STOP_SET;
-	return now_us < l->clear_until_us ? AGI_STOP_CLEAR : AGI_STOP_UNKNOWN;
+	return now_us < l->clear_until_us || (AGI_ROLE_MUTANT(CLEAR_FOREVER) && l->clear_until_us) ? AGI_STOP_CLEAR : AGI_STOP_UNKNOWN;
 }
 
 bool agi_latch_is_followed(const struct agi_latch *l, uint64_t now_us)

@@ -2,7 +2,7 @@
  * What a router takes for a vote. BLOCK is believed of everybody: doubting it could only make a result more permissive.
  * Anything else counts only if the gateway signed the same, about this plan and this check, by the router's policy, at the
  * emergency stop's epoch that the router knows, now. Otherwise its seat's vote is BLOCK, with the cause; and what was not
- * signed for this check is no part of the certificate, BLOCK or not. Pure. */
+ * signed for this check, BLOCK or not, is no part of its certificate. Pure. */
 #ifndef AGI_ROLES_SAFETY_GATEWAY_POLL_H
 #define AGI_ROLES_SAFETY_GATEWAY_POLL_H
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "roles/safety_gateway/vote.h"
 
+#include "roles/mutant.h"
+
 #include <assert.h>
 
 #include "base/limits.h"
@@ -55,11 +57,11 @@ void agi_tally_add(struct agi_tally *t, enum agi_decision d)
 /* The result with `more` further ALLOW votes. */
 static enum agi_decision result_with(const struct agi_tally *t, unsigned more)
 {
-	unsigned so_far = more;
+	unsigned so_far = more, needed = AGI_ROLE_MUTANT(OF_THE_ANSWERS) ? t->cast / 2U + 1 : t->needed;
 
 	for (int d = AGI_DECISION_ALLOW; d < AGI_DECISION_BLOCK; d++) {
 		so_far += t->votes[d];
-		if (so_far >= t->needed)
+		if (so_far >= needed)
 			return (enum agi_decision)d;
 	}
 	return AGI_DECISION_BLOCK;
