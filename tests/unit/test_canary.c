@@ -93,7 +93,9 @@ static void a_policy_keeps_its_rules_and_gets_the_default_thresholds(void **stat
 	strict.bond_index_block = strict.bond_index_warn = 0;
 	strict.eval.physical_harm_threshold = 0;
 	strict.eval.mode = AGI_EVAL_REFERENCE;
+	strict.rule_set = (const struct agi_rules *)&strict; /* nobody may look */
 	agi_canary_policy(&used, &strict);
+	assert_null(used.rule_set);
 	assert_true(used.banned == banned && used.n_banned == 1 && used.eval.mode == AGI_EVAL_REFERENCE);
 	assert_true(used.bond_index_block > 0.2 && used.eval.physical_harm_threshold > 0.2);
 }

@@ -37,8 +37,8 @@ uint32_t agi_canary_pause_ms(const struct agi_canary *c);
 
 /* What the answer about one of the plans shows; why is set unless it is RIGHT. */
 enum agi_canary_found agi_canary_judge(bool is_harmless, const struct agi_check_result *r, struct agi_why *why);
-/* The policy that they are judged by: p's rules and mode, with the default thresholds. A policy so strict that nothing is
- * allowed does not make its gateways ill: that they BLOCK then is their service. */
+/* The policy that they are judged by: p's banned tools and mode, the default thresholds, and no rule file. A policy so strict
+ * that nothing is allowed does not make its gateways ill: that they BLOCK then is their service. */
 void agi_canary_policy(struct agi_gateway_policy *out, const struct agi_gateway_policy *p);
 
 #endif
