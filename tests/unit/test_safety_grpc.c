@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <cmocka.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "loop.h"
 #include "net/listener.h"
@@ -69,7 +70,7 @@ static size_t on_instances(void *ctx, struct agi_str service, struct agi_instanc
 	return 1;
 }
 
-static void open_host(struct host *h, struct event_base *base, const char *role, const char *erisml)
+static void open_host(struct host *h, struct event_base *base, const char *role, const char *erisml, const char *rules)
 {
 	static const struct agi_safety_hooks hooks = {on_send, on_instances, NULL};
 	struct agi_listener_cfg listen = {.addr = loopback(0), .ctx = h};
@@ -80,6 +81,8 @@ static void open_host(struct host *h, struct event_base *base, const char *role,
 	assert_int_equal(agi_config_defaults(&config, &why), AGI_OK);
 	assert_int_equal(agi_config_set(&config, "node.roles", role, &why), AGI_OK);
 	assert_int_equal(agi_config_set(&config, "safety.quorum", "1", &why), AGI_OK);
+	if (rules)
+		assert_int_equal(agi_config_set(&config, "safety.rule_file", rules, &why), AGI_OK);
 	if (erisml)
 		assert_int_equal(agi_config_set(&config, "gateway.erisml_address", erisml, &why), AGI_OK);
 	if (agi_config_check(&config, &why) ||
@@ -103,14 +106,16 @@ static void close_host(struct host *h)
 	agi_safety_plane_free(h->plane);
 }
 
-static void set_up(struct world *w)
+static void set_up_with(struct world *w, const char *rules)
 {
 	*w = (struct world){.base = event_base_new()};
-	open_host(&w->erisml, w->base, "erisml", NULL);
-	open_host(&w->gateway, w->base, "safety-gateway", w->erisml.target);
+	open_host(&w->erisml, w->base, "erisml", NULL, NULL);
+	open_host(&w->gateway, w->base, "safety-gateway", w->erisml.target, rules);
 	assert_int_equal(agi_grpc_channel_new(w->base, w->gateway.target, &w->to_gateway, NULL), AGI_OK);
 	assert_int_equal(agi_grpc_channel_new(w->base, w->erisml.target, &w->to_erisml, NULL), AGI_OK);
 }
+
+static void set_up(struct world *w) { set_up_with(w, NULL); }
 
 static void tear_down(struct world *w)
 {
@@ -219,6 +224,41 @@ static void check_step_is_a_plan_of_one_step(void **state)
 	assert_int_equal(check_step(&w, "root_access", 0), AGI_DECISION_BLOCK);
 	assert_int_equal(check_step(&w, "report", 101.0f), AGI_DECISION_BLOCK);
 	assert_int_equal(check_step(&w, "", 0), AGI_DECISION_REVISE); /* no step: an empty plan */
+	tear_down(&w);
+}
+
+static void write_rules(char path[64], const char *text)
+{
+	int fd;
+	FILE *f;
+
+	snprintf(path, 64, "rules-%ld-XXXXXX", (long)getpid());
+	fd = mkstemp(path);
+	f = fd < 0 ? NULL : fdopen(fd, "w");
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+static void the_rule_file_is_kept_by_plans_and_by_steps_with_readings(void **state)
+{
+	struct world w;
+	char path[64];
+
+	(void)state;
+	write_rules(path, "version: 1\nrules:\n"
+	                  "- {id: doors, layer: tactical, priority: 1, action: deny, reason: shut, applies_to: plan,\n"
+	                  "   all: [{field: tool_id, op: '!=', value: door}]}\n"
+	                  "- {id: gentle, layer: tactical, priority: 1, action: defer, reason: too strong,\n"
+	                  "   all: [{field: signals.force, op: '<=', value: 50}]}\n");
+	set_up_with(&w, path);
+	unlink(path);
+	assert_int_equal(check_plan(&w, "report", 1000), AGI_DECISION_ALLOW);
+	assert_int_equal(check_plan(&w, "door", 1000), AGI_DECISION_BLOCK);
+	assert_int_equal(check_step(&w, "report", 50), AGI_DECISION_ALLOW);
+	assert_int_equal(check_step(&w, "report", 51), AGI_DECISION_DEFER);
+	assert_int_equal(check_step(&w, "door", 50), AGI_DECISION_BLOCK);
+	assert_int_equal(check_step(&w, "report", 101), AGI_DECISION_BLOCK);
 	tear_down(&w);
 }
 
@@ -371,6 +411,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(check_plan_is_answered_through_an_erisml_at_its_address),
 	    cmocka_unit_test(check_step_is_a_plan_of_one_step),
+	    cmocka_unit_test(the_rule_file_is_kept_by_plans_and_by_steps_with_readings),
 	    cmocka_unit_test(a_gateway_whose_erisml_is_gone_blocks),
 	    cmocka_unit_test(a_client_that_gives_up_leaves_nothing_behind),
 	    cmocka_unit_test(closing_during_a_check_is_clean),
