@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Before a change is proposed, the newcomers copy the slot. Nothing of the protocol's state changes meanwhile: the
  * present members serve, and what the newcomers then still lack is transferred after the seal (join.c). Of a slot
- * in which this member holds nothing there is nothing to copy: the newcomers are only asked whether they are there. (One
- * that died a moment ago counts as up: a slot of one member that took two such in would have lost its majority.)
+ * in which this member holds nothing there is nothing to copy: the newcomers are only asked whether they are there, all
+ * of them. (One that died a moment ago counts as up, and so may an old member: a slot that took such a newcomer in for a
+ * member that lives would have lost its majority.)
  *
  * A newcomer that makes no progress for long is given up: the change is proposed without waiting for it, if a
  * majority of the new members has what it takes (old members, and newcomers that are done). Otherwise the old view
@@ -149,8 +150,11 @@ static void on_greeted(struct agi_dht *d, void *arg, uint32_t which, enum agi_er
 		if (s->view.epoch != epoch)
 			return; /* r is gone */
 	}
-	r->newcomer[which].is_done = err == AGI_OK;
-	r->newcomer[which].is_given_up = err != AGI_OK;
+	if (err != AGI_OK) { /* soon it counts as down, or is there */
+		agi_reconf_finish(r, true);
+		return;
+	}
+	r->newcomer[which].is_done = true;
 	go_on(r);
 }
 
@@ -162,10 +166,11 @@ static void greet_newcomers(struct agi_reconf *r)
 		struct agi_peer to = agi_hosts_peer(r->d, &r->newcomer[i].id);
 
 		r->newcomer[i].rpc = agi_rpc_ask(r->d, &to, AGI_TRAFFIC_CONTROL, &m, AGI_RPC_TIMEOUT_MS, on_greeted, r, i);
-		r->newcomer[i].is_given_up = r->newcomer[i].rpc == 0;
+		if (!r->newcomer[i].rpc) {
+			agi_reconf_finish(r, true);
+			return;
+		}
 	}
-	if (!is_waited_for(r))
-		go_on(r);
 }
 
 static void look_for_records(struct agi_reconf *r);
