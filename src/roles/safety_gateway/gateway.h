@@ -19,7 +19,8 @@ struct agi_gateway_policy {
 	struct agi_eval_policy eval;   /* mode, physical harm threshold, profile */
 	const struct agi_str *banned;  /* tool ids, compared byte for byte */
 	size_t n_banned;
-	const struct agi_rules *rule_set; /* strict: what an operator's file says; NULL = none; sealed, borrowed */
+	const struct agi_rules *rule_set; /* strict: what an operator's file says; NULL = none; sealed, borrowed.
+	                                   * The host's own, as eval.mode is: no policy from elsewhere replaces it */
 	double bond_index_warn;        /* strict: at or above, a reason is added */
 	double bond_index_block;       /* strict: at or above, bond_index_action is the decision */
 	double bond_index_fallback;    /* strict: an index that cannot be computed counts as this; below
