@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Would the campaign of test_votes notice? Each deliberate error of roles/mutant.h is switched on in turn, and one of
- * these seeds must fail; the seed holds without it. MUTANT: one only, by name; MUTANT_BASE, MUTANT_SEEDS:
- * where to look. */
+ * these seeds must fail; the seed holds without it. MUTANT: one only, by name; MUTANT_BASE,
+ * MUTANT_SEEDS: where to look. */
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>

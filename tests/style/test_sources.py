@@ -235,7 +235,7 @@ def test_fail_safe(tap):
             assert len(row) == 3 and row[2], row
             for program, name in (t.split(": ", 1) for t in row[2].split("; ")):
                 text = read(file_of_test(program))
-                assert re.search(rf'cmocka_unit_test\({re.escape(name)}\)|tap\.case\("[^"]*{re.escape(name)}', text), \
+                assert re.search(rf'cmocka_unit_test\({re.escape(name)}\)|tap\.case\(f?"[^"]*{re.escape(name)}', text), \
                     f"{program}: {name}"
     with tap.case("docs/fail-safe.md: every cause in the code has its row"):
         told = set(re.findall(r"`([A-Z_]+)`", read("docs/fail-safe.md")))
