@@ -201,9 +201,9 @@ static void read_ends(struct world *w, const struct event *e)
 
 static bool can_read(const struct world *w, unsigned host)
 {
-	const struct gateway *g = &w->gateways[host];
+	const struct gateway *g = &w->gateways[host < VOTES_GATEWAYS ? host : 0];
 
-	if (host >= VOTES_GATEWAYS)
+	if (host >= VOTES_GATEWAYS) /* a router */
 		return !w->is_cut_off;
 	return g->fault != VOTES_NO_STOP && !(w->now_us >= g->cut_from_us && w->now_us < g->cut_until_us);
 }
