@@ -2,39 +2,14 @@
  * safety stop, safety resume, safety status: the emergency stop of the whole cluster. */
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "agihpc.pb-c.h"
 #include "ctl/call.h"
 #include "ctl/out.h"
 
-enum { SOURCE_BYTES = 160 };
-
 const struct ctl_opt ctl_opts_safety_stop[] = {
     {"reason", 0, "TEXT", NULL, "why; kept with the stop and in every node's log"},
     {NULL, 0, NULL, NULL, NULL}};
-
-/* Who asks, for the record: not a proof of anything. */
-static ProtobufCBinaryData source(char text[SOURCE_BYTES])
-{
-	char host[64] = "?";
-
-	if (gethostname(host, sizeof host - 1))
-		memcpy(host, "?", 2);
-	snprintf(text, SOURCE_BYTES, "agihpc-ctl uid %u@%s", (unsigned)getuid(), host);
-	return ctl_bin_of(text);
-}
-
-static void format_time(char out[32], uint64_t ms)
-{
-	time_t t = (time_t)(ms / 1000);
-	struct tm tm;
-
-	if (!ms || !gmtime_r(&t, &tm) || !strftime(out, 32, "%Y-%m-%dT%H:%M:%SZ", &tm))
-		memcpy(out, "-", 2);
-}
 
 static enum ctl_exit print_json(struct ctl *c, const Agihpc__V1__StopState *s)
 {
@@ -60,14 +35,14 @@ static enum ctl_exit print_text(struct ctl *c, const Agihpc__V1__StopState *s)
 {
 	static const struct ctl_col cols[] = {{NULL, CTL_COL_TEXT}, {NULL, CTL_COL_STATE}};
 	struct ctl_table t;
-	char at[32];
+	char at[CTL_TIME_TEXT];
 
 	ctl_table_init(&t, cols, 2);
 	row(&t, "emergency stop", agi_str_of(s->stopped ? "STOPPED" : "clear"));
 	ctl_table_text(&t, "epoch");
 	ctl_table_printf(&t, "%" PRIu64, s->epoch);
 	if (s->epoch) {
-		format_time(at, s->at_ms);
+		ctl_format_time(at, s->at_ms);
 		row(&t, "since", agi_str_of(at));
 		row(&t, "reason", ctl_or_dash(s->reason));
 		row(&t, "source", ctl_or_dash(s->source));
@@ -99,12 +74,12 @@ enum ctl_exit ctl_safety_stop(struct ctl *c, const struct ctl_input *in)
 	struct ctl_call call =
 	    CTL_CALL("agihpc.v1.SafetyService/Stop", &req, agihpc__v1__stop_state__descriptor);
 	const char *reason = ctl_opt_value(&in->opts, "reason");
-	char text[SOURCE_BYTES];
+	char text[CTL_SOURCE_BYTES];
 
 	if (reason && !agi_utf8_is_valid(agi_str_of(reason)))
 		return ctl_usage(c, "--reason must be UTF-8 text");
 	req.reason = ctl_bin_of(reason ? reason : "");
-	req.source = source(text);
+	req.source = ctl_source(text);
 	return ask(c, &call, 1);
 }
 
@@ -114,14 +89,14 @@ enum ctl_exit ctl_safety_resume(struct ctl *c, const struct ctl_input *in)
 	struct ctl_call call =
 	    CTL_CALL("agihpc.v1.SafetyService/Resume", &req, agihpc__v1__stop_state__descriptor);
 	const char *reason = ctl_opt_value(&in->opts, "reason");
-	char text[SOURCE_BYTES];
+	char text[CTL_SOURCE_BYTES];
 
 	if (!reason || !reason[0])
 		return ctl_usage(c, "--reason is missing: say why it is safe to go on");
 	if (!agi_utf8_is_valid(agi_str_of(reason)))
 		return ctl_usage(c, "--reason must be UTF-8 text");
 	req.reason = ctl_bin_of(reason);
-	req.source = source(text);
+	req.source = ctl_source(text);
 	return ask(c, &call, 0);
 }
 

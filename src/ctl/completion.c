@@ -58,6 +58,8 @@ static void put_command(struct agi_buf *out, const struct ctl *c, const struct c
 	if (strcmp(cmd->name, "help") == 0)
 		put_first_words(out, c->commands);
 	agi_buf_printf(out, "'\n");
+	if (strcmp(cmd->name, "safety policy") == 0)
+		agi_buf_printf(out, "\t\twords=\"$words get set history\"\n\t\tfiles=1\n");
 	if (takes_file(cmd))
 		agi_buf_printf(out, "\t\tfiles=1\n");
 	agi_buf_printf(out, "\t\t;;\n");

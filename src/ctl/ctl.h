@@ -89,6 +89,12 @@ static inline ProtobufCBinaryData ctl_bin_of(const char *z) { return ctl_bin(agi
  * errors. */
 enum ctl_exit ctl_read_file(const struct ctl *c, const char *path, size_t max, struct agi_str *out);
 
+enum { CTL_SOURCE_BYTES = 160, CTL_TIME_TEXT = 32 };
+/* Who asks, for the record: not a proof of anything. */
+ProtobufCBinaryData ctl_source(char text[CTL_SOURCE_BYTES]);
+/* "2026-01-31T12:00:00Z" of milliseconds since 1970; "-" for 0. */
+void ctl_format_time(char out[CTL_TIME_TEXT], uint64_t ms);
+
 /* --- the commands, by file ----------------------------------------------------------------------
  */
 enum ctl_exit ctl_status(struct ctl *c, const struct ctl_input *in); /* cmd_node.c */
@@ -127,6 +133,7 @@ enum ctl_exit ctl_safety_resume(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_safety_status(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_safety_verify(struct ctl *c, const struct ctl_input *in); /* cmd_verify.c */
 enum ctl_exit ctl_safety_audit(struct ctl *c, const struct ctl_input *in);  /* cmd_audit.c */
+enum ctl_exit ctl_safety_policy(struct ctl *c, const struct ctl_input *in); /* cmd_policy.c */
 enum ctl_exit ctl_keygen(struct ctl *c, const struct ctl_input *in);       /* cmd_local.c */
 enum ctl_exit ctl_token_new(struct ctl *c, const struct ctl_input *in);    /* cmd_token.c */
 enum ctl_exit ctl_version(struct ctl *c, const struct ctl_input *in);
@@ -143,7 +150,7 @@ extern const struct ctl_opt ctl_opts_rebalance[], ctl_opts_drain[], ctl_opts_slo
     ctl_opts_put[], ctl_opts_get[], ctl_opts_del[], ctl_opts_incr[], ctl_opts_scan[], ctl_opts_batch[], ctl_opts_watch[],
     ctl_opts_owners[], ctl_opts_lease_grant[], ctl_opts_lease_keepalive[], ctl_opts_lock[],
     ctl_opts_lookup[], ctl_opts_safety_check[], ctl_opts_safety_stop[],
-    ctl_opts_safety_verify[], ctl_opts_safety_audit[],
+    ctl_opts_safety_verify[], ctl_opts_safety_audit[], ctl_opts_safety_policy[],
     ctl_opts_keygen[], ctl_opts_token_new[], ctl_opts_config_check[];
 
 #endif

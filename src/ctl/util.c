@@ -125,3 +125,22 @@ enum ctl_exit ctl_read_file(const struct ctl *c, const char *path, size_t max, s
 		close(fd);
 	return code;
 }
+
+ProtobufCBinaryData ctl_source(char text[CTL_SOURCE_BYTES])
+{
+	char host[64] = "?";
+
+	if (gethostname(host, sizeof host - 1))
+		memcpy(host, "?", 2);
+	snprintf(text, CTL_SOURCE_BYTES, "agihpc-ctl uid %u@%s", (unsigned)getuid(), host);
+	return ctl_bin_of(text);
+}
+
+void ctl_format_time(char out[CTL_TIME_TEXT], uint64_t ms)
+{
+	time_t t = (time_t)(ms / 1000);
+	struct tm tm;
+
+	if (!ms || !gmtime_r(&t, &tm) || !strftime(out, CTL_TIME_TEXT, "%Y-%m-%dT%H:%M:%SZ", &tm))
+		memcpy(out, "-", 2);
+}

@@ -98,6 +98,8 @@ static const struct {
     {"agihpc.v1.SafetyService", "Stop", SAFETY},
     {"agihpc.v1.SafetyService", "GetStop", READ},
     {"agihpc.v1.AuditService", "Read", SAFETY},
+    {"agihpc.v1.PolicyService", "Get", READ},
+    {"agihpc.v1.PolicyService", "Set", ADMIN},
 };
 
 const char *agi_access_row(size_t i, const char **method)

@@ -161,7 +161,7 @@ static bool is_proved(const struct agi_safety_plane *s, const struct question *q
 	else if (said.decision == decision && agi_id_eq(&said.gateway, &s->self.id) &&
 	         memcmp(said.plan_hash, q->plan_hash, sizeof said.plan_hash) == 0 &&
 	         memcmp(said.nonce, q->nonce, sizeof said.nonce) == 0 &&
-	         memcmp(said.policy_hash, s->policy_hash, sizeof said.policy_hash) == 0)
+	         memcmp(said.policy_hash, s->policy.configured->hash, sizeof said.policy_hash) == 0)
 		return true;
 	else
 		(void)agi_fail(why, AGI_E_INTERNAL, "its vote says something else than its answer");
@@ -219,7 +219,7 @@ enum agi_err agi_safety_plane_start_canary(struct agi_safety_plane *s)
 	s->canary = c;
 	c->plane = s;
 	agi_pool_init(&c->pool, 0);
-	agi_canary_policy(&c->policy, &s->policy);
+	agi_canary_policy(&c->policy, &s->policy.configured->rules);
 	for (int i = 0; i < PLANS; i++)
 		c->questions[i].request = plan_of(i, &c->pool);
 	c->timer = evtimer_new(s->base, on_timer, c);

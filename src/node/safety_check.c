@@ -20,6 +20,7 @@ struct check {
 	uint64_t answer_us;  /* by then the client is answered */
 	uint64_t stop_epoch; /* that this node knew when it began */
 	struct agi_panel panel;
+	struct agi_policy *policy; /* only votes by this one count */
 	uint64_t batch_id;   /* once decided: what the audit log keeps it in; 0 = nothing is awaited */
 	Agi__Safety__V1__CheckPlanResponse *answer; /* in the pool; NULL: there was no memory for it */
 	struct agi_safety_event told;
@@ -43,6 +44,7 @@ static void check_free(struct check *c)
 	for (size_t i = 0; i < c->n_votes; i++)
 		protobuf_c_message_free_unpacked(&c->votes[i]->base, NULL);
 	agi_pool_free(&c->pool);
+	agi_policy_drop(c->policy);
 	free(c);
 }
 
@@ -205,6 +207,7 @@ static void keep(struct check *c, const struct agi_check_result *merged, struct 
 	struct agi_audit_decision d = {.decision = c->told.decision,
 	                               .risk = merged->risk,
 	                               .bond_index = c->told.bond_index,
+	                               .policy_epoch = c->policy->epoch,
 	                               .stop_epoch = s->latch.known.epoch,
 	                               .latency_us = c->told.took_us,
 	                               .cause = cause,
@@ -213,7 +216,7 @@ static void keep(struct check *c, const struct agi_check_result *merged, struct 
 
 	memcpy(d.plan_hash, c->panel.cfg.plan_hash, sizeof d.plan_hash);
 	memcpy(d.nonce, c->panel.cfg.nonce, sizeof d.nonce);
-	memcpy(d.policy_hash, s->policy_hash, sizeof d.policy_hash);
+	memcpy(d.policy_hash, c->policy->hash, sizeof d.policy_hash);
 	if (audit_decision(s, &d, true, &c->batch_id))
 		c->told.check_cause = AGI_CHECK_AUDIT_UNAVAILABLE;
 }
@@ -225,6 +228,7 @@ static void keep_withheld(struct check *c)
 	struct agi_audit_decision d = {.decision = AGI_DECISION_BLOCK,
 	                               .risk = 1,
 	                               .bond_index = -1,
+	                               .policy_epoch = c->policy->epoch,
 	                               .stop_epoch = s->latch.known.epoch,
 	                               .latency_us = safety_mono_us() - c->began_us,
 	                               .cause = agi_str_of(agi_check_cause_name(AGI_CHECK_AUDIT_UNAVAILABLE)),
@@ -233,18 +237,36 @@ static void keep_withheld(struct check *c)
 
 	memcpy(d.plan_hash, c->panel.cfg.plan_hash, sizeof d.plan_hash);
 	memcpy(d.nonce, c->panel.cfg.nonce, sizeof d.nonce);
-	memcpy(d.policy_hash, s->policy_hash, sizeof d.policy_hash);
+	memcpy(d.policy_hash, c->policy->hash, sizeof d.policy_hash);
 	(void)!audit_decision(s, &d, false, &nobody_waits); /* BLOCK it is, logged or not */
 }
 
-static void on_done(void *ctx, const struct agi_panel_result *res)
+/* The votes were judged by the policy that was known when they were asked for. What it lets pass passes only if it is
+ * known to be in force still: then no later one has been acknowledged. True: it was blocked. */
+static bool block_unconfirmed(struct check *c, struct agi_panel_result *res, struct agi_check_result *merged)
+{
+	const struct agi_policy *in_force = agi_policy_in_force(&c->plane->policy, safety_mono_us());
+
+	if (res->decision == AGI_DECISION_BLOCK || in_force == c->policy)
+		return false;
+	agi_check_block(merged, in_force ? AGI_CHECK_POLICY_MISMATCH : AGI_CHECK_POLICY_STATE_UNKNOWN);
+	res->decision = AGI_DECISION_BLOCK;
+	res->cause = AGI_PANEL_VOTED;
+	res->agreed = 0;
+	return true;
+}
+
+static void on_done(void *ctx, const struct agi_panel_result *found)
 {
 	struct check *c = ctx;
 	struct agi_pool *pool = &c->pool;
+	struct agi_panel_result decided = *found, *res = &decided;
 	struct agi_check_result merged;
-	struct agi_str cause, certificate = certify(c, res);
+	struct agi_str cause, certificate;
 
-	agi_panel_merge(&merged, res, pool);
+	if (!block_unconfirmed(c, res, &merged))
+		agi_panel_merge(&merged, res, pool);
+	certificate = certify(c, res);
 	cause = agi_str_of(cause_of(res, &merged));
 	c->told = (struct agi_safety_event){.kind = AGI_SAFETY_CHECKED,
 	                                    .decision = res->decision,
@@ -336,6 +358,7 @@ static struct check *check_new(struct agi_safety_plane *s, struct agi_str reques
 		return NULL;
 	c->plane = s;
 	c->id = ++s->last_id;
+	c->policy = agi_policy_hold(s->policy.known);
 	c->done = done;
 	c->arg = arg;
 	c->began_us = safety_mono_us();
@@ -359,7 +382,8 @@ uint64_t agi_safety_plane_check(struct agi_safety_plane *s, struct agi_str reque
                                 agi_safety_done_fn *done, void *arg)
 {
 	struct check *c = check_new(s, request, budget_ms, done, arg);
-	struct agi_panel_cfg cfg = {.electorate = s->quorum, .needed = s->needed,
+	const struct agi_policy *p = s->policy.known;
+	struct agi_panel_cfg cfg = {.electorate = p->quorum, .needed = p->needed,
 	                            .hedge_us = (uint64_t)s->hedge_ms * 1000};
 	struct agi_id ids[AGI_PANEL_CANDIDATES_MAX];
 	uint64_t id;
@@ -408,7 +432,8 @@ static const struct agi_check_result *read_vote(struct check *c, struct agi_str 
 static struct agi_poll poll_of(const struct check *c)
 {
 	const struct agi_safety_plane *s = c->plane;
-	struct agi_poll b = {.stop_epoch = c->stop_epoch,
+	struct agi_poll b = {.policy_epoch = c->policy->epoch,
+	                       .stop_epoch = c->stop_epoch,
 	                       .stop_epoch_now = s->latch.known.epoch,
 	                       .now_ms = safety_wall_us() / 1000,
 	                       .router = s->self.id};
@@ -416,8 +441,18 @@ static struct agi_poll poll_of(const struct check *c)
 	b.asked_ms = b.now_ms - (safety_mono_us() - c->began_us) / 1000;
 	memcpy(b.plan_hash, c->panel.cfg.plan_hash, sizeof b.plan_hash);
 	memcpy(b.nonce, c->panel.cfg.nonce, sizeof b.nonce);
-	memcpy(b.policy_hash, s->policy_hash, sizeof b.policy_hash);
+	memcpy(b.policy_hash, c->policy->hash, sizeof b.policy_hash);
 	return b;
+}
+
+/* A BLOCK counts by whatever policy it was made, but the votes of a certificate are all by one. */
+static bool goes_with_the_others(const struct agi_poll *b, const struct agi_signed_statement *s)
+{
+	struct agi_statement said;
+
+	return agi_statement_decode(&said, (struct agi_str){(const char *)s->bytes, sizeof s->bytes}) == AGI_OK &&
+	       said.policy_epoch == b->policy_epoch && said.stop_epoch == b->stop_epoch &&
+	       memcmp(said.policy_hash, b->policy_hash, sizeof said.policy_hash) == 0;
 }
 
 /* Keeps the statement for the certificate if it counts. */
@@ -435,7 +470,7 @@ static enum agi_check_cause keep_statement(struct check *c, const struct agi_id 
 	if (agi_signed_statement_decode(&s, bytes))
 		return AGI_CHECK_VOTE_MALFORMED;
 	cause = agi_poll_judge(&poll, from, r->decision, &s, &c->plane->seen);
-	if (!cause)
+	if (!cause && goes_with_the_others(&poll, &s))
 		c->statements[c->n_statements++] = s;
 	return cause;
 }

@@ -98,8 +98,8 @@ static bool judge_readings(struct agi_safety_plane *s, const Agi__Safety__V1__Ch
 		                                   req->sensor_readings[i]->value};
 	if (req->step)
 		agi_plan_step_from_pb(&step, req->step, pool);
-	return agi_action_readings(out, s->policy.eval.mode, readings, n, pool) ||
-	       agi_action_rules(out, &s->policy, req->step ? &step : NULL, readings, n, pool);
+	return agi_action_readings(out, s->policy.known->rules.eval.mode, readings, n, pool) ||
+	       agi_action_rules(out, &s->policy.known->rules, req->step ? &step : NULL, readings, n, pool);
 }
 
 /* That needs no panel. True when it was answered. */

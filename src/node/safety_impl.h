@@ -42,17 +42,14 @@ struct agi_safety_plane {
 	struct agi_safety_hooks hooks;
 	void *ctx;
 
-	struct agi_gateway_policy policy; /* banned tools and the profile are owned here */
-	struct agi_pool policy_pool;
+	struct agi_policy_view policy;
 	struct agi_rules *rules; /* of the rule file; NULL = none */
-	uint8_t policy_hash[32];
 	struct agi_erisml erisml;
 	struct agi_proof_runs proofs; /* made since the last turn's end */
 	struct agi_grpc_method erisml_methods[EVAL_METHODS];
 	bool serves_gateway, serves_erisml;
 	struct agi_latch latch;
 	struct agi_signed_roots seen; /* signatures of gateways */
-	unsigned quorum, needed;                 /* gateways asked; of these must agree */
 	uint32_t timeout_ms, hedge_ms;
 	struct agi_grpc_channel *erisml_channel; /* gateway.erisml_address; NULL = ask the overlay */
 

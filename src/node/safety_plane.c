@@ -177,7 +177,17 @@ void agi_safety_plane_stop_tell(struct agi_safety_plane *s, const struct agi_sto
 }
 
 const struct agi_latch *agi_safety_plane_latch(const struct agi_safety_plane *s) { return &s->latch; }
-const struct agi_gateway_policy *agi_safety_plane_policy(const struct agi_safety_plane *s) { return &s->policy; }
+
+/* --- policy --------------------------------------------------------------------------------------------- */
+bool agi_safety_plane_policy_read(struct agi_safety_plane *s, struct agi_str record, uint64_t began_us)
+{
+	bool is_news = agi_policy_view_read(&s->policy, record, began_us);
+
+	s->erisml.policy = s->policy.known->rules.eval;
+	return is_news;
+}
+
+const struct agi_policy_view *agi_safety_plane_policy(const struct agi_safety_plane *s) { return &s->policy; }
 
 /* --- messages that arrive ---------------------------------------------------------------------------- */
 /* The questions that take long, and answers to them. */
@@ -308,32 +318,57 @@ static bool has_role(const struct agi_config *c, const char *role)
 	return false;
 }
 
-static enum agi_err take_policy(struct agi_safety_plane *s, const struct agi_config *c, struct agi_why *why)
+static enum agi_err configured(const struct agi_config *c, const struct agi_rules *rules, struct agi_policy **out)
 {
 	const struct agi_config_list *tools = &c->safety.banned_tools;
-	struct agi_gateway_policy *p = &s->policy;
-	struct agi_str *banned;
+	struct agi_policy p = {.quorum = c->safety.quorum,
+	                       .quorum_rule = (enum agi_quorum_rule)c->safety.quorum_rule,
+	                       .byzantine_faults = c->safety.byzantine_faults};
+	struct agi_gateway_policy *r = &p.rules;
+	struct agi_str *banned = calloc(tools->n + 1, sizeof *banned);
+	enum agi_err e;
+
+	if (!banned)
+		return AGI_E_NOMEM;
+	agi_gateway_policy_default(r);
+	r->rule_set = rules;
+	for (size_t i = 0; i < tools->n; i++)
+		banned[i] = agi_str_of(tools->v[i]);
+	r->banned = banned;
+	r->n_banned = tools->n;
+	r->bond_index_warn = c->thresholds.bond_index_warn;
+	r->bond_index_block = c->thresholds.bond_index_block;
+	r->bond_index_fallback = c->failsafe.bond_index_fallback;
+	r->bond_index_action = c->safety.bond_index_action == AGI_BOND_REVISE ? AGI_DECISION_REVISE
+	                                                                      : AGI_DECISION_BLOCK;
+	r->eval.mode = c->safety.evaluation == AGI_EVALUATION_REFERENCE ? AGI_EVAL_REFERENCE : AGI_EVAL_STRICT;
+	r->eval.physical_harm_threshold = c->thresholds.physical_harm_threshold;
+	r->eval.profile_name = agi_str_of(c->safety.profile);
+	e = agi_policy_new(&p, out);
+	free(banned);
+	return e;
+}
+
+static enum agi_err take_policy(struct agi_safety_plane *s, const struct agi_config *c, struct agi_why *why)
+{
+	struct agi_policy *p;
 	enum agi_err e = agi_rule_file_of(c, &s->rules, why);
 
-	agi_gateway_policy_default(p);
-	p->rule_set = s->rules;
-	agi_pool_init(&s->policy_pool, 0);
-	banned = agi_pool_take(&s->policy_pool, tools->n, sizeof *banned);
-	for (size_t i = 0; banned && i < tools->n; i++)
-		banned[i] = agi_pool_copy(&s->policy_pool, agi_str_of(tools->v[i]));
-	p->banned = banned;
-	p->n_banned = banned ? tools->n : 0;
-	p->bond_index_warn = c->thresholds.bond_index_warn;
-	p->bond_index_block = c->thresholds.bond_index_block;
-	p->bond_index_fallback = c->failsafe.bond_index_fallback;
-	p->bond_index_action = c->safety.bond_index_action == AGI_BOND_REVISE ? AGI_DECISION_REVISE
-	                                                                      : AGI_DECISION_BLOCK;
-	p->eval.mode = c->safety.evaluation == AGI_EVALUATION_REFERENCE ? AGI_EVAL_REFERENCE
-	                                                                : AGI_EVAL_STRICT;
-	p->eval.physical_harm_threshold = c->thresholds.physical_harm_threshold;
-	p->eval.profile_name = agi_pool_copy(&s->policy_pool, agi_str_of(c->safety.profile));
-	s->erisml.policy = p->eval;
-	return e ? e : s->policy_pool.err;
+	if (!e)
+		e = configured(c, s->rules, &p);
+	if (e)
+		return e;
+	if (p->quorum < 1 || p->quorum > AGI_PANEL_MAX)
+		e = agi_fail(why, AGI_E_INVALID, "safety.quorum: %u, expected 1..%d", p->quorum, AGI_PANEL_MAX);
+	else if (!p->needed)
+		e = agi_fail(why, AGI_E_INVALID, "safety.quorum: %u, too few for %u byzantine_faults", p->quorum,
+		             p->byzantine_faults);
+	else
+		e = agi_policy_view_init(&s->policy, p);
+	agi_policy_drop(p);
+	if (!e)
+		s->erisml.policy = s->policy.known->rules.eval;
+	return e;
 }
 
 static enum agi_err open_erisml_channel(struct agi_safety_plane *s, const struct agi_config *c,
@@ -374,9 +409,6 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 	s->ctx = ctx;
 	s->serves_gateway = has_role(config, "safety-gateway");
 	s->serves_erisml = has_role(config, "erisml");
-	s->quorum = config->safety.quorum;
-	s->needed = agi_quorum_needed((enum agi_quorum_rule)config->safety.quorum_rule, s->quorum,
-	                              config->safety.byzantine_faults);
 	agi_proof_runs_init(&s->proofs);
 	s->erisml.chain.kept = &s->proofs;
 	s->timeout_ms = config->failsafe.safety_check_timeout_ms;
@@ -387,13 +419,6 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 	STAILQ_INIT(&s->locals);
 	STAILQ_INIT(&s->signing);
 	err = take_policy(s, config, why);
-	agi_policy_hash(s->policy_hash, &s->policy);
-	if (!err && (s->quorum < 1 || s->quorum > AGI_PANEL_MAX))
-		err = agi_fail(why, AGI_E_INVALID, "safety.quorum: %u, expected 1..%d", s->quorum,
-		               AGI_PANEL_MAX);
-	if (!err && !s->needed)
-		err = agi_fail(why, AGI_E_INVALID, "safety.quorum: %u, too few for %u byzantine_faults",
-		               s->quorum, config->safety.byzantine_faults);
 	if (!err)
 		err = open_erisml_channel(s, config, why);
 	if (!err)
@@ -432,18 +457,20 @@ void agi_safety_plane_free(struct agi_safety_plane *s)
 	if (s->sign_event)
 		event_free(s->sign_event);
 	agi_proof_runs_free(&s->proofs);
-	agi_pool_free(&s->policy_pool);
+	agi_policy_view_clear(&s->policy);
 	agi_rules_free(s->rules);
 	free(s);
 }
 
 void agi_safety_plane_status(const struct agi_safety_plane *s, struct agi_safety_status *out)
 {
-	*out = (struct agi_safety_status){.mode = s->policy.eval.mode,
+	const struct agi_policy *p = s->policy.known;
+
+	*out = (struct agi_safety_status){.mode = p->rules.eval.mode,
 	                                  .serves_gateway = s->serves_gateway,
 	                                  .serves_erisml = s->serves_erisml,
-	                                  .quorum = s->quorum,
-	                                  .needed = s->needed,
+	                                  .quorum = p->quorum,
+	                                  .needed = p->needed,
 	                                  .timeout_ms = s->timeout_ms,
 	                                  .checks = s->n_checks,
 	                                  .votes = s->n_votes,

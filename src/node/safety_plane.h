@@ -28,6 +28,7 @@
 #include "roles/safety_gateway/certificate.h"
 #include "roles/safety_gateway/latch.h"
 #include "roles/safety_gateway/panel.h"
+#include "roles/safety_gateway/policy.h"
 
 struct event_base;
 struct agi_tls_client;
@@ -183,8 +184,12 @@ void agi_safety_plane_stop_read(struct agi_safety_plane *s, const struct agi_sto
 /* This node has just written it: taken over here, and told to every gateway known. */
 void agi_safety_plane_stop_tell(struct agi_safety_plane *s, const struct agi_stop_record *r);
 const struct agi_latch *agi_safety_plane_latch(const struct agi_safety_plane *s);
-/* Does not change while the plane lives: may be read from any thread. */
-const struct agi_gateway_policy *agi_safety_plane_policy(const struct agi_safety_plane *s);
+
+/* --- policy (roles/safety_gateway/policy.h) ------------------------------------------------------------------ */
+/* What a read of the policy's register found (p NULL: none); it began at began_us. Until the first one, and when they
+ * stop coming, this gateway votes BLOCK, and so decides this node. True: it is another policy than before. */
+bool agi_safety_plane_policy_read(struct agi_safety_plane *s, struct agi_str record, uint64_t began_us);
+const struct agi_policy_view *agi_safety_plane_policy(const struct agi_safety_plane *s);
 
 struct agi_safety_status {
 	enum agi_eval_mode mode;

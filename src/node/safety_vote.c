@@ -24,6 +24,7 @@ struct vote {
 	struct event *timer;
 	struct agi_pool pool;
 	Agi__Safety__V1__CheckPlanRequest *request;
+	struct agi_policy *policy; /* it is judged by */
 	struct agi_plan plan;
 	struct agi_gateway_check check;
 	struct agi_peer erismls[SAFETY_ERISMLS]; /* nearest first */
@@ -43,6 +44,7 @@ static void vote_free(struct vote *v)
 	agi_pool_free(&v->pool);
 	if (v->request)
 		protobuf_c_message_free_unpacked(&v->request->base, NULL);
+	agi_policy_drop(v->policy);
 	free(v);
 }
 
@@ -59,24 +61,39 @@ static struct agi_str serialize(struct vote *v, const struct agi_check_result *r
 	struct agi_pair latency = {AGI_STR("latency_ms"),
 	                           agi_pool_printf(&v->pool, "%.2f",
 	                                           (double)(safety_mono_us() - v->began_us) / 1e3)};
-	bool is_told = v->plane->policy.eval.mode == AGI_EVAL_STRICT ||
+	bool is_told = v->policy->rules.eval.mode == AGI_EVAL_STRICT ||
 	               r->decision == AGI_DECISION_ALLOW;
 	Agi__Safety__V1__CheckPlanResponse *res = agi_check_to_pb(r, &latency, is_told, &v->pool);
 
 	return res ? agi_pb_to_pool(&res->base, &v->pool) : (struct agi_str){"", 0};
 }
 
-/* Whatever was found: while the cluster is stopped, or may be, or this gateway is not well, the vote is BLOCK. */
-static const struct agi_check_result *unless_stopped(struct vote *v, const struct agi_check_result *r,
+/* OK, or why nothing may be let pass now: the cluster is stopped, or may be; the policy that the plan was judged by is not
+ * the one in force, or may not be; or this gateway is not well. */
+static enum agi_check_cause obstacle(const struct vote *v)
+{
+	uint64_t now = safety_mono_us();
+	enum agi_stop stop = agi_latch_state(&v->plane->latch, now);
+	const struct agi_policy *in_force = agi_policy_in_force(&v->plane->policy, now);
+
+	if (v->is_canary)
+		return AGI_CHECK_OK; /* nobody acts on it */
+	if (stop != AGI_STOP_CLEAR)
+		return stop == AGI_STOP_SET ? AGI_CHECK_EMERGENCY_STOP : AGI_CHECK_STOP_STATE_UNKNOWN;
+	if (in_force == v->policy)
+		return canary_is_wrong(v->plane) ? AGI_CHECK_CANARY_FAILED : AGI_CHECK_OK;
+	return in_force ? AGI_CHECK_POLICY_MISMATCH : AGI_CHECK_POLICY_STATE_UNKNOWN;
+}
+
+/* Whatever was found: while something is in the way, the vote is BLOCK. */
+static const struct agi_check_result *unless_blocked(struct vote *v, const struct agi_check_result *r,
                                                      struct agi_check_result *blocked)
 {
-	enum agi_stop stop = agi_latch_state(&v->plane->latch, safety_mono_us());
+	enum agi_check_cause cause = obstacle(v);
 
-	if (v->is_canary || (stop == AGI_STOP_CLEAR && !canary_is_wrong(v->plane)))
+	if (cause == AGI_CHECK_OK)
 		return r;
-	agi_check_block(blocked, stop == AGI_STOP_SET     ? AGI_CHECK_EMERGENCY_STOP
-	                         : stop == AGI_STOP_CLEAR ? AGI_CHECK_CANARY_FAILED
-	                                                  : AGI_CHECK_STOP_STATE_UNKNOWN);
+	agi_check_block(blocked, cause);
 	return blocked;
 }
 
@@ -86,6 +103,7 @@ static void make_statement(struct vote *v, const struct agi_check_result *r)
 	struct agi_statement said = {.decision = r->decision,
 	                             .risk = r->risk,
 	                             .bond_index = r->has_bond ? r->bond.index : -1.0,
+	                             .policy_epoch = v->policy->epoch,
 	                             .stop_epoch = s->latch.known.epoch,
 	                             .gateway = s->self.id,
 	                             .incarnation = s->self.incarnation,
@@ -93,7 +111,7 @@ static void make_statement(struct vote *v, const struct agi_check_result *r)
 
 	memcpy(said.plan_hash, v->plan_hash, sizeof said.plan_hash);
 	memcpy(said.nonce, v->nonce, sizeof said.nonce);
-	memcpy(said.policy_hash, s->policy_hash, sizeof said.policy_hash);
+	memcpy(said.policy_hash, v->policy->hash, sizeof said.policy_hash);
 	agi_statement_encode(v->statement.bytes, &said);
 }
 
@@ -140,7 +158,7 @@ void vote_sign_all(struct agi_safety_plane *s)
 static void conclude(struct vote *v, const struct agi_check_result *found)
 {
 	struct agi_check_result blocked;
-	const struct agi_check_result *r = unless_stopped(v, found, &blocked);
+	const struct agi_check_result *r = unless_blocked(v, found, &blocked);
 	struct agi_safety_plane *s = v->plane;
 
 	make_statement(v, r);
@@ -284,7 +302,7 @@ static void ask_next(struct vote *v, struct agi_str request)
 static Agi__Erisml__V1__EvaluatePlanRequest *question(struct vote *v)
 {
 	return agi_plan_facts_to_pb(v->check.facts, v->plan.n_steps,
-	                            v->plane->policy.eval.profile_name, &v->pool);
+	                            v->policy->rules.eval.profile_name, &v->pool);
 }
 
 static void try_next(struct vote *v)
@@ -329,7 +347,7 @@ static void ask_erisml(struct vote *v)
 		ask_elsewhere(v);
 		return;
 	}
-	if (eval_here(v->plane, v->is_canary, v->check.facts, v->plan.n_steps, v->plane->policy.eval.profile_name,
+	if (eval_here(v->plane, v->is_canary, v->check.facts, v->plan.n_steps, v->policy->rules.eval.profile_name,
 	              &v->pool, &eval, &why)) {
 		conclude_failed(v, AGI_CHECK_ERISML_UNAVAILABLE, why.text);
 		return;
@@ -346,7 +364,7 @@ static void refuse(struct agi_safety_plane *s, const struct agi_peer *from,
 }
 
 static struct vote *vote_new(struct agi_safety_plane *s, const struct agi_peer *from,
-                             const struct agi_safety_msg *m)
+                             const struct agi_safety_msg *m, bool is_canary)
 {
 	struct vote *v = calloc(1, sizeof *v);
 	uint32_t budget_ms = m->budget_ms < s->timeout_ms ? m->budget_ms : s->timeout_ms;
@@ -355,6 +373,8 @@ static struct vote *vote_new(struct agi_safety_plane *s, const struct agi_peer *
 		return NULL;
 	v->plane = s;
 	v->from = *from;
+	v->is_canary = is_canary;
+	v->policy = agi_policy_hold(is_canary ? s->policy.configured : s->policy.known);
 	v->rpc_id = m->rpc_id;
 	memcpy(v->nonce, m->nonce.p, sizeof v->nonce);
 	agi_blake2b_256(v->plan_hash, &m->request, 1);
@@ -378,11 +398,10 @@ void vote_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
 		refuse(s, from, m, AGI_STR("this node does not serve safety-gateway"));
 	else if (m->nonce.n != AGI_NONCE_BYTES)
 		refuse(s, from, m, AGI_STR("nonce: expected 16 bytes"));
-	else if ((s->n_votes >= SAFETY_VOTES_MAX && !is_canary) || !(v = vote_new(s, from, m)))
+	else if ((s->n_votes >= SAFETY_VOTES_MAX && !is_canary) || !(v = vote_new(s, from, m, is_canary)))
 		refuse(s, from, m, AGI_STR("too many votes at once"));
 	if (!v)
 		return;
-	v->is_canary = is_canary;
 	v->request = (Agi__Safety__V1__CheckPlanRequest *)agi_pb_unpack(
 	    &agi__safety__v1__check_plan_request__descriptor, m->request, NULL);
 	if (!v->request) {
@@ -391,7 +410,7 @@ void vote_on_request(struct agi_safety_plane *s, const struct agi_peer *from,
 		return;
 	}
 	agi_plan_from_pb(&v->plan, v->request->plan, &v->pool);
-	if (agi_gateway_begin(&v->check, is_canary ? canary_policy(s) : &s->policy, &v->plan, &v->pool, &r) ==
+	if (agi_gateway_begin(&v->check, is_canary ? canary_policy(s) : &v->policy->rules, &v->plan, &v->pool, &r) ==
 	    AGI_GATEWAY_DONE)
 		conclude(v, &r);
 	else

@@ -6,6 +6,7 @@
 
 #include "agihpc.pb-c.h"
 #include "node/log.h"
+#include "node/policy_host.h"
 #include "node/svc.h"
 #include "node/svc_in_action.h"
 
@@ -14,6 +15,7 @@ struct agi_stop_host {
 	struct agi_safety_host *safety;
 	struct agi_log *log;
 	struct agi_stop_latch *latch;
+	struct agi_policy_host *policy;
 	struct agi_in_action *here;    /* the main loop's */
 	struct agi_in_action *at_role; /* the safety loop's */
 	bool is_ending;
@@ -320,9 +322,10 @@ enum agi_err agi_stop_host_serve(struct agi_stop_host *h, struct agi_grpc_server
 	static const struct agi_grpc_method methods[] = {{.name = "Stop", .handler = stop},
 	                                                 {.name = "Resume", .handler = resume},
 	                                                 {.name = "GetStop", .handler = get_stop}};
+	enum agi_err e = agi_grpc_server_add(server, &agihpc__v1__safety_service__descriptor, methods,
+	                                     sizeof methods / sizeof *methods, h);
 
-	return agi_grpc_server_add(server, &agihpc__v1__safety_service__descriptor, methods,
-	                           sizeof methods / sizeof *methods, h);
+	return e ? e : agi_policy_host_serve(h->policy, server);
 }
 
 enum agi_err agi_stop_host_serve_actions(struct agi_stop_host *h, struct agi_grpc_server *server)
@@ -342,7 +345,6 @@ static enum agi_err open_parts(struct agi_stop_host *h, struct event_base *base,
 	struct agi_safety_plane *plane = agi_safety_host_plane(h->safety);
 	struct agi_stop_latch_cfg cfg = {.base = base, .host = host, .on_read = on_read, .ctx = h};
 	struct agi_in_action_cfg actions = {.base = base,
-	                                    .policy = agi_safety_plane_policy(plane),
 	                                    .stop = stop_here,
 	                                    .note = note_here,
 	                                    .ctx = h};
@@ -352,12 +354,17 @@ static enum agi_err open_parts(struct agi_stop_host *h, struct event_base *base,
 	e = agi_stop_latch_new(&cfg, &h->latch);
 	if (e)
 		return e;
+	e = agi_policy_host_new(base, host, h->safety, h->log, self, &h->policy);
+	if (e)
+		return e;
 	actions.latch = agi_stop_latch_state(h->latch);
+	actions.policy = agi_policy_host_view(h->policy);
 	e = agi_in_action_new(&actions, &h->here);
 	if (e)
 		return e;
 	actions.latch = agi_safety_plane_latch(plane);
 	actions.base = agi_safety_host_base(h->safety);
+	actions.policy = agi_safety_plane_policy(plane);
 	actions.stop = stop_from_role;
 	actions.note = note_from_role;
 	return agi_in_action_new(&actions, &h->at_role);
@@ -385,7 +392,11 @@ enum agi_err agi_stop_host_new(struct event_base *base, struct agi_loop *main, s
 	return AGI_OK;
 }
 
-void agi_stop_host_start(struct agi_stop_host *h) { agi_stop_latch_start(h->latch); }
+void agi_stop_host_start(struct agi_stop_host *h)
+{
+	agi_stop_latch_start(h->latch);
+	agi_policy_host_start(h->policy);
+}
 
 void agi_stop_host_free(struct agi_stop_host *h)
 {
@@ -395,6 +406,7 @@ void agi_stop_host_free(struct agi_stop_host *h)
 	agi_in_action_flush(h->here);
 	agi_in_action_flush(h->at_role);
 	agi_stop_latch_free(h->latch);
+	agi_policy_host_free(h->policy);
 	agi_in_action_free(h->here);
 	agi_in_action_free(h->at_role);
 	free(h);

@@ -115,6 +115,7 @@ static void judge(const struct agi_in_action *a, const Agi__Safety__V1__CheckAct
 {
 	struct agi_reading *readings = agi_pool_take(pool, req->n_sensor_readings + 1, sizeof *readings);
 	struct agi_plan_step step;
+	const struct agi_policy *policy = agi_policy_in_force(a->cfg.policy, agi_clock_now().mono_us);
 	enum agi_stop stop = stop_state(a);
 
 	if (req->step)
@@ -133,8 +134,13 @@ static void judge(const struct agi_in_action *a, const Agi__Safety__V1__CheckAct
 		    .decision = AGI_DECISION_BLOCK,
 		    .risk = 1.0,
 		    .reason = agi_str_of(agi_check_cause_name(AGI_CHECK_OUT_OF_MEMORY))};
+	else if (!policy)
+		*out = (struct agi_action_check){
+		    .decision = AGI_DECISION_BLOCK,
+		    .risk = 1.0,
+		    .reason = agi_str_of(agi_check_cause_name(AGI_CHECK_POLICY_STATE_UNKNOWN))};
 	else
-		agi_action_check(out, a->cfg.policy, req->step ? &step : NULL, readings, req->n_sensor_readings,
+		agi_action_check(out, &policy->rules, req->step ? &step : NULL, readings, req->n_sensor_readings,
 		                 pool);
 }
 
@@ -177,7 +183,7 @@ static void reflex_check(struct agi_grpc_call *call, const ProtobufCMessage *req
 	struct agi_reflex r = {false, stop_text(stop)};
 
 	if (stop == AGI_STOP_CLEAR)
-		r = agi_reflex_check(a->cfg.policy->eval.mode, m->physical_harm_risk, m->collision_probability,
+		r = agi_reflex_check(a->cfg.policy->configured->rules.eval.mode, m->physical_harm_risk, m->collision_probability,
 		                     m->emergency_flag);
 	res.safe = r.is_safe;
 	res.emergency_stop = !r.is_safe && stop != AGI_STOP_UNKNOWN;

@@ -12,6 +12,7 @@
 #include "node/stop_latch.h"
 #include "roles/audit/chain.h"
 #include "roles/safety_gateway/action.h"
+#include "roles/safety_gateway/policy.h"
 
 struct agi_in_action;
 
@@ -19,7 +20,7 @@ enum { AGI_IN_ACTION_NOTE_MS = 100 /* what a host that is lost takes with it */ 
 
 struct agi_in_action_cfg {
 	struct event_base *base;
-	const struct agi_gateway_policy *policy;
+	const struct agi_policy_view *policy;
 	const struct agi_latch *latch; /* of this loop */
 	/* EmergencyStop: fn is called on this loop, once, perhaps never when the node stops. An error: not at all. */
 	enum agi_err (*stop)(void *ctx, struct agi_str reason, struct agi_str source, agi_stop_set_fn *fn,

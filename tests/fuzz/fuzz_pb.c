@@ -56,7 +56,8 @@ static const ProtobufCServiceDescriptor *const services[] = {
     &agi__safety__v1__post_action_safety_service__descriptor,
     &agihpc__v1__event_service__descriptor, &agihpc__v1__safety_service__descriptor,
     &agihpc__v1__backup_service__descriptor, &agihpc__v1__lease_service__descriptor,
-    &grpc__reflection__v1__server_reflection__descriptor, &agihpc__v1__audit_service__descriptor};
+    &grpc__reflection__v1__server_reflection__descriptor, &agihpc__v1__audit_service__descriptor,
+    &agihpc__v1__policy_service__descriptor};
 enum { SERVICES = sizeof services / sizeof *services };
 
 /* No service is forgotten: the embedded descriptors know them all. (Reflection v1alpha has v1's messages.) */

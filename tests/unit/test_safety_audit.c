@@ -175,6 +175,7 @@ static void add_node(struct net *net, uint8_t i, enum fault fault)
 	if (agi_safety_plane_open_audit(n->plane, n->dir, 1 << 30, &found, &why))
 		fail_msg("%s", why.text);
 	agi_safety_plane_stop_read(n->plane, NULL, UINT64_MAX / 2); /* for good */
+	agi_safety_plane_policy_read(n->plane, (struct agi_str){NULL, 0}, UINT64_MAX / 2);
 	agi_config_free(&config);
 }
 

@@ -157,6 +157,7 @@ static void add_node(struct net *net, int i, const char *roles, const char *poli
 	assert_int_equal(agi_safety_plane_new(net->base, &config, &(struct agi_safety_self){n->id, 1, n->sec}, &hooks, n,
 	                                      &n->plane, &why), AGI_OK);
 	agi_safety_plane_stop_read(n->plane, NULL, UINT64_MAX / 2); /* for good */
+	agi_safety_plane_policy_read(n->plane, (struct agi_str){NULL, 0}, UINT64_MAX / 2);
 	agi_config_free(&config);
 }
 

@@ -77,6 +77,7 @@ static void open_plane(struct world *w)
 	    agi_safety_plane_new(agi_loop_base(w->safety), &config, &(struct agi_safety_self){w->id, 1, seckey}, &hooks, w, &w->plane, &why))
 		fail_msg("%s", why.text);
 	agi_safety_plane_stop_read(w->plane, NULL, UINT64_MAX / 2); /* for good */
+	agi_safety_plane_policy_read(w->plane, (struct agi_str){NULL, 0}, UINT64_MAX / 2);
 	agi_config_free(&config);
 }
 

@@ -89,6 +89,7 @@ static void open_host(struct host *h, struct event_base *base, const char *role,
 	    agi_safety_plane_new(base, &config, &(struct agi_safety_self){h->id, 1, seckey}, &hooks, h, &h->plane, &why))
 		fail_msg("%s", why.text);
 	agi_safety_plane_stop_read(h->plane, NULL, UINT64_MAX / 2); /* for good */
+	agi_safety_plane_policy_read(h->plane, (struct agi_str){NULL, 0}, UINT64_MAX / 2);
 	agi_config_free(&config);
 	assert_int_equal(agi_grpc_server_new(base, &(struct agi_grpc_server_cfg){0}, &h->server), AGI_OK);
 	assert_int_equal(strcmp(role, "erisml") == 0

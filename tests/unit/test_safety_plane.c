@@ -261,6 +261,7 @@ static void add_node(struct net *net, size_t i, const struct shape *s)
 	                 AGI_OK);
 	if (i >= s->unread)
 		agi_safety_plane_stop_read(n->plane, NULL, UINT64_MAX / 2); /* for good */
+	agi_safety_plane_policy_read(n->plane, (struct agi_str){NULL, 0}, UINT64_MAX / 2);
 	agi_config_free(&config);
 	if (serves(i, s, true))
 		net->gateways[net->n_gateways++] = i;
@@ -507,6 +508,101 @@ static void a_gateway_that_cannot_confirm_the_stop_votes_block(void **state)
 	(void)state;
 	expect(&two, "report", AGI_DECISION_BLOCK, "STOP_STATE_UNKNOWN");
 	expect(&one, "report", AGI_DECISION_ALLOW, "VOTED");
+}
+
+/* --- policy -------------------------------------------------------------------------------------------- */
+enum knows { UNCONFIRMED, OLD, NEW, KNOWLEDGE };
+
+/* The node reads the policy of this epoch: the first allows "report", the second bans it. */
+static void read_policy(struct node *n, uint64_t epoch, uint64_t began_us)
+{
+	static const struct agi_str banned[] = {{"report", 6}};
+	struct agi_policy draft = {.epoch = epoch, .reason = AGI_STR("test"), .quorum = 3}, *p;
+	struct agi_buf b;
+
+	agi_gateway_policy_default(&draft.rules);
+	draft.rules.banned = banned;
+	draft.rules.n_banned = epoch == 2;
+	assert_int_equal(agi_policy_new(&draft, &p), AGI_OK);
+	agi_buf_init(&b, 0);
+	agi_policy_encode(&b, p);
+	assert_true(agi_safety_plane_policy_read(n->plane, agi_buf_str(&b), began_us));
+	agi_buf_free(&b);
+	agi_policy_drop(p);
+}
+
+static void let_know(struct node *n, enum knows what)
+{
+	read_policy(n, what == NEW ? 2 : 1, what == UNCONFIRMED ? 0 : UINT64_MAX / 2);
+}
+
+/* Three gateways and the node that asks them, each with any knowledge: 81 clusters. */
+static void a_plan_passes_only_by_one_policy_that_the_asker_and_a_majority_hold_confirmed(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 3};
+	(void)state;
+
+	for (int i = 0; i < KNOWLEDGE * KNOWLEDGE * KNOWLEDGE * KNOWLEDGE; i++) {
+		const enum knows asker = i % 3, gateways[] = {i / 3 % 3, i / 9 % 3, i / 27};
+		unsigned old = 0;
+		struct net net;
+
+		set_up(&net, &s);
+		let_know(&net.nodes[NODES - 1], asker);
+		for (int k = 0; k < 3; k++) {
+			let_know(&net.nodes[k], gateways[k]);
+			old += gateways[k] == OLD;
+		}
+		check(&net, "report");
+		if (net.decision != (asker == OLD && old >= 2 ? AGI_DECISION_ALLOW : AGI_DECISION_BLOCK))
+			fail_msg("asker %d, gateways %d %d %d: %s (%s)", (int)asker, (int)gateways[0],
+			         (int)gateways[1], (int)gateways[2], agi_decision_name(net.decision), net.cause);
+		tear_down(&net);
+	}
+}
+
+static void why_another_policys_votes_did_not_count_is_said(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 3};
+	struct net net;
+	(void)state;
+
+	set_up(&net, &s);
+	let_know(&net.nodes[NODES - 1], OLD); /* the gateways still have the configuration's */
+	check(&net, "report");
+	assert_int_equal(net.decision, AGI_DECISION_BLOCK);
+	assert_string_equal(net.cause, "POLICY_MISMATCH");
+	for (int i = 0; i < 3; i++)
+		let_know(&net.nodes[i], UNCONFIRMED);
+	check(&net, "report");
+	assert_string_equal(net.cause, "POLICY_STATE_UNKNOWN");
+	tear_down(&net);
+}
+
+/* The one that was in force when it was asked for is not the one when it is decided. */
+static void a_policy_that_changes_during_a_check_blocks_it(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 3};
+	struct agi_pool pool;
+	struct net net;
+	(void)state;
+
+	for (int late = 0; late < 2; late++) { /* at the asker only, or everywhere */
+		set_up(&net, &s);
+		agi_pool_init(&pool, 0);
+		net.is_done = false;
+		agi_safety_plane_check(net.nodes[NODES - 1].plane, plan_of("report", &pool), 0, on_done, &net);
+		for (int i = late ? NODES - 1 : 0; i < NODES; i++)
+			let_know(&net.nodes[i], OLD);
+		while (!net.is_done)
+			assert_true(event_base_loop(net.base, EVLOOP_ONCE) >= 0);
+		assert_int_equal(net.decision, AGI_DECISION_BLOCK);
+		assert_string_equal(net.cause, "POLICY_MISMATCH");
+		check(&net, "report");
+		assert_int_equal(net.decision, late ? AGI_DECISION_BLOCK : AGI_DECISION_ALLOW);
+		agi_pool_free(&pool);
+		tear_down(&net);
+	}
 }
 
 static void a_node_asks_itself_like_any_peer(void **state)
@@ -783,6 +879,9 @@ int main(void)
 	    cmocka_unit_test(what_nobody_waits_for_any_more_is_not_evaluated),
 	    cmocka_unit_test(three_gateways_and_one_erisml_decide),
 	    cmocka_unit_test(a_gateway_with_erisml_on_its_own_host_asks_nobody),
+	    cmocka_unit_test(a_plan_passes_only_by_one_policy_that_the_asker_and_a_majority_hold_confirmed),
+	    cmocka_unit_test(why_another_policys_votes_did_not_count_is_said),
+	    cmocka_unit_test(a_policy_that_changes_during_a_check_blocks_it),
 	    cmocka_unit_test(a_node_asks_itself_like_any_peer),
 	    cmocka_unit_test(a_stop_told_by_one_node_blocks_at_all),
 	    cmocka_unit_test(a_gateway_that_cannot_confirm_the_stop_votes_block),

@@ -47,6 +47,7 @@ static const struct {
     CAUSE(VOTE_CLOCK_OFF, "a gateway's clock and this node's are too far apart"),
     CAUSE(VOTE_SIGNATURE_WRONG, "a gateway's signature is wrong"),
     CAUSE(CANARY_FAILED, "this gateway misjudges a plan whose decision is known"),
+    CAUSE(POLICY_STATE_UNKNOWN, "which policy is in force could not be confirmed"),
 #undef CAUSE
 };
 

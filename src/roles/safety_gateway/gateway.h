@@ -42,7 +42,7 @@ enum agi_check_cause {
 	AGI_CHECK_EMERGENCY_STOP,     /* the cluster is stopped (latch.h) */
 	AGI_CHECK_STOP_STATE_UNKNOWN, /* whether it is stopped could not be confirmed */
 	AGI_CHECK_AUDIT_UNAVAILABLE,  /* the decision could not be logged where the loss of a host does not lose it */
-	AGI_CHECK_POLICY_MISMATCH,    /* a gateway judged by another policy than the router's (poll.h) */
+	AGI_CHECK_POLICY_MISMATCH,    /* a gateway judged by another policy than the one in force (poll.h, policy.h) */
 	/* found by the router (poll.h): a gateway's vote … */
 	AGI_CHECK_VOTE_MALFORMED,       /* cannot be read */
 	AGI_CHECK_VOTE_CONTRADICTORY,   /* was signed for another decision, or as another gateway, than it was sent */
@@ -51,6 +51,7 @@ enum agi_check_cause {
 	AGI_CHECK_VOTE_CLOCK_OFF,       /* is more than AGI_VOTE_SKEW_MS from the router's time */
 	AGI_CHECK_VOTE_SIGNATURE_WRONG,
 	AGI_CHECK_CANARY_FAILED,      /* this gateway has judged a plan wrongly whose decision is known (canary.h) */
+	AGI_CHECK_POLICY_STATE_UNKNOWN, /* which policy is in force could not be confirmed (policy.h) */
 	AGI_CHECK_CAUSES
 };
 const char *agi_check_cause_name(enum agi_check_cause c); /* "ERISML_TIMEOUT" */
