@@ -31,7 +31,7 @@ enum {
 
 	/* --- messages --- */
 	AGI_VALUE_MAX = 1 << 20,     /* bytes of one item's value */
-	AGI_RECORD_HEAD_MAX = 64,    /* bytes a stored record adds to its value (49 for a register) */
+	AGI_RECORD_HEAD_MAX = 64,    /* bytes a stored record adds to its value (57 for a register with a lease) */
 	AGI_LINK_FRAME_MAX = 5 << 20,/* bytes of one link message: a 4 MiB gRPC body and its envelope */
 	AGI_PAGE_BYTES = 256 << 10,  /* bytes of items in one transfer page (one item may exceed it) */
 	AGI_PAGE_ITEMS = 512,        /* items in one transfer page */
@@ -53,6 +53,7 @@ enum {
 	AGI_WATCHES_BYTES = 128 << 20, /* of what all of them remember of slots */
 	AGI_LEASES_MAX = 100000,     /* leases, and items that have one, that a node watches over … */
 	AGI_LOCKS_WAITING = 1024,    /* of the calls that are open on a node: waiting for a lock that is held */
+	AGI_LOCK_VALUE_MAX = 4096,   /* bytes, of a lock that is waited for: it is sent with every try */
 	AGI_LEASES_BYTES = 32 << 20, /* … and what they may take */
 	AGI_SCANS_MAX = 32,          /* scan pages being read by one node's core: about 3 MiB each */
 	AGI_SCAN_ITEMS_DEFAULT = 1000, /* items of a page when the client does not say */

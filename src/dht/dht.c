@@ -235,7 +235,8 @@ static struct agi_open_call *client_call(struct agi_dht *d)
 /* A write that is open may be on its way to be done: who is told "try again" would do it twice. */
 static enum agi_err outcome_at_stop(enum agi_call_kind k)
 {
-	return k == AGI_CALL_PUT || k == AGI_CALL_DELETE || k == AGI_CALL_CAS || k == AGI_CALL_ADD
+	return k == AGI_CALL_PUT || k == AGI_CALL_DELETE || k == AGI_CALL_CAS || k == AGI_CALL_ADD ||
+	               k == AGI_CALL_BATCH
 	           ? AGI_E_UNKNOWN_OUTCOME
 	           : AGI_E_CLOSED;
 }

@@ -179,6 +179,12 @@ static void settle(struct agi_kvop *op)
 
 /* --- rounds --------------------------------------------------------------------------------------------- */
 
+/* Of a backup: older than what was collected in its slot, it is written just above that, so that whatever is newer stays. */
+static bool is_restore(const struct agi_kvop *op)
+{
+	return op->kind == OP_REWRITE && agi_id_is_zero(&op->target);
+}
+
 static void stamp(struct agi_kvop *op, uint64_t above)
 {
 	op->above = above;
@@ -202,7 +208,10 @@ static void start_writing(struct agi_kvop *op)
 static void stamp_higher(struct agi_kvop *op)
 {
 	cancel_asked(op);
-	stamp(op, op->overruled_by);
+	if (is_restore(op))
+		op->item.version = (struct agi_version){op->overruled_by + 1, op->d->self.id};
+	else
+		stamp(op, op->overruled_by);
 	op->overruled_by = 0;
 	agi_timer_set(&op->d->timers, &op->retry, op->d->now.mono_us);
 }
@@ -318,6 +327,8 @@ static enum agi_gather_state judge(struct agi_kvop *op, uint32_t which, enum agi
 	case AGI_OK:
 		if (op->is_reading)
 			take_read(op, which, m);
+		else if (is_restore(op) && m->floor >= op->item.version.hlc && !op->item.is_tombstone && !op->has_replied)
+			return overruled(op, m->floor);
 		else if (m->seq && !AGI_MUTANT(OVERRULED) && op->kind != OP_REWRITE && !op->has_replied)
 			return overruled(op, m->seq);
 		return AGI_GATHER_YES;

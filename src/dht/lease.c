@@ -332,6 +332,9 @@ static enum agi_err check(const struct agi_dht *d, const struct agi_call *c, str
 		return agi_fail(why, AGI_E_INVALID, "a strong item cannot have a time to live");
 	if (c->is_waiting && d->n_lock_waits >= AGI_LOCKS_WAITING)
 		return agi_fail(why, AGI_E_FULL, "%u calls wait for locks on this node", d->n_lock_waits);
+	if (c->is_waiting && c->value.n > AGI_LOCK_VALUE_MAX)
+		return agi_fail(why, AGI_E_TOO_LARGE, "value of %zu bytes: a lock that is waited for may have %d", c->value.n,
+		                AGI_LOCK_VALUE_MAX);
 	if (c->kind == AGI_CALL_LOCK && c->expected)
 		return agi_fail(why, AGI_E_INVALID, "a lock is taken where there is no key: no version can be expected");
 	return AGI_OK;

@@ -52,8 +52,8 @@ static void forget(struct agi_lease_seen *l)
 	HASH_DEL(w->by_key, l);
 	w->bytes -= sizeof *l + l->n;
 	free(l);
-	if (w->has_overflown && !w->scan.is_set && !w->scan_job && HASH_COUNT(w->by_key) < AGI_LEASES_MAX / 2 &&
-	    w->bytes < AGI_LEASES_BYTES / 2) {
+	if (w->has_overflown && !w->scan.is_set && !w->scan_job && HASH_COUNT(w->by_key) < AGI_LEASES_MAX / 8 * 3 &&
+	    w->bytes < AGI_LEASES_BYTES / 8 * 3) {
 		w->scan_slot = 0;
 		agi_timer_set(&d->timers, &w->scan, agi_after_ms(d, RETRY_MS));
 	}
@@ -184,8 +184,9 @@ static struct agi_lease_seen *new_seen(struct agi_dht *d, struct agi_str key)
 	struct agi_lease_sweep *w = &d->leases;
 	struct agi_cur c = agi_cur_of(key);
 	struct agi_lease_seen *l;
+	uint32_t part = is_lease_key(key) ? 1 : 2; /* items are cleared up by whoever reads them, too; leases end only here */
 
-	if (HASH_COUNT(w->by_key) >= AGI_LEASES_MAX || w->bytes + sizeof *l + key.n > AGI_LEASES_BYTES) {
+	if (HASH_COUNT(w->by_key) >= AGI_LEASES_MAX / part || w->bytes + sizeof *l + key.n > AGI_LEASES_BYTES / part) {
 		w->has_overflown = true;
 		return NULL;
 	}

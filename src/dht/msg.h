@@ -119,7 +119,7 @@ struct agi_msg {
 	struct agi_str blob;             /* other lists, packed by the module that sends them */
 	uint64_t mask;                   /* DIFF_PULL: bit i: leaf i of the tree is meant */
 	uint64_t floor;                  /* SWEEP, SWEPT, SLOT_ITEMS: stamp up to which tombstones were collected (SWEEP of
-	                                    registers: the ballot's epoch); STRONG_DO:
+	                                    registers: the ballot's epoch); WRITE_ACK: items were left out for it; STRONG_DO:
 	                                    the version that is given is higher than this; DIGEST: Unix time in ms */
 	bool is_final;                   /* SWEEP */
 	bool has_more, has_item;

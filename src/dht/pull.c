@@ -82,7 +82,20 @@ static void go_on(struct agi_pull *p)
 
 static enum agi_cf cf_of(const struct agi_pull *p) { return p->is_strong ? AGI_CF_STRONG : AGI_CF_ITEMS; }
 
-/* Would this node have taken the record from a client? A register has an item's key, and a head as long. */
+/* An item's key; the head of a register is longer when it has a lease. */
+static enum agi_err decode(const struct agi_pull *p, const struct agi_kv *kv, struct agi_item *item)
+{
+	enum agi_err e = agi_item_decode(item, kv->key, kv->value);
+	struct agi_reg reg;
+
+	if (e || !p->is_strong)
+		return e;
+	e = agi_reg_decode(&reg, kv->value);
+	item->value = reg.value;
+	return e;
+}
+
+/* Would this node have taken the record from a client? */
 static bool is_sane(struct agi_pull *p, const struct agi_kv *kv)
 {
 	uint32_t slot = p->s->view.slot;
@@ -91,7 +104,7 @@ static bool is_sane(struct agi_pull *p, const struct agi_kv *kv)
 
 	agi_slot_range(slot, begin, end_key);
 	if (!agi_str_has_prefix(kv->key, (struct agi_str){(const char *)begin, 4}) ||
-	    agi_item_decode(&item, kv->key, kv->value) != AGI_OK || item.ns.n > AGI_NAMESPACE_MAX ||
+	    decode(p, kv, &item) != AGI_OK || item.ns.n > AGI_NAMESPACE_MAX ||
 	    item.key.n == 0 || item.key.n > AGI_KEY_MAX || item.value.n > AGI_VALUE_MAX ||
 	    agi_dht_slot_of(p->d, item.ns, item.key) != slot)
 		return false;

@@ -208,9 +208,10 @@ void agi_replica_on_write(struct agi_dht *d, const struct agi_peer *from, const 
 		out.status = check_items(d, m);
 	if (out.status == AGI_OK)
 		out.status = agi_store_admit(d, m->items, m->n_items);
-	if (out.status == AGI_OK && (n = leave_out_old(d, m, items)) < m->n_items && !m->is_transfer) {
-		out.seq = agi_slot_find(d, m->slot)->floor; /* a client's write is given a stamp above it */
-		n = 0;
+	if (out.status == AGI_OK && (n = leave_out_old(d, m, items)) < m->n_items) {
+		out.floor = agi_slot_find(d, m->slot)->floor;
+		out.seq = m->is_transfer ? 0 : out.floor; /* a client's write is given a stamp above it */
+		n = m->is_transfer ? n : 0;
 	}
 	if (out.status == AGI_OK && n) {
 		w = wait_for(from, m);

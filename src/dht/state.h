@@ -453,7 +453,8 @@ enum agi_err agi_kv_check_call(const struct agi_dht *d, const struct agi_call *c
 struct agi_kvop;
 void agi_kv_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
 /* Hint replay: writes an item that already has its version to target, or, when target is no longer a
- * member of the item's slot, to a majority of those who are. fn once, never before return. */
+ * member of the item's slot, to a majority of those who are. Restoring: target nobody (zero); an item that is older than what was
+ * collected in its slot then gets a version just above that. fn once, never before return. */
 typedef void agi_kv_done_fn(struct agi_dht *d, void *arg, enum agi_err err);
 enum agi_err agi_kv_rewrite(struct agi_dht *d, const struct agi_item *item, const struct agi_id *target,
                             agi_kv_done_fn *fn, void *arg);

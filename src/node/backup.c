@@ -57,6 +57,10 @@ static void end(struct agi_backup *b, enum agi_backup_state state)
 {
 	b->state = state;
 	evtimer_del(b->timer);
+	for (size_t i = 0; i < b->n; i++) { /* who has not answered is not waited for any more */
+		agi_dht_host_cancel(b->cfg.host, b->peers[i].call);
+		b->peers[i].call = 0;
+	}
 	forget_lists(b);
 	AGI_LOG(b->cfg.log, state == AGI_BACKUP_DONE ? AGI_LOG_INFO : AGI_LOG_ERROR,
 	        state == AGI_BACKUP_DONE ? "backup_done" : "backup_failed", agi_kv_z("name", b->name),

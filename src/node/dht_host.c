@@ -69,7 +69,7 @@ struct agi_now agi_clock_now(void)
 {
 	struct timespec m, w;
 
-	clock_gettime(CLOCK_MONOTONIC, &m);
+	clock_gettime(CLOCK_BOOTTIME, &m); /* goes on while the host is suspended: what was promised for a time ends */
 	clock_gettime(CLOCK_REALTIME, &w);
 	return (struct agi_now){(uint64_t)m.tv_sec * 1000000 + (uint64_t)m.tv_nsec / 1000,
 	                        (uint64_t)w.tv_sec * 1000 + (uint64_t)w.tv_nsec / 1000000};

@@ -254,7 +254,7 @@ static void judge_store(struct agi_disk_watch *w)
 	        agi_kv_z("why", st.read_only_why.text));
 }
 
-/* By the cluster's time, not this host's clock. */
+/* By the cluster's time, not this host's clock: with fewer than two other hosts nobody could outvote that one. */
 static void forget_expired(struct agi_disk_watch *w)
 {
 	struct agi_dht_status st;
@@ -262,7 +262,7 @@ static void forget_expired(struct agi_disk_watch *w)
 
 	agi_dht_status(agi_dht_host_core(w->host), &st);
 	now_ms = agi_clock_now().wall_ms - (uint64_t)st.clock_off_ms;
-	if (st.is_ready && now_ms > AGI_EXPIRED_BYTES_MS)
+	if (st.is_ready && st.members_up >= 2 && now_ms > AGI_EXPIRED_BYTES_MS)
 		agi_store_expire(w->store, now_ms - AGI_EXPIRED_BYTES_MS);
 }
 

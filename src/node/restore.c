@@ -6,6 +6,7 @@
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <event2/event.h>
@@ -43,10 +44,19 @@ struct agi_restore {
 
 static void take_more(struct agi_restore *r);
 
-/* --- progress: "HEX slot" -------------------------------------------------------------------------- */
+/* --- progress: "HEX slot CLUSTER" ------------------------------------------------------------------ */
+/* Another cluster, made since then, holds nothing of it. */
+static void cluster_text(const struct agi_restore *r, char out[AGI_ID_HEX])
+{
+	struct agi_dht_status st;
+
+	agi_dht_status(agi_dht_host_core(r->cfg.host), &st);
+	agi_id_hex(out, &st.cluster);
+}
+
 static bool read_progress(struct agi_restore *r, uint8_t mark[32], uint32_t *slot)
 {
-	char text[96];
+	char text[160], cluster[AGI_ID_HEX];
 	int fd = open(r->progress, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
 	unsigned long v;
@@ -60,7 +70,8 @@ static bool read_progress(struct agi_restore *r, uint8_t mark[32], uint32_t *slo
 	if (text[64] != ' ' || agi_unhex(mark, 32, (struct agi_str){text, 64}))
 		return false;
 	v = strtoul(text + 65, &end, 10);
-	if (end == text + 65 || v > UINT32_MAX)
+	cluster_text(r, cluster);
+	if (end == text + 65 || v > UINT32_MAX || *end != ' ' || strncmp(end + 1, cluster, strlen(cluster)) != 0)
 		return false;
 	*slot = (uint32_t)v;
 	return true;
@@ -69,11 +80,12 @@ static bool read_progress(struct agi_restore *r, uint8_t mark[32], uint32_t *slo
 /* Not synced: what is noted too little is only done twice. */
 static void write_progress(struct agi_restore *r)
 {
-	char tmp[PATH_MAX + 8], text[96], hex[65];
+	char tmp[PATH_MAX + 8], text[160], hex[65], cluster[AGI_ID_HEX];
 	int n, fd;
 
 	agi_hex(hex, r->st.read.mark, 32);
-	n = snprintf(text, sizeof text, "%s %" PRIu32 "\n", hex, r->st.slots_done);
+	cluster_text(r, cluster);
+	n = snprintf(text, sizeof text, "%s %" PRIu32 " %s\n", hex, r->st.slots_done, cluster);
 	snprintf(tmp, sizeof tmp, "%s.new", r->progress);
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 	if (fd < 0)

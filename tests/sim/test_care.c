@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <cmocka.h>
 
+#include "replicas.h"
 #include "world.h"
 
 enum { SECOND = 1000000 };
@@ -32,10 +33,11 @@ static void on_reply(struct sim_node *n, uint64_t call_id, const struct agi_resu
 		got.holding[i] = res->digests[i];
 }
 
-static struct sim_world *cluster(uint32_t nodes)
+static struct sim_world *cluster_with_grace(uint32_t nodes, uint32_t grace_ms)
 {
 	struct sim_world *w = malloc(sizeof *w);
-	struct sim_cfg cfg = {.seed = 7, .nodes = nodes, .slot_bits = 1, .is_verbose = getenv("VERBOSE") != NULL};
+	struct sim_cfg cfg = {.seed = 7, .nodes = nodes, .slot_bits = 1, .grace_ms = grace_ms,
+	                      .is_verbose = getenv("VERBOSE") != NULL};
 
 	assert_non_null(w);
 	sim_set_up(w, &cfg);
@@ -47,6 +49,8 @@ static struct sim_world *cluster(uint32_t nodes)
 	assert_true(sim_is_settled(w));
 	return w;
 }
+
+static struct sim_world *cluster(uint32_t nodes) { return cluster_with_grace(nodes, 0); }
 
 static void end(struct sim_world *w)
 {
@@ -212,6 +216,31 @@ static void a_restored_item_keeps_its_version_and_newer_ones_stay(void **state)
 	end(w);
 }
 
+static void what_was_deleted_and_collected_comes_back_and_newer_items_stay(void **state)
+{
+	struct sim_world *w = cluster_with_grace(3, 1000);
+	struct agi_call gone = {.kind = AGI_CALL_DELETE, .ns = AGI_STR("n"), .key = AGI_STR("k"), .level = AGI_LEVEL_ALL};
+	uint64_t floor;
+	(void)state;
+
+	assert_int_equal(put(w, "k", "v", AGI_LEVEL_ALL), AGI_OK);
+	assert_int_equal(ask(w, 0, &gone), AGI_OK);
+	for (int s = 0; s < 300 && sim_records(w, AGI_CF_ITEMS); s++)
+		sim_run_until(w, w->now_us + SECOND);
+	assert_int_equal(sim_records(w, AGI_CF_ITEMS), 0); /* and the slot's floor is above it */
+	assert_int_equal(restore(w, "k", "v", 1000), AGI_OK);
+	assert_int_equal(get(w, "k", AGI_LEVEL_ALL), AGI_OK);
+	assert_string_equal(got.value, "v");
+	floor = got.version;
+	assert_true(floor > 1000);
+	assert_int_equal(put(w, "k", "today", AGI_LEVEL_ALL), AGI_OK);
+	assert_int_equal(restore(w, "k", "v", 1000), AGI_OK); /* again */
+	assert_int_equal(get(w, "k", AGI_LEVEL_ALL), AGI_OK);
+	assert_string_equal(got.value, "today");
+	assert_true(got.version > floor);
+	end(w);
+}
+
 static enum agi_err restore_register(struct sim_world *w, const char *key, const char *value, uint64_t floor)
 {
 	struct agi_call c = {.kind = AGI_CALL_CAS, .ns = AGI_STR("n"), .key = agi_str_of(key),
@@ -297,6 +326,7 @@ int main(void)
 	    cmocka_unit_test(a_member_that_is_down_is_told),
 	    cmocka_unit_test(deleted_and_expired_items_do_not_count),
 	    cmocka_unit_test(a_restored_item_keeps_its_version_and_newer_ones_stay),
+	    cmocka_unit_test(what_was_deleted_and_collected_comes_back_and_newer_items_stay),
 	    cmocka_unit_test(versions_of_restored_registers_go_on_from_the_old_ones),
 	    cmocka_unit_test(what_serves_is_on_the_disk_as_such),
 	    cmocka_unit_test(a_task_for_a_node_without_operators_is_refused),

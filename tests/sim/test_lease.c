@@ -126,6 +126,47 @@ static size_t count(struct sim_world *w, struct agi_str ns)
 	return got.n_items;
 }
 
+static bool holds_large(const struct sim_node *n)
+{
+	const struct sim_table *t = &n->disk.cf[AGI_CF_STRONG];
+
+	for (size_t i = 0; i < t->n; i++)
+		if (t->e[i].value.n > AGI_VALUE_MAX)
+			return true;
+	return false;
+}
+
+static void a_slot_with_the_largest_leased_value_can_move(void **state)
+{
+	struct sim_world *w = cluster(3, 4, 1);
+	char *value = malloc(AGI_VALUE_MAX + 1);
+	uint64_t lease = grant(w, 0, 600000);
+	uint32_t victim = 1;
+	(void)state;
+
+	assert_non_null(value);
+	memset(value, 'x', AGI_VALUE_MAX);
+	value[AGI_VALUE_MAX] = '\0';
+	assert_int_equal(put(w, 0, "large", value, lease)->err, AGI_OK);
+	free(value);
+	while (!holds_large(&w->node[victim]))
+		victim++;
+	sim_crash_node(w, victim);
+	for (int s = 0; s < 120; s++)
+		run_ms(w, 1000);
+	for (uint32_t i = 0; i < 4; i++) { /* the host that stands in for it has it, and is a member */
+		struct agi_dht_status st;
+
+		if (i == victim)
+			continue;
+		assert_true(holds_large(&w->node[i]));
+		agi_dht_status(w->node[i].dht, &st);
+		assert_int_equal(st.slots_joining + st.slots_sealed, 0);
+	}
+	assert_int_equal(get(w, 0, "large")->lease, lease);
+	end(w);
+}
+
 /* --- one promise each ------------------------------------------------------------------------------------------- */
 static void a_lease_that_is_not_renewed_ends_with_its_keys_and_not_too_early(void **state)
 {
@@ -476,6 +517,7 @@ static void whatever_happens_a_lock_has_one_holder_and_nothing_stays_behind(void
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(a_slot_with_the_largest_leased_value_can_move),
 	    cmocka_unit_test(a_lease_that_is_not_renewed_ends_with_its_keys_and_not_too_early),
 	    cmocka_unit_test(a_lease_that_is_renewed_stays),
 	    cmocka_unit_test(a_revoked_lease_takes_its_keys_at_once),
