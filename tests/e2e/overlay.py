@@ -17,6 +17,7 @@ at test time from proto/.
 """
 
 import fcntl
+import glob
 import json
 import os
 import random
@@ -113,6 +114,20 @@ def wait_until(what, condition, seconds=20.0, every=0.05):
         if time.monotonic() > deadline:
             raise Timeout(f"not within {seconds * SLOWNESS:.0f} s: {what} ({last})")
         time.sleep(every)
+
+
+def not_run_s(*pids):
+    """For how long threads of these processes had work and no processor, all together (proc_pid_schedstat: the time
+    on a run queue); 0 where the kernel does not count it."""
+    total = 0
+    for pid in pids:
+        for path in glob.glob(f"/proc/{pid}/task/*/schedstat"):
+            try:
+                with open(path, encoding="ascii") as f:
+                    total += int(f.read().split()[1])
+            except (OSError, IndexError):  # the thread has ended
+                pass
+    return total / 1e9
 
 
 class Result:

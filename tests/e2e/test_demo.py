@@ -253,17 +253,18 @@ def test_safety(tap, net):
         wait_until("ALLOW from two", lambda: asker.check_plan(o.load_plan(harmless))[0] == "ALLOW")
     with tap.case("with two of three gateways killed: BLOCK, at once and within the budget"):
         net.nodes[1].kill()
-        plan, took = o.load_plan(harmless), []
+        plan, took, pids = o.load_plan(harmless), [], (os.getpid(), asker.proc.pid)
         deadline = time.monotonic() + 8  # well past the moment when their death is noticed
         while time.monotonic() < deadline:
-            began = time.monotonic()
+            waited, began = o.not_run_s(*pids), time.monotonic()
             got, answer = asker.check_plan(plan)
-            took.append(time.monotonic() - began)
+            seconds = time.monotonic() - began
+            took.append((seconds, o.not_run_s(*pids) - waited if seconds > 0.1 else 0))
             assert got == "BLOCK" and not answer.plan_approved, answer
-        tap.diag(f"{len(took)} checks, slowest {max(took) * 1000:.1f} ms of a budget of 100 ms")
-        # The budget, and what the client's own process adds to it. A busy machine lets any process wait once in a while.
-        late = [t for t in took if t > 0.150 * o.SLOWNESS]
-        assert len(late) <= len(took) // 100 and max(took) < 3 * o.SLOWNESS, (len(took), late)
+        tap.diag(f"{len(took)} checks, slowest {max(took)[0] * 1000:.1f} ms of a budget of 100 ms")
+        # The budget, and what the client's own process adds to it; not what a busy machine let both of them wait for.
+        late = [t for t in took if t[0] - t[1] > 0.150 * o.SLOWNESS]
+        assert not late, f"{len(late)} of {len(took)} checks were late (seconds, of them not run): {late[:5]}"
         asker.ctl("safety", "check", harmless).expect(10)
     with tap.case("restarted gateways allow again"):
         net.start(net.nodes[:2])
