@@ -55,6 +55,56 @@ static void find_witnesses(struct agi_safety_known *k, const struct agi_dht *d)
 		k->witnesses[i] = best[i].peer;
 }
 
+/* How many of those that came already share its zone, and its host. */
+static size_t shared(const struct agi_fault_domain *of, const size_t *order, size_t n, size_t i)
+{
+	size_t zones = 0, hosts = 0;
+
+	for (size_t k = 0; k < n; k++) {
+		const struct agi_fault_domain *o = &of[order[k]];
+
+		zones += of[i].zone[0] && strcmp(o->zone, of[i].zone) == 0;
+		hosts += memcmp(o->ip, of[i].ip, 16) == 0;
+	}
+	return zones * AGI_SAFETY_KNOWN_MAX + hosts;
+}
+
+void agi_safety_spread(const struct agi_fault_domain *of, size_t n, size_t order[AGI_SAFETY_KNOWN_MAX])
+{
+	bool came[AGI_SAFETY_KNOWN_MAX] = {false};
+
+	for (size_t k = 0; k < n; k++) {
+		size_t best = n, least = SIZE_MAX;
+
+		for (size_t i = 0; i < n; i++) {
+			size_t s = came[i] ? SIZE_MAX : shared(of, order, k, i);
+
+			if (s < least) {
+				least = s;
+				best = i;
+			}
+		}
+		came[best] = true;
+		order[k] = best;
+	}
+}
+
+/* A panel whose gateways fail together is none: they are asked for in this order. */
+static void spread(struct agi_instance *found, size_t n)
+{
+	struct agi_instance nearest[AGI_SAFETY_KNOWN_MAX];
+	struct agi_fault_domain of[AGI_SAFETY_KNOWN_MAX];
+	size_t order[AGI_SAFETY_KNOWN_MAX];
+
+	for (size_t i = 0; i < n; i++) {
+		nearest[i] = found[i];
+		of[i] = (struct agi_fault_domain){found[i].provider->zone, found[i].provider->node_addr.ip};
+	}
+	agi_safety_spread(of, n, order);
+	for (size_t i = 0; i < n; i++)
+		found[i] = nearest[order[i]];
+}
+
 void agi_safety_known_fill(struct agi_safety_known *k, const struct agi_dht *d, uint64_t now_us)
 {
 	struct agi_instance found[AGI_SAFETY_KNOWN_MAX];
@@ -63,6 +113,8 @@ void agi_safety_known_fill(struct agi_safety_known *k, const struct agi_dht *d, 
 	find_witnesses(k, d);
 	for (size_t s = 0; s < AGI_SAFETY_KNOWN_SERVICES; s++) {
 		k->n[s] = agi_dht_known_instances(d, agi_str_of(services[s]), found, AGI_SAFETY_KNOWN_MAX);
+		if (s == 0) /* gateways */
+			spread(found, k->n[s]);
 		for (size_t i = 0; i < k->n[s]; i++)
 			k->rows[s][i] = (struct agi_safety_known_row){
 			    found[i].node, found[i].provider->node_addr, found[i].rtt_us};

@@ -29,7 +29,15 @@ struct agi_safety_known {
 	struct agi_provider providers[AGI_SAFETY_KNOWN_MAX];
 };
 
-/* On the core's thread. */
+/* Where an instance runs. zone is borrowed; "" = none given: such a host is a domain of its own. */
+struct agi_fault_domain {
+	const char *zone;
+	const uint8_t *ip; /* 16 bytes, as agi_addr.ip */
+};
+/* order: a permutation of 0 … n-1. Of n instances, nearest first, those come first that are from zones, and after that from hosts, of
+ * which the fewest came before: the first of them are from as many fault domains as there are. n ≤ AGI_SAFETY_KNOWN_MAX. */
+void agi_safety_spread(const struct agi_fault_domain *of, size_t n, size_t order[AGI_SAFETY_KNOWN_MAX]);
+/* On the core's thread. Gateways are spread over fault domains, other instances are nearest first. */
 void agi_safety_known_fill(struct agi_safety_known *k, const struct agi_dht *d, uint64_t now_us);
 /* The same hosts in the same order (round trips may differ). */
 bool agi_safety_known_eq(const struct agi_safety_known *a, const struct agi_safety_known *b);

@@ -438,6 +438,25 @@ static void what_is_known_is_good_for_a_while_only(void **state)
 	assert_false(agi_safety_known_eq(&k, &same));
 }
 
+static void gateways_are_spread_over_zones_and_then_over_hosts(void **state)
+{
+	static const uint8_t host[4][16] = {{1}, {2}, {3}, {4}};
+	static const struct agi_fault_domain zones[] = {
+	    {"a", host[0]}, {"a", host[1]}, {"a", host[2]}, {"b", host[3]}}, none[] = {
+	    {"", host[0]}, {"", host[0]}, {"", host[1]}, {"", host[2]}}, both[] = {
+	    {"a", host[0]}, {"a", host[0]}, {"a", host[1]}, {"", host[2]}, {"b", host[3]}};
+	size_t order[AGI_SAFETY_KNOWN_MAX];
+	(void)state;
+
+	agi_safety_spread(zones, 4, order); /* the nearest of each zone, then the nearest */
+	assert_true(order[0] == 0 && order[1] == 3 && order[2] == 1 && order[3] == 2);
+	agi_safety_spread(none, 4, order); /* without zones: one of each host first */
+	assert_true(order[0] == 0 && order[1] == 2 && order[2] == 3 && order[3] == 1);
+	agi_safety_spread(both, 5, order);
+	assert_true(order[0] == 0 && order[1] == 3 && order[2] == 4 && order[3] == 2 && order[4] == 1);
+	agi_safety_spread(zones, 0, order);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -452,6 +471,7 @@ int main(void)
 	    cmocka_unit_test(a_loop_that_is_gone_or_full_is_block_at_once),
 	    cmocka_unit_test(a_server_may_go_while_calls_wait),
 	    cmocka_unit_test(what_is_known_is_good_for_a_while_only),
+	    cmocka_unit_test(gateways_are_spread_over_zones_and_then_over_hosts),
 	};
 
 	return cmocka_run_group_tests_name("safety_door", tests, NULL, NULL);
