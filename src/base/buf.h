@@ -50,6 +50,21 @@ static inline void agi_buf_u64(struct agi_buf *b, uint64_t v)
 	agi_buf_u32(b, (uint32_t)(v >> 32));
 	agi_buf_u32(b, (uint32_t)v);
 }
+/* The bits of an IEEE 754 number, as an integer of that size. */
+static inline void agi_buf_f32(struct agi_buf *b, float v)
+{
+	uint32_t bits;
+
+	memcpy(&bits, &v, sizeof bits);
+	agi_buf_u32(b, bits);
+}
+static inline void agi_buf_f64(struct agi_buf *b, double v)
+{
+	uint64_t bits;
+
+	memcpy(&bits, &v, sizeof bits);
+	agi_buf_u64(b, bits);
+}
 /* be32 length, then the bytes */
 void agi_buf_blob(struct agi_buf *b, struct agi_str s);
 void agi_buf_printf(struct agi_buf *b, const char *fmt, ...) AGI_PRINTF(2, 3);
@@ -87,6 +102,22 @@ uint8_t agi_cur_u8(struct agi_cur *c);
 uint16_t agi_cur_u16(struct agi_cur *c);
 uint32_t agi_cur_u32(struct agi_cur *c);
 uint64_t agi_cur_u64(struct agi_cur *c);
+static inline float agi_cur_f32(struct agi_cur *c)
+{
+	uint32_t bits = agi_cur_u32(c);
+	float v;
+
+	memcpy(&v, &bits, sizeof v);
+	return v;
+}
+static inline double agi_cur_f64(struct agi_cur *c)
+{
+	uint64_t bits = agi_cur_u64(c);
+	double v;
+
+	memcpy(&v, &bits, sizeof v);
+	return v;
+}
 struct agi_str agi_cur_blob(struct agi_cur *c);
 
 #endif

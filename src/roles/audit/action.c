@@ -17,14 +17,11 @@ static struct agi_str cut(struct agi_str s, size_t max)
 
 void agi_audit_action_encode(struct agi_buf *b, const struct agi_audit_action *a)
 {
-	uint64_t risk;
-
-	memcpy(&risk, &a->risk, sizeof risk);
 	agi_buf_u8(b, BODY_VERSION);
 	agi_buf_put(b, a->request_hash, sizeof a->request_hash);
 	agi_buf_u8(b, (uint8_t)a->decision);
 	agi_buf_u8(b, a->is_emergency_stop);
-	agi_buf_u64(b, risk);
+	agi_buf_f64(b, a->risk);
 	agi_buf_u64(b, a->stop_epoch);
 	agi_buf_blob(b, cut(a->plan_id, AGI_ACTION_ID_MAX));
 	agi_buf_blob(b, cut(a->step_id, AGI_ACTION_ID_MAX));
@@ -36,14 +33,12 @@ enum agi_err agi_audit_action_decode(struct agi_audit_action *out, struct agi_st
 {
 	struct agi_cur c = agi_cur_of(body);
 	uint8_t version = agi_cur_u8(&c);
-	uint64_t risk;
 
 	*out = (struct agi_audit_action){.risk = 0};
 	agi_cur_copy(&c, out->request_hash, sizeof out->request_hash);
 	out->decision = (enum agi_decision)agi_cur_u8(&c);
 	out->is_emergency_stop = agi_cur_u8(&c) != 0;
-	risk = agi_cur_u64(&c);
-	memcpy(&out->risk, &risk, sizeof risk);
+	out->risk = agi_cur_f64(&c);
 	out->stop_epoch = agi_cur_u64(&c);
 	out->plan_id = agi_cur_blob(&c);
 	out->step_id = agi_cur_blob(&c);
@@ -53,23 +48,6 @@ enum agi_err agi_audit_action_decode(struct agi_audit_action *out, struct agi_st
 	    out->decision >= AGI_DECISION_COUNT)
 		return AGI_E_MALFORMED;
 	return AGI_OK;
-}
-
-static void put_float(struct agi_buf *b, float v)
-{
-	uint32_t bits;
-
-	memcpy(&bits, &v, sizeof bits);
-	agi_buf_u32(b, bits);
-}
-
-static float take_float(struct agi_cur *c)
-{
-	uint32_t bits = agi_cur_u32(c);
-	float v;
-
-	memcpy(&v, &bits, sizeof v);
-	return v;
 }
 
 void agi_audit_reflexes_encode(struct agi_buf *b, const struct agi_audit_reflexes *r)
@@ -83,8 +61,8 @@ void agi_audit_reflexes_encode(struct agi_buf *b, const struct agi_audit_reflexe
 	agi_buf_u64(b, r->allowed);
 	agi_buf_u32(b, r->n);
 	for (uint32_t i = 0; i < r->n; i++) {
-		put_float(b, r->rows[i].harm_risk);
-		put_float(b, r->rows[i].collision);
+		agi_buf_f32(b, r->rows[i].harm_risk);
+		agi_buf_f32(b, r->rows[i].collision);
 		agi_buf_u8(b, r->rows[i].is_flagged);
 	}
 }
@@ -104,8 +82,8 @@ enum agi_err agi_audit_reflexes_decode(struct agi_audit_reflexes *out, struct ag
 	if (c.bad || version != BODY_VERSION || out->n > AGI_REFLEX_ROWS || out->n > out->unsafe)
 		return AGI_E_MALFORMED;
 	for (uint32_t i = 0; i < out->n; i++) {
-		out->rows[i].harm_risk = take_float(&c);
-		out->rows[i].collision = take_float(&c);
+		out->rows[i].harm_risk = agi_cur_f32(&c);
+		out->rows[i].collision = agi_cur_f32(&c);
 		out->rows[i].is_flagged = agi_cur_u8(&c) != 0;
 	}
 	return c.bad || c.n ? AGI_E_MALFORMED : AGI_OK;

@@ -108,23 +108,6 @@ static enum agi_err check_head(struct agi_str bytes, const struct agi_audit_entr
 }
 
 /* --- bodies -------------------------------------------------------------------------------------------------- */
-static void put_double(struct agi_buf *b, double v)
-{
-	uint64_t bits;
-
-	memcpy(&bits, &v, sizeof bits);
-	agi_buf_u64(b, bits);
-}
-
-static double take_double(struct agi_cur *c)
-{
-	uint64_t bits = agi_cur_u64(c);
-	double v;
-
-	memcpy(&v, &bits, sizeof v);
-	return v;
-}
-
 void agi_audit_start_encode(struct agi_buf *b, const struct agi_audit_start *s)
 {
 	agi_buf_u8(b, BODY_VERSION);
@@ -156,8 +139,8 @@ void agi_audit_decision_encode(struct agi_buf *b, const struct agi_audit_decisio
 	agi_buf_put(b, d->plan_hash, sizeof d->plan_hash);
 	agi_buf_put(b, d->nonce, sizeof d->nonce);
 	agi_buf_u8(b, (uint8_t)d->decision);
-	put_double(b, d->risk);
-	put_double(b, d->bond_index);
+	agi_buf_f64(b, d->risk);
+	agi_buf_f64(b, d->bond_index);
 	agi_buf_put(b, d->policy_hash, sizeof d->policy_hash);
 	agi_buf_u64(b, d->policy_epoch);
 	agi_buf_u64(b, d->stop_epoch);
@@ -176,8 +159,8 @@ enum agi_err agi_audit_decision_decode(struct agi_audit_decision *out, struct ag
 	agi_cur_copy(&c, out->plan_hash, sizeof out->plan_hash);
 	agi_cur_copy(&c, out->nonce, sizeof out->nonce);
 	out->decision = (enum agi_decision)agi_cur_u8(&c);
-	out->risk = take_double(&c);
-	out->bond_index = take_double(&c);
+	out->risk = agi_cur_f64(&c);
+	out->bond_index = agi_cur_f64(&c);
 	agi_cur_copy(&c, out->policy_hash, sizeof out->policy_hash);
 	out->policy_epoch = agi_cur_u64(&c);
 	out->stop_epoch = agi_cur_u64(&c);

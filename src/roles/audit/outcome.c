@@ -21,23 +21,6 @@ enum agi_err agi_audit_outcome_check(const struct agi_audit_outcome *o, struct a
 	return e ? e : check_length("decision_proof_hash", o->proof_hash, why);
 }
 
-static void put_float(struct agi_buf *b, float v)
-{
-	uint32_t bits;
-
-	memcpy(&bits, &v, sizeof bits);
-	agi_buf_u32(b, bits);
-}
-
-static float take_float(struct agi_cur *c)
-{
-	uint32_t bits = agi_cur_u32(c);
-	float v;
-
-	memcpy(&v, &bits, sizeof v);
-	return v;
-}
-
 static struct agi_str beginning_of(struct agi_str s)
 {
 	size_t n = s.n < AGI_OUTCOME_TEXT_MAX ? s.n : AGI_OUTCOME_TEXT_MAX;
@@ -56,8 +39,8 @@ void agi_audit_outcome_encode(struct agi_buf *b, const struct agi_audit_outcome 
 	agi_buf_put(b, o->report_hash, sizeof o->report_hash);
 	agi_buf_u64(b, o->at_s);
 	agi_buf_u8(b, (uint8_t)((o->is_success ? SUCCESS : 0) | (is_cut ? CUT : 0)));
-	put_float(b, o->predicted_risk);
-	put_float(b, o->actual_harm);
+	agi_buf_f32(b, o->predicted_risk);
+	agi_buf_f32(b, o->actual_harm);
 	agi_buf_blob(b, o->plan_id);
 	agi_buf_blob(b, o->step_id);
 	agi_buf_blob(b, o->proof_hash);
@@ -75,8 +58,8 @@ enum agi_err agi_audit_outcome_decode(struct agi_audit_outcome *out, struct agi_
 	flags = agi_cur_u8(&c);
 	out->is_success = flags & SUCCESS;
 	out->is_cut = flags & CUT;
-	out->predicted_risk = take_float(&c);
-	out->actual_harm = take_float(&c);
+	out->predicted_risk = agi_cur_f32(&c);
+	out->actual_harm = agi_cur_f32(&c);
 	out->plan_id = agi_cur_blob(&c);
 	out->step_id = agi_cur_blob(&c);
 	out->proof_hash = agi_cur_blob(&c);

@@ -433,14 +433,6 @@ static int by_order(const void *x, const void *y)
 	return a->order < b->order ? -1 : a->order > b->order;
 }
 
-static void put_double(struct agi_buf *b, double v)
-{
-	uint64_t bits;
-
-	memcpy(&bits, &v, sizeof bits);
-	agi_buf_u64(b, bits);
-}
-
 static void put_cond(struct agi_buf *b, const struct agi_cond *c)
 {
 	agi_buf_u8(b, (uint8_t)c->kind);
@@ -450,7 +442,7 @@ static void put_cond(struct agi_buf *b, const struct agi_cond *c)
 		agi_buf_u32(b, (uint32_t)c->n_values);
 		for (size_t i = 0; i < c->n_values; i++) {
 			agi_buf_u8(b, (uint8_t)c->values[i].kind);
-			put_double(b, c->values[i].number);
+			agi_buf_f64(b, c->values[i].number);
 			agi_buf_blob(b, c->values[i].text);
 		}
 		return;

@@ -223,23 +223,6 @@ void agi_policy_looser(struct agi_strs *out, struct agi_pool *pool, const struct
 }
 
 /* --- bytes ----------------------------------------------------------------------------------------------------- */
-static void put_real(struct agi_buf *b, double v)
-{
-	uint64_t bits;
-
-	memcpy(&bits, &v, sizeof bits);
-	agi_buf_u64(b, bits);
-}
-
-static double take_real(struct agi_cur *c)
-{
-	uint64_t bits = agi_cur_u64(c);
-	double v;
-
-	memcpy(&v, &bits, sizeof v);
-	return v;
-}
-
 void agi_policy_encode(struct agi_buf *b, const struct agi_policy *p)
 {
 	const struct agi_gateway_policy *r = &p->rules;
@@ -252,10 +235,10 @@ void agi_policy_encode(struct agi_buf *b, const struct agi_policy *p)
 	agi_buf_blob(b, p->reason);
 	agi_buf_blob(b, p->author);
 	agi_buf_blob(b, p->node);
-	put_real(b, r->bond_index_warn);
-	put_real(b, r->bond_index_block);
-	put_real(b, r->bond_index_fallback);
-	put_real(b, r->eval.physical_harm_threshold);
+	agi_buf_f64(b, r->bond_index_warn);
+	agi_buf_f64(b, r->bond_index_block);
+	agi_buf_f64(b, r->bond_index_fallback);
+	agi_buf_f64(b, r->eval.physical_harm_threshold);
 	agi_buf_u8(b, (uint8_t)r->bond_index_action);
 	agi_buf_u32(b, p->quorum);
 	agi_buf_u8(b, (uint8_t)p->quorum_rule);
@@ -277,10 +260,10 @@ static void take_fields(struct agi_cur *c, struct agi_policy *p)
 	p->reason = agi_cur_blob(c);
 	p->author = agi_cur_blob(c);
 	p->node = agi_cur_blob(c);
-	r->bond_index_warn = take_real(c);
-	r->bond_index_block = take_real(c);
-	r->bond_index_fallback = take_real(c);
-	r->eval.physical_harm_threshold = take_real(c);
+	r->bond_index_warn = agi_cur_f64(c);
+	r->bond_index_block = agi_cur_f64(c);
+	r->bond_index_fallback = agi_cur_f64(c);
+	r->eval.physical_harm_threshold = agi_cur_f64(c);
 	r->bond_index_action = (enum agi_decision)agi_cur_u8(c);
 	p->quorum = agi_cur_u32(c);
 	p->quorum_rule = (enum agi_quorum_rule)agi_cur_u8(c);

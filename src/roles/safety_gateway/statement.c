@@ -29,15 +29,6 @@ static uint8_t *put_double(uint8_t *to, double v)
 	return put_u64(to, bits);
 }
 
-static double take_double(struct agi_cur *c)
-{
-	uint64_t bits = agi_cur_u64(c);
-	double v;
-
-	memcpy(&v, &bits, sizeof v);
-	return v;
-}
-
 void agi_statement_encode(uint8_t out[AGI_STATEMENT_BYTES], const struct agi_statement *s)
 {
 	uint8_t *p = out;
@@ -66,8 +57,8 @@ enum agi_err agi_statement_decode(struct agi_statement *out, struct agi_str byte
 	agi_cur_copy(&c, out->plan_hash, sizeof out->plan_hash);
 	agi_cur_copy(&c, out->nonce, sizeof out->nonce);
 	out->decision = (enum agi_decision)agi_cur_u8(&c);
-	out->risk = take_double(&c);
-	out->bond_index = take_double(&c);
+	out->risk = agi_cur_f64(&c);
+	out->bond_index = agi_cur_f64(&c);
 	agi_cur_copy(&c, out->policy_hash, sizeof out->policy_hash);
 	out->policy_epoch = agi_cur_u64(&c);
 	out->stop_epoch = agi_cur_u64(&c);
