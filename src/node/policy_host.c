@@ -261,18 +261,14 @@ enum agi_err agi_policy_host_new(struct event_base *base, struct agi_dht_host *h
                                  struct agi_log *log, const struct agi_id *self, struct agi_policy_host **out)
 {
 	struct agi_policy_host *h = calloc(1, sizeof *h);
-	const struct agi_safety_plane *plane = agi_safety_host_plane(safety);
 	struct agi_policy_item_cfg cfg = {.base = base, .host = host, .on_read = on_read, .ctx = h};
-	struct agi_safety_status status;
 	enum agi_err e;
 
 	if (!h)
 		return AGI_E_NOMEM;
 	h->safety = safety;
 	h->log = log;
-	agi_safety_plane_status(plane, &status);
-	cfg.configured = agi_safety_plane_policy(plane)->configured;
-	cfg.answer_ms = status.timeout_ms;
+	cfg.configured = agi_safety_plane_policy(agi_safety_host_plane(safety))->configured;
 	agi_id_hex(cfg.node, self);
 	e = agi_policy_item_new(&cfg, &h->item);
 	if (e)

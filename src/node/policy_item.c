@@ -12,7 +12,8 @@
 
 #include "node/strong_item.h"
 
-enum { OPS_MAX = 32 };
+/* The margin is for clocks that do not run alike, and for timers, which count from their turn's beginning. */
+enum { OPS_MAX = 32, SETTLE_MS = AGI_POLICY_VALID_MS + 50 };
 
 struct op {
 	struct agi_policy_item *item;
@@ -189,7 +190,7 @@ static enum agi_err changed(struct agi_why *why, uint64_t now, uint64_t base)
 	                "the policy in force has epoch %" PRIu64 ", this change was made for epoch %" PRIu64, now, base);
 }
 
-/* No host holds the one before for valid any more, and what was decided by it has been answered. */
+/* No host holds the one before for valid any more, so none answers by it. */
 static void on_settled(evutil_socket_t fd, short what, void *arg)
 {
 	struct op *op = arg;
@@ -203,13 +204,12 @@ static void chosen(void *arg, enum agi_err err, const struct agi_why *why)
 {
 	struct op *op = arg;
 	struct agi_policy_item *it = op->item;
-	uint32_t wait_ms = AGI_POLICY_VALID_MS + it->cfg.answer_ms;
 
 	if (err) {
 		end(op, err, why);
 		return;
 	}
-	event_add(op->settled, &(struct timeval){wait_ms / 1000, (suseconds_t)(wait_ms % 1000) * 1000});
+	event_add(op->settled, &(struct timeval){.tv_usec = SETTLE_MS * 1000});
 	if (it->cfg.on_chosen)
 		it->cfg.on_chosen(it->cfg.ctx, op->wish);
 	agi_policy_item_doubt(it);

@@ -3,8 +3,8 @@
  * changed. On the core's loop.
  *
  *   set: read it: is it the version the change was made for, would it loosen anything? → keep that version under
- *        policy.(epoch mod 64) → compare-and-set to epoch + 1 → wait until no host can hold the one before for valid,
- *        nor still answer by it → done
+ *        policy.(epoch mod 64) → compare-and-set to epoch + 1 → wait until no host can hold the one before for valid:
+ *        none answers by it any more → done
  *
  * A version is kept before the next one replaces it, so the last AGI_POLICY_KEPT can always be looked up. */
 #ifndef AGI_NODE_POLICY_ITEM_H
@@ -20,7 +20,6 @@ struct agi_policy_item_cfg {
 	struct agi_dht_host *host;
 	char node[AGI_POLICY_WHO_MAX + 1];    /* this node's id: who wrote it */
 	const struct agi_policy *configured;  /* copied */
-	uint32_t answer_ms; /* so long after it was decided a check may be answered at the latest */
 	/* As agi_strong_item_cfg's. */
 	void (*on_read)(void *ctx, struct agi_str record, uint64_t began_us);
 	/* This node has just had this version chosen. */

@@ -2,7 +2,8 @@
  * This node routes a check: the panel's effects become messages, messages become its events.
  *
  *   asked ─► panel ─► decided, in the audit log ─► another host has a copy ─► the client is answered
- *                                                └─ none in time ─► BLOCK (AUDIT_UNAVAILABLE) */
+ *                                                ├─ none in time ─► BLOCK (AUDIT_UNAVAILABLE)
+ *                                                └─ another policy meanwhile ─► BLOCK (POLICY_MISMATCH) */
 #include <stdlib.h>
 
 #include <sodium.h>
@@ -58,24 +59,34 @@ static struct check *find_check(struct agi_safety_plane *s, uint64_t id)
 	return NULL;
 }
 
-/* Over: the client is told. */
-static void finish(struct check *c, bool is_kept)
+/* Over: the client is told; withheld: why it is told BLOCK in place of the answer, OK = it is not. */
+static void finish(struct check *c, enum agi_check_cause withheld)
 {
 	agi_safety_done_fn *done = c->done;
-	enum agi_check_cause cause = is_kept ? AGI_CHECK_OUT_OF_MEMORY : AGI_CHECK_AUDIT_UNAVAILABLE;
 
 	c->done = NULL;
-	if (!is_kept) {
+	if (withheld) {
 		c->told.decision = AGI_DECISION_BLOCK;
 		c->told.cause = AGI_PANEL_VOTED;
-		c->told.check_cause = cause;
+		c->told.check_cause = withheld;
 	}
 	safety_observe(c->plane, &c->told);
-	if (done && is_kept && c->answer)
+	if (done && !withheld && c->answer)
 		done(c->arg, c->answer);
 	else if (done)
-		agi_safety_block(done, c->arg, agi_check_cause_name(cause));
+		agi_safety_block(done, c->arg, agi_check_cause_name(withheld ? withheld : AGI_CHECK_OUT_OF_MEMORY));
 	check_free(c);
+}
+
+/* OK: a decision of that kind may stand. What the policy of this check lets pass passes only while it is known to be in
+ * force: then no later one has been acknowledged. */
+static enum agi_check_cause unconfirmed(const struct check *c, enum agi_decision decision)
+{
+	const struct agi_policy *in_force = agi_policy_in_force(&c->plane->policy, safety_mono_us());
+
+	if (decision == AGI_DECISION_BLOCK || in_force == c->policy)
+		return AGI_CHECK_OK;
+	return in_force ? AGI_CHECK_POLICY_MISMATCH : AGI_CHECK_POLICY_STATE_UNKNOWN;
 }
 
 /* After every event: over, or armed for the next deadline. c may be gone after this. */
@@ -86,7 +97,7 @@ static void settle(struct check *c)
 	else if (c->batch_id)
 		safety_arm(c->timer, c->answer_us, safety_mono_us());
 	else
-		finish(c, c->told.check_cause != AGI_CHECK_AUDIT_UNAVAILABLE);
+		finish(c, c->told.check_cause == AGI_CHECK_AUDIT_UNAVAILABLE ? AGI_CHECK_AUDIT_UNAVAILABLE : AGI_CHECK_OK);
 }
 
 /* --- the answer ----------------------------------------------------------------------------------------- */
@@ -222,7 +233,7 @@ static void keep(struct check *c, const struct agi_check_result *merged, struct 
 }
 
 /* The log says what was decided; this entry says what was answered instead. */
-static void keep_withheld(struct check *c)
+static void keep_withheld(struct check *c, enum agi_check_cause cause)
 {
 	struct agi_safety_plane *s = c->plane;
 	struct agi_audit_decision d = {.decision = AGI_DECISION_BLOCK,
@@ -231,7 +242,7 @@ static void keep_withheld(struct check *c)
 	                               .policy_epoch = c->policy->epoch,
 	                               .stop_epoch = s->latch.known.epoch,
 	                               .latency_us = safety_mono_us() - c->began_us,
-	                               .cause = agi_str_of(agi_check_cause_name(AGI_CHECK_AUDIT_UNAVAILABLE)),
+	                               .cause = agi_str_of(agi_check_cause_name(cause)),
 	                               .plan_id = plan_id_of(c->request)};
 	uint64_t nobody_waits;
 
@@ -241,15 +252,20 @@ static void keep_withheld(struct check *c)
 	(void)!audit_decision(s, &d, false, &nobody_waits); /* BLOCK it is, logged or not */
 }
 
-/* The votes were judged by the policy that was known when they were asked for. What it lets pass passes only if it is
- * known to be in force still: then no later one has been acknowledged. True: it was blocked. */
+static void withhold(struct check *c, enum agi_check_cause cause)
+{
+	keep_withheld(c, cause);
+	finish(c, cause);
+}
+
+/* The votes were judged by the policy that was known when they were asked for. True: it was blocked. */
 static bool block_unconfirmed(struct check *c, struct agi_panel_result *res, struct agi_check_result *merged)
 {
-	const struct agi_policy *in_force = agi_policy_in_force(&c->plane->policy, safety_mono_us());
+	enum agi_check_cause cause = unconfirmed(c, res->decision);
 
-	if (res->decision == AGI_DECISION_BLOCK || in_force == c->policy)
+	if (!cause)
 		return false;
-	agi_check_block(merged, in_force ? AGI_CHECK_POLICY_MISMATCH : AGI_CHECK_POLICY_STATE_UNKNOWN);
+	agi_check_block(merged, cause);
 	res->decision = AGI_DECISION_BLOCK;
 	res->cause = AGI_PANEL_VOTED;
 	res->agreed = 0;
@@ -319,8 +335,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 
 	if (c->panel.is_done) { /* no witness in time */
-		keep_withheld(c);
-		finish(c, false);
+		withhold(c, AGI_CHECK_AUDIT_UNAVAILABLE);
 		return;
 	}
 	agi_panel_tick(&c->panel, safety_now());
@@ -520,6 +535,17 @@ void check_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer,
 	}
 }
 
+/* A policy may have been set while a witness was waited for. */
+static void on_audited(struct check *c, bool is_kept)
+{
+	enum agi_check_cause cause = is_kept ? unconfirmed(c, c->told.decision) : AGI_CHECK_AUDIT_UNAVAILABLE;
+
+	if (is_kept && cause)
+		withhold(c, cause);
+	else
+		finish(c, cause);
+}
+
 void check_on_audited(struct agi_safety_plane *s, uint64_t batch_id, bool is_kept)
 {
 	struct check *c, *next;
@@ -527,7 +553,7 @@ void check_on_audited(struct agi_safety_plane *s, uint64_t batch_id, bool is_kep
 	for (c = LIST_FIRST(&s->checks); c; c = next) {
 		next = LIST_NEXT(c, link);
 		if (c->batch_id == batch_id)
-			finish(c, is_kept);
+			on_audited(c, is_kept);
 	}
 }
 

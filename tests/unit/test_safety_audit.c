@@ -22,7 +22,13 @@
 
 enum { NODES = 4, ASKER = 3 };
 
-enum fault { WITNESSES, SILENT /* about entries */, UNREACHABLE /* for entries */, REFUSES };
+enum fault {
+	WITNESSES,
+	SILENT,      /* about entries */
+	UNREACHABLE, /* for entries */
+	REFUSES,
+	SLOW         /* with entries: the asker learns of another policy before */
+};
 
 struct node {
 	struct net *net;
@@ -62,6 +68,22 @@ static struct node *node_of(struct net *net, const struct agi_id *id)
 	return NULL;
 }
 
+/* The node reads that another policy is in force; whoever wrote it says so until it runs out. */
+static void read_policy(struct node *n, uint64_t epoch, uint64_t began_us)
+{
+	struct agi_policy draft = {.epoch = epoch, .reason = AGI_STR("test"), .author = AGI_STR("me"), .quorum = 3}, *p;
+	struct agi_buf b;
+
+	agi_gateway_policy_default(&draft.rules);
+	draft.is_looser = epoch > 1;
+	assert_int_equal(agi_policy_new(&draft, &p), AGI_OK);
+	agi_buf_init(&b, 0);
+	agi_policy_encode(&b, p);
+	(void)agi_safety_plane_policy_read(n->plane, agi_buf_str(&b), began_us);
+	agi_buf_free(&b);
+	agi_policy_drop(p);
+}
+
 static void deliver(evutil_socket_t fd, short what, void *arg)
 {
 	struct parcel *p = arg;
@@ -71,6 +93,8 @@ static void deliver(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 
 	assert_int_equal(agi_envelope_open(agi_buf_str(&p->bytes), &env, NULL), AGI_OK);
+	if (p->to->fault == SLOW && env.kind == AGI_BODY_AUDIT_APPEND)
+		read_policy(p->from, 1, UINT64_MAX / 2);
 	agi_safety_plane_on_message(p->to->plane, &from, &env);
 	agi_buf_free(&p->bytes);
 	free(p);
@@ -106,7 +130,7 @@ static enum agi_err on_send(void *ctx, const struct agi_peer *to, struct agi_str
 	struct agi_envelope env;
 
 	assert_int_equal(agi_envelope_open(envelope, &env, NULL), AGI_OK);
-	if (env.kind != AGI_BODY_AUDIT_APPEND || target->fault == WITNESSES)
+	if (env.kind != AGI_BODY_AUDIT_APPEND || target->fault == WITNESSES || target->fault == SLOW)
 		post(from, target, envelope);
 	else if (target->fault == REFUSES)
 		refuse(from, target, &env);
@@ -361,6 +385,22 @@ static void without_a_witness_nothing_is_allowed_and_the_log_says_so(void **stat
 	}
 }
 
+/* Decided by one policy, answered when another one is in force. */
+static void a_policy_that_changes_before_the_answer_withholds_it(void **state)
+{
+	static const enum fault slow[ASKER] = {SLOW, SLOW, SLOW};
+	struct net net;
+	struct log log;
+	(void)state;
+
+	set_up(&net, slow);
+	expect(&net, AGI_DECISION_BLOCK, "POLICY_MISMATCH");
+	free_planes(&net);
+	log = read_log(&net.nodes[ASKER]);
+	assert_true(log.findings == 0 && log.decisions == 2 && log.last == AGI_DECISION_BLOCK);
+	remove_logs(&net);
+}
+
 static void another_witness_stands_in_for_each_that_does_not_answer(void **state)
 {
 	static const enum fault cases[][ASKER] = {
@@ -593,6 +633,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(each_answer_is_in_three_logs_and_signed),
 	    cmocka_unit_test(without_a_witness_nothing_is_allowed_and_the_log_says_so),
+	    cmocka_unit_test(a_policy_that_changes_before_the_answer_withholds_it),
 	    cmocka_unit_test(another_witness_stands_in_for_each_that_does_not_answer),
 	    cmocka_unit_test(a_host_that_is_alone_keeps_its_own_log),
 	    cmocka_unit_test(a_log_that_cannot_be_written_blocks_until_it_can),
