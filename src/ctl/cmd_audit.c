@@ -14,7 +14,9 @@
 #include "ctl/units.h"
 #include "roles/audit/action.h"
 #include "roles/audit/outcome.h"
+#include "roles/audit/policy_change.h"
 #include "roles/safety_gateway/latch.h"
+#include "roles/safety_gateway/policy.h"
 
 enum { KEYS_MAX = 4096, LIMIT = 100, TIME_TEXT = 32, READ_MS = 60000 };
 
@@ -84,6 +86,7 @@ static bool is_wanted(const struct ctl_audit_entry *n, const struct filter *f)
 		return false;
 	if (n->e.kind != AGI_AUDIT_DECISION)
 		return !f->decision && (n->e.kind == AGI_AUDIT_STOP || n->e.kind == AGI_AUDIT_START ||
+		                        n->e.kind == AGI_AUDIT_POLICY ||
 		                        n->e.kind == AGI_AUDIT_OUTCOME || n->e.kind == AGI_AUDIT_ACTION ||
 		                        (f->has_reflexes && n->e.kind == AGI_AUDIT_REFLEXES));
 	return !f->decision || (agi_audit_decision_decode(&d, n->e.body) == AGI_OK &&
@@ -128,7 +131,7 @@ static void format_time(char out[TIME_TEXT], uint64_t ms)
 
 /* What of an entry is shown, whatever its kind. */
 struct line {
-	const char *what;     /* decision, STOP, RESUME, START, SUCCESS, FAILURE, REFLEXES */
+	const char *what;     /* decision, STOP, RESUME, START, SUCCESS, FAILURE, REFLEXES, POLICY, LOOSENED */
 	struct agi_str plan, cause;
 	char votes[16];
 	struct agi_audit_decision d;
@@ -136,7 +139,9 @@ struct line {
 	struct agi_audit_outcome outcome;
 	struct agi_audit_action action;
 	struct agi_audit_reflexes reflexes;
+	struct agi_audit_policy policy;
 	char counts[96];
+	char change[AGI_POLICY_REASON_MAX + AGI_POLICY_WHO_MAX + 64];
 };
 
 static void format_votes(char out[16], struct agi_str certificate)
@@ -147,6 +152,18 @@ static void format_votes(char out[16], struct agi_str certificate)
 	if (certificate.n && agi_certificate_decode(cert, certificate) == AGI_OK)
 		snprintf(out, 16, "%u/%u", (unsigned)cert->n_votes, (unsigned)cert->electorate);
 	free(cert);
+}
+
+/* A host that starts, or slept, learns of a version without having seen the one before. */
+static void read_policy(struct line *l)
+{
+	const struct agi_audit_policy *p = &l->policy;
+	bool is_seen = p->epoch == p->before_epoch + 1;
+
+	l->what = p->is_looser && is_seen ? "LOOSENED" : "POLICY";
+	snprintf(l->change, sizeof l->change, "epoch %" PRIu64 " (%" PRIu64 " before) by %.*s: %.*s", p->epoch,
+	         p->before_epoch, AGI_STR_ARG(p->author), AGI_STR_ARG(p->reason));
+	l->cause = agi_str_of(l->change);
 }
 
 static void read_line(struct line *l, const struct agi_audit_entry *e)
@@ -175,6 +192,8 @@ static void read_line(struct line *l, const struct agi_audit_entry *e)
 		snprintf(l->counts, sizeof l->counts, "%" PRIu64 " safe, %" PRIu64 " unsafe; %" PRIu64 " actions allowed",
 		         l->reflexes.safe, l->reflexes.unsafe, l->reflexes.allowed);
 		l->cause = agi_str_of(l->counts);
+	} else if (e->kind == AGI_AUDIT_POLICY && agi_audit_policy_decode(&l->policy, e->body) == AGI_OK) {
+		read_policy(l);
 	}
 }
 
@@ -278,6 +297,19 @@ static void set_reflexes(json_t *o, const struct agi_audit_reflexes *r)
 	ctl_set(o, "unsafe_first", rows);
 }
 
+static void set_policy(json_t *o, const struct agi_audit_policy *p)
+{
+	ctl_set_u64(o, "policy_epoch", p->epoch);
+	set_hex(o, "policy_hash", p->hash, sizeof p->hash);
+	ctl_set_u64(o, "before_epoch", p->before_epoch);
+	set_hex(o, "before_hash", p->before_hash, sizeof p->before_hash);
+	ctl_set(o, "looser", json_boolean(p->is_looser));
+	ctl_set(o, "reason", ctl_json_str(p->reason));
+	ctl_set(o, "author", ctl_json_str(p->author));
+	ctl_set(o, "set_by", ctl_json_str(p->node));
+	ctl_set_u64(o, "set_at_ms", p->at_ms);
+}
+
 static json_t *entry_json(const struct ctl_audit_entry *n)
 {
 	json_t *o = json_object();
@@ -300,6 +332,8 @@ static json_t *entry_json(const struct ctl_audit_entry *n)
 		set_action(o, &l.action);
 	if (n->e.kind == AGI_AUDIT_REFLEXES)
 		set_reflexes(o, &l.reflexes);
+	if (n->e.kind == AGI_AUDIT_POLICY)
+		set_policy(o, &l.policy);
 	if (n->e.kind != AGI_AUDIT_DECISION)
 		return o;
 	ctl_set(o, "plan_id", ctl_json_str(l.plan));

@@ -11,6 +11,7 @@
 
 #include "node/audit_file.h"
 #include "node/safety_impl.h"
+#include "roles/audit/policy_change.h"
 
 enum {
 	WITNESSES = 2,         /* asked at once: with this host's own, three copies */
@@ -40,6 +41,12 @@ struct receipt {
 	uint64_t rpc_id;
 };
 
+/* A version of the policy, as a POLICY entry names it. */
+struct version {
+	uint64_t epoch;
+	uint8_t hash[32];
+};
+
 struct safety_audit {
 	struct agi_safety_plane *plane;
 	struct agi_audit_file *file;
@@ -51,6 +58,7 @@ struct safety_audit {
 	struct receipt receipts[RECEIPTS_MAX];
 	uint32_t n_receipts;
 	uint64_t stop_epoch;                   /* of the last STOP entry */
+	struct version policy, written_policy; /* of the last POLICY entry, at first the configuration's */
 	bool is_syncing;
 	bool wants_head, publishes_head;       /* since the last one: anything was added; a decision or a stop */
 	uint64_t head_us;
@@ -191,6 +199,35 @@ void audit_stop(struct agi_safety_plane *s)
 	agi_stop_encode(&b, r);
 	if (publish(a, AGI_AUDIT_STOP, &b, 0, &nobody_waits) == AGI_OK)
 		a->stop_epoch = r->epoch; /* else tried again with the next read of the register */
+	agi_buf_free(&b);
+}
+
+static struct version version_of(const struct agi_policy *p)
+{
+	struct version v = {.epoch = p->epoch};
+
+	memcpy(v.hash, p->hash, sizeof v.hash);
+	return v;
+}
+
+void audit_policy(struct agi_safety_plane *s)
+{
+	struct safety_audit *a = s->audit;
+	const struct agi_policy *p = s->policy.known;
+	struct agi_audit_policy entry = {.epoch = p->epoch, .at_ms = p->at_ms, .is_looser = p->is_looser,
+	                                 .reason = p->reason, .author = p->author, .node = p->node};
+	uint64_t nobody_waits;
+	struct agi_buf b;
+
+	if (!a || p->epoch == a->policy.epoch)
+		return;
+	entry.before_epoch = a->policy.epoch;
+	memcpy(entry.before_hash, a->policy.hash, sizeof entry.before_hash);
+	memcpy(entry.hash, p->hash, sizeof entry.hash);
+	agi_buf_init(&b, 0);
+	agi_audit_policy_encode(&b, &entry);
+	if (publish(a, AGI_AUDIT_POLICY, &b, 0, &nobody_waits) == AGI_OK)
+		a->policy = version_of(p); /* else tried again with the next read of the register */
 	agi_buf_free(&b);
 }
 
@@ -383,12 +420,14 @@ static enum agi_err write_turn(struct safety_audit *a)
 	agi_buf_reset(&a->turn);
 	if (e) {
 		a->chain = a->written;
-		a->stop_epoch = 0; /* told again with the next read of the register */
+		a->stop_epoch = 0; /* told again with the next read of the register, as the policy is */
+		a->policy = a->written_policy;
 		safety_observe(a->plane, &(struct agi_safety_event){.kind = AGI_SAFETY_AUDIT_FAILED});
 		if (a->plane->hooks.audit_failed)
 			a->plane->hooks.audit_failed(a->plane->ctx, e, &why);
 	} else {
 		a->written = a->chain;
+		a->written_policy = a->policy;
 	}
 	return e;
 }
@@ -478,6 +517,7 @@ enum agi_err agi_safety_plane_open_audit(struct agi_safety_plane *s, const char 
 	if (!a)
 		return agi_fail(why, AGI_E_NOMEM, "audit log: out of memory");
 	a->plane = s;
+	a->policy = a->written_policy = version_of(s->policy.configured);
 	TAILQ_INIT(&a->batches);
 	agi_buf_init(&a->turn, 0);
 	s->audit = a;

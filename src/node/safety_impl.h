@@ -109,6 +109,8 @@ enum agi_err audit_decision(struct agi_safety_plane *s, const struct agi_audit_d
 enum agi_err audit_outcome(struct agi_safety_plane *s, const struct agi_audit_outcome *o, uint64_t *batch_id);
 /* What the latch knows, when it is news. */
 void audit_stop(struct agi_safety_plane *s);
+/* The policy known, when it is news. */
+void audit_policy(struct agi_safety_plane *s);
 /* The proofs that ErisML made go into the log with this turn's entries. */
 void audit_proofs_later(struct agi_safety_plane *s);
 void audit_on_append(struct agi_safety_plane *s, const struct agi_peer *from, const struct agi_safety_msg *m);

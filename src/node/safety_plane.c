@@ -184,6 +184,7 @@ bool agi_safety_plane_policy_read(struct agi_safety_plane *s, struct agi_str rec
 	bool is_news = agi_policy_view_read(&s->policy, record, began_us);
 
 	s->erisml.policy = s->policy.known->rules.eval;
+	audit_policy(s);
 	return is_news;
 }
 

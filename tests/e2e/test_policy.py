@@ -77,6 +77,14 @@ def main():
                 got = n.ctl_json("safety", "policy", "get")
                 assert got["epoch"] == 1 and got["reason"] == "test" and not got["looser"], got
                 o.wait_until("it says why", lambda n=n: "Banned tool: report" in str(n.check_plan(c.plan)), PATIENCE)
+        with tap.case("every host's audit log says who changed it, and why"):
+            def logged():
+                entries = net.nodes[1].ctl_json("safety", "audit", "--since", "all")["entries"]
+                return [e for e in entries if e["kind"] == "policy"]
+            o.wait_until("it is in three logs", lambda: len(logged()) == 3, PATIENCE)
+            for e in logged():
+                assert (e["policy_epoch"], e["before_epoch"], e["looser"], e["reason"]) == (1, 0, False, "test"), e
+                assert e["author"] and e["policy_hash"] != e["before_hash"] and e["decision"] == "POLICY", e
         with tap.case("it is in force after a restart of every host"):
             for n in net.nodes:
                 n.kill()

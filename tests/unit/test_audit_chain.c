@@ -10,6 +10,7 @@
 #include "roles/audit/chain.h"
 #include "roles/audit/action.h"
 #include "roles/audit/outcome.h"
+#include "roles/audit/policy_change.h"
 
 enum { ENTRIES = 12, HEAD_AT = 7 };
 
@@ -325,6 +326,26 @@ static void a_long_description_is_cut_between_characters_and_a_long_id_refused(v
 	assert_string_equal(why.text, "step_id: 1025 bytes, at most 1024");
 }
 
+static void who_changed_the_policy_when_and_why_comes_back(void **state)
+{
+	const struct agi_audit_policy p = {.before_epoch = 1, .epoch = 2, .before_hash = {3}, .hash = {4}, .at_ms = 5,
+	                                   .is_looser = true, .reason = AGI_STR("why"), .author = AGI_STR("who"),
+	                                   .node = AGI_STR("where")};
+	struct agi_audit_policy back;
+	struct agi_buf b;
+	(void)state;
+
+	agi_buf_init(&b, 0);
+	agi_audit_policy_encode(&b, &p);
+	assert_int_equal(agi_audit_policy_decode(&back, agi_buf_str(&b)), AGI_OK);
+	assert_true(back.before_epoch == 1 && back.epoch == 2 && back.at_ms == 5 && back.is_looser);
+	assert_true(back.before_hash[0] == 3 && back.hash[0] == 4 && agi_str_eq(back.node, p.node));
+	assert_true(agi_str_eq(back.reason, p.reason) && agi_str_eq(back.author, p.author));
+	for (size_t n = 0; n < b.n; n++)
+		assert_int_equal(agi_audit_policy_decode(&back, (struct agi_str){(char *)b.p, n}), AGI_E_MALFORMED);
+	agi_buf_free(&b);
+}
+
 static void what_was_decided_of_actions_and_reflexes_comes_back(void **state)
 {
 	const struct agi_audit_action a = {.request_hash = {7}, .decision = AGI_DECISION_BLOCK, .is_emergency_stop = true,
@@ -442,6 +463,7 @@ int main(void)
 	    cmocka_unit_test(bodies_come_back_as_they_were),
 	    cmocka_unit_test(an_outcome_comes_back_bit_for_bit),
 	    cmocka_unit_test(what_was_decided_of_actions_and_reflexes_comes_back),
+	    cmocka_unit_test(who_changed_the_policy_when_and_why_comes_back),
 	    cmocka_unit_test(a_long_description_is_cut_between_characters_and_a_long_id_refused),
 	    cmocka_unit_test(a_witness_takes_the_senders_entries_only),
 	    cmocka_unit_test(a_decision_needs_the_certificate_that_proves_it),

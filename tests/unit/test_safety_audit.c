@@ -284,7 +284,7 @@ static void expect(struct net *net, enum agi_decision d, const char *cause)
 
 /* --- what is in a log ------------------------------------------------------------------------------------------ */
 struct log {
-	int entries, findings, decisions, heads, outcomes;
+	int entries, findings, decisions, heads, outcomes, policies;
 	enum agi_decision last;
 	int proof_runs, broken_proofs;
 	int copies; /* of other nodes' decisions and outcomes */
@@ -324,6 +324,7 @@ static struct log read_log(const struct node *n)
 			log.findings += agi_audit_follow(&walk, bytes, hash, &e, NULL) != AGI_OK;
 			log.heads += e.kind == AGI_AUDIT_HEAD;
 			log.outcomes += e.kind == AGI_AUDIT_OUTCOME;
+			log.policies += e.kind == AGI_AUDIT_POLICY;
 			if (e.kind == AGI_AUDIT_WITNESS)
 				count_copies(e.body, &log);
 			log.proof_runs += e.kind == AGI_AUDIT_PROOFS;
@@ -436,6 +437,7 @@ static void a_log_that_cannot_be_written_blocks_until_it_can(void **state)
 {
 	struct rlimit was, now;
 	struct net net;
+	struct log log;
 	(void)state;
 
 	set_up(&net, healthy);
@@ -443,12 +445,16 @@ static void a_log_that_cannot_be_written_blocks_until_it_can(void **state)
 	assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
 	now = (struct rlimit){0, was.rlim_max};
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &now), 0);
+	for (int i = 0; i < NODES; i++)
+		read_policy(&net.nodes[i], 1, UINT64_MAX / 2);
 	expect(&net, AGI_DECISION_BLOCK, "AUDIT_UNAVAILABLE");
 	assert_true(net.nodes[ASKER].failures > 0);
 	assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+	read_policy(&net.nodes[ASKER], 1, UINT64_MAX / 2); /* no news, but not in the log yet */
 	expect(&net, AGI_DECISION_ALLOW, "VOTED");
 	free_planes(&net);
-	assert_int_equal(read_log(&net.nodes[ASKER]).findings, 0);
+	log = read_log(&net.nodes[ASKER]);
+	assert_true(log.findings == 0 && log.policies == 1);
 	remove_logs(&net);
 }
 
@@ -467,6 +473,27 @@ static void a_stop_is_in_the_log_once_of_everybody_who_knows_of_it(void **state)
 	for (int i = 0; i < ASKER; i++)
 		assert_int_equal(net.nodes[i].audited[AGI_AUDIT_STOP], 1);
 	free_planes(&net);
+	remove_logs(&net);
+}
+
+static void a_policy_is_in_the_log_once_of_everybody_who_learns_of_it(void **state)
+{
+	struct net net;
+	(void)state;
+
+	set_up(&net, healthy);
+	for (int i = 0; i < NODES; i++)
+		assert_int_equal(net.nodes[i].audited[AGI_AUDIT_POLICY], 0); /* the configuration is no change */
+	for (int i = 0; i < NODES; i++) {
+		read_policy(&net.nodes[i], 1, UINT64_MAX / 2);
+		read_policy(&net.nodes[i], 1, UINT64_MAX / 2);
+		read_policy(&net.nodes[i], 3, UINT64_MAX / 2);
+	}
+	expect(&net, AGI_DECISION_ALLOW, "VOTED");
+	for (int i = 0; i < NODES; i++)
+		assert_int_equal(net.nodes[i].audited[AGI_AUDIT_POLICY], 2);
+	free_planes(&net);
+	assert_int_equal(read_log(&net.nodes[0]).findings, 0);
 	remove_logs(&net);
 }
 
@@ -638,6 +665,7 @@ int main(void)
 	    cmocka_unit_test(a_host_that_is_alone_keeps_its_own_log),
 	    cmocka_unit_test(a_log_that_cannot_be_written_blocks_until_it_can),
 	    cmocka_unit_test(a_stop_is_in_the_log_once_of_everybody_who_knows_of_it),
+	    cmocka_unit_test(a_policy_is_in_the_log_once_of_everybody_who_learns_of_it),
 	    cmocka_unit_test(a_witness_takes_no_entries_of_others),
 	    cmocka_unit_test(decision_proofs_go_on_where_the_last_life_ended),
 	    cmocka_unit_test(an_outcome_is_acknowledged_when_another_host_has_it),

@@ -10,7 +10,7 @@ static const char context[] = "agihpc audit head 1"; /* so that no other signatu
 const char *agi_audit_kind_name(enum agi_audit_kind k)
 {
 	static const char *const names[] = {"none", "start", "decision", "stop", "witness", "head", "proofs", "outcome",
-	                                    "action", "reflexes"};
+	                                    "action", "reflexes", "policy"};
 
 	return (unsigned)k < sizeof names / sizeof *names ? names[k] : "unknown";
 }

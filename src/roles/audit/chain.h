@@ -36,6 +36,7 @@ enum agi_audit_kind {
 	AGI_AUDIT_OUTCOME,  /* what a client reported of a step that was carried out (outcome.h) */
 	AGI_AUDIT_ACTION,   /* an in-action check forbade something (action.h) */
 	AGI_AUDIT_REFLEXES, /* in-action checks of a moment (action.h) */
+	AGI_AUDIT_POLICY,   /* another safety policy is known here (policy_change.h) */
 	AGI_AUDIT_KINDS
 };
 const char *agi_audit_kind_name(enum agi_audit_kind k); /* "decision" */
