@@ -43,6 +43,7 @@ curl                     : an HTTP client that is not ours
 mandoc                   : lint of the man pages
 shellcheck               : lint of the shell scripts
 spin                     : explores the model of the protocol (tests/model)
+python3-pip              : installs clients/python in a test
 xz-utils                 : make distcheck packs with it
 "
 

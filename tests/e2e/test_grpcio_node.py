@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node as gRPC's own Python client sees it: the deployment guide's channel options, kept open without calls;
-metadata, deadlines, many calls at once."""
+metadata, deadlines, many calls at once. Then as our own Python client does (clients/python)."""
 
 import os
 import sys
 import time
 
 import overlay as o
+import python_client
 from overlay import grpc, pb, wait_until
 from tap import Tap
 
@@ -112,6 +113,10 @@ def main():
         test_check_plan(tap, net, channel)
         test_keepalive(tap, channel, states)
         channel.close()
+        python_client.test_services(tap, net)
+        python_client.test_memory(tap, net)
+        python_client.test_install(tap, net.dir)
+        python_client.test_failover(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)
 

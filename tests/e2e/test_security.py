@@ -11,6 +11,7 @@ import ssl
 import stat
 
 import overlay as o
+import python_client
 from certs import Certs
 from overlay import grpc, pb, run, wait_until
 from tap import Skip, Tap
@@ -408,13 +409,17 @@ def test_bad_start(tap, w):
         assert "auth.tokens_file" in result.err and "others can write" in result.err, result
 
 
+def test_python_client(tap, w):
+    python_client.test_secured(tap, w.node.addr, w.certs, w.tokens)
+
+
 def main():
     tap = Tap()
     with o.Overlay(1, roles={1: ["erisml", "safety-gateway"]}, time_limit=240) as net:
         w = World(net)
         tap.on_failure = w.log
         w.start()
-        for test in (test_unix_socket, test_tokens, test_certificates, test_health_tool, test_http, test_hostile, test_reload,
+        for test in (test_unix_socket, test_tokens, test_certificates, test_python_client, test_health_tool, test_http, test_hostile, test_reload,
                      test_required, test_bad_start):
             test(tap, w)
     tap.done()
