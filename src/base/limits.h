@@ -51,6 +51,9 @@ enum {
 	AGI_WATCHES_MAX = 1024,      /* watches of a node's clients */
 	AGI_WATCH_KEYS = 1024,       /* changed keys of one that wait to be read */
 	AGI_WATCHES_BYTES = 128 << 20, /* of what all of them remember of slots */
+	AGI_SERVICE_WATCHES_MAX = 1024, /* watches of services by a node's clients … */
+	AGI_SERVICE_FEEDS_MAX = 64,  /* … and how many services they are of */
+	AGI_SERVICE_CHANGES = 256,   /* changes of one that are kept for who reads slowly or comes back: 100 KiB */
 	AGI_LEASES_MAX = 100000,     /* leases, and items that have one, that a node watches over … */
 	AGI_LOCKS_WAITING = 1024,    /* of the calls that are open on a node: waiting for a lock that is held */
 	AGI_LOCK_VALUE_MAX = 4096,   /* bytes, of a lock that is waited for: it is sent with every try */

@@ -7,6 +7,7 @@
 #include "base/limits.h"
 #include "ctl/call.h"
 #include "ctl/out.h"
+#include "ctl/service.h"
 #include "ctl/units.h"
 
 enum { INTERVAL_DEFAULT_MS = 5000 };
@@ -19,7 +20,7 @@ const struct ctl_opt ctl_opts_register[] = {
 const struct ctl_opt ctl_opts_discover[] = {
     {"limit", 0, "N", NULL, "at most N instances (default: all)"}, {NULL, 0, NULL, NULL, NULL}};
 
-static enum ctl_exit take_service(struct ctl *c, const char *name, ProtobufCBinaryData *out)
+enum ctl_exit ctl_take_service(struct ctl *c, const char *name, ProtobufCBinaryData *out)
 {
 	size_t n = strlen(name);
 
@@ -121,7 +122,7 @@ enum ctl_exit ctl_register(struct ctl *c, const struct ctl_input *in)
 	struct ctl_call call = CTL_CALL("agihpc.v1.RegistryService/RegisterService", &req,
 					agihpc__v1__register_response__descriptor);
 	char address[CTL_TARGET_TEXT];
-	enum ctl_exit code = take_service(c, in->words.p[0], &req.service);
+	enum ctl_exit code = ctl_take_service(c, in->words.p[0], &req.service);
 
 	if (code == CTL_OK)
 		code = take_address(c, in->words.p[1], address, &req.address, &hc.tls);
@@ -144,7 +145,7 @@ enum ctl_exit ctl_deregister(struct ctl *c, const struct ctl_input *in)
 					agihpc__v1__deregister_response__descriptor);
 	protobuf_c_boolean is_tls; /* does not matter here */
 	char address[CTL_TARGET_TEXT], text[AGI_SERVICE_NAME_MAX + CTL_TARGET_TEXT + 32];
-	enum ctl_exit code = take_service(c, in->words.p[0], &req.service);
+	enum ctl_exit code = ctl_take_service(c, in->words.p[0], &req.service);
 
 	if (code == CTL_OK)
 		code = take_address(c, in->words.p[1], address, &req.address, &is_tls);
@@ -162,7 +163,7 @@ enum ctl_exit ctl_deregister(struct ctl *c, const struct ctl_input *in)
 }
 
 /* --- finding ---------------------------------------------------------------------------------- */
-static json_t *instance_json(const Agihpc__V1__Instance *one)
+json_t *ctl_instance_json(const Agihpc__V1__Instance *one)
 {
 	json_t *o = json_object();
 
@@ -208,7 +209,7 @@ static enum ctl_exit print_discovered(struct ctl *c, const char *service,
 
 		ctl_set(o, "service", json_string(service));
 		for (size_t i = 0; i < res->n_instances; i++)
-			json_array_append_new(list, instance_json(res->instances[i]));
+			json_array_append_new(list, ctl_instance_json(res->instances[i]));
 		ctl_set(o, "instances", list);
 		code = ctl_print_json_take(c, o);
 	} else if (res->n_instances) {
@@ -227,7 +228,7 @@ enum ctl_exit ctl_discover(struct ctl *c, const struct ctl_input *in)
 					agihpc__v1__discover_response__descriptor);
 	const char *limit = ctl_opt_value(&in->opts, "limit");
 	struct agi_why why;
-	enum ctl_exit code = take_service(c, in->words.p[0], &req.service);
+	enum ctl_exit code = ctl_take_service(c, in->words.p[0], &req.service);
 
 	if (code != CTL_OK)
 		return code;
@@ -253,7 +254,7 @@ static enum ctl_exit print_nearest(struct ctl *c, const char *service,
 		return print_instances(c, &res->instance, 1);
 	o = json_object();
 	ctl_set(o, "service", json_string(service));
-	ctl_set(o, "instance", instance_json(res->instance));
+	ctl_set(o, "instance", ctl_instance_json(res->instance));
 	return ctl_print_json_take(c, o);
 }
 
@@ -262,7 +263,7 @@ enum ctl_exit ctl_nearest(struct ctl *c, const struct ctl_input *in)
 	Agihpc__V1__NearestRequest req = AGIHPC__V1__NEAREST_REQUEST__INIT;
 	struct ctl_call call = CTL_CALL("agihpc.v1.RegistryService/Nearest", &req,
 					agihpc__v1__nearest_response__descriptor);
-	enum ctl_exit code = take_service(c, in->words.p[0], &req.service);
+	enum ctl_exit code = ctl_take_service(c, in->words.p[0], &req.service);
 
 	if (code != CTL_OK)
 		return code;

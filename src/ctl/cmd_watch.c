@@ -3,13 +3,10 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "ctl/follow.h"
 #include "ctl/kv.h"
-#include "ctl/stream.h"
 #include "ctl/units.h"
-
-enum { PAUSE_MIN_MS = 250, PAUSE_MAX_MS = 5000 };
 
 const struct ctl_opt ctl_opts_watch[] = {
     CTL_OPT_NAMESPACE,
@@ -17,6 +14,7 @@ const struct ctl_opt ctl_opts_watch[] = {
     {"prefix", 0, NULL, NULL, "all keys that begin with KEY"},
     {"initial", 0, NULL, NULL, "first what is there"},
     {"from-version", 0, "V", NULL, "first the key's state, if it is newer than this version"},
+    {"service", 0, "NAME", NULL, "the instances of a service instead of a key"},
     {"count", 0, "N", NULL, "stop after so many changes"},
     {"for", 0, "TIME", NULL, "stop after this time, like 30s (default: never)"},
     {NULL, 0, NULL, NULL, NULL}};
@@ -27,9 +25,7 @@ struct watching {
 	uint32_t n_left;     /* changes still to be printed; 0 = no limit */
 	char *token;         /* newest resume token; NULL = none */
 	size_t token_bytes;
-	bool has_begun;      /* a stream has told something */
-	uint32_t pause_ms;   /* before the next attempt to go on */
-	enum ctl_exit code;  /* of printing */
+	struct ctl_follow follow;
 };
 
 /* --- printing --------------------------------------------------------------------------------- */
@@ -85,91 +81,52 @@ static bool on_message(void *arg, const ProtobufCMessage *m)
 	const Agihpc__V1__WatchResponse *res = (const Agihpc__V1__WatchResponse *)m;
 	struct watching *w = arg;
 
-	w->has_begun = true;
+	w->follow.has_begun = true;
 	for (size_t i = 0; i < res->n_events; i++) {
-		w->code = print_event(w, res->events[i]);
-		if (w->code != CTL_OK || (w->n_left && --w->n_left == 0))
+		w->follow.code = print_event(w, res->events[i]);
+		if (w->follow.code != CTL_OK || (w->n_left && --w->n_left == 0))
 			return false;
 	}
 	if (res->n_events == 0 && res->slots_unwatched)
 		ctl_warn(w->c, "%u slots have too few living hosts: their changes come later", res->slots_unwatched);
-	if (res->caught_up)
-		w->pause_ms = PAUSE_MIN_MS;
+	w->follow.is_well = w->follow.is_well || res->caught_up;
 	keep_token(w, res->resume_token);
 	return true;
 }
 
-/* True when another stream may go on where this one ended. One that ended before it had caught up gave no token: the next
- * begins as it did, and may tell some changes again. */
-static bool can_resume(const struct watching *w, const struct ctl_stream *s)
+/* One that ended before it had caught up gave no token: the next begins as it did, and may tell some changes again. */
+static void resume(void *arg)
 {
-	return w->has_begun && (s->status == AGI_GRPC_UNAVAILABLE || s->status == AGI_GRPC_CANCELLED ||
-				s->status == AGI_GRPC_INTERNAL || s->status == AGI_GRPC_RESOURCE_EXHAUSTED);
-}
+	struct watching *w = arg;
 
-static void prepare_resume(struct watching *w, const struct ctl_stream *s)
-{
-	const struct timespec pause = {w->pause_ms / 1000, (long)(w->pause_ms % 1000) * 1000000L};
-
-	ctl_warn(w->c, "%s: %s; going on", w->c->node, s->message);
-	if (w->token) {
-		w->req.resume_token = (ProtobufCBinaryData){w->token_bytes, (uint8_t *)w->token};
-		w->req.initial = false;
-		w->req.from_version = 0;
-	}
-	nanosleep(&pause, NULL);
-	w->pause_ms = w->pause_ms * 2 < PAUSE_MAX_MS ? w->pause_ms * 2 : PAUSE_MAX_MS;
-	free(w->c->node); /* any of -n will do */
-	w->c->node = NULL;
-	w->c->deadline_us = ctl_now_us() + (uint64_t)w->c->timeout_ms * 1000;
-}
-
-static enum ctl_exit report(struct watching *w, const struct ctl_stream *s)
-{
-	struct ctl_call call = {.target = w->c->node, .status = s->status, .message = s->message};
-
-	return ctl_report(w->c, &call, s->status == AGI_GRPC_OUT_OF_RANGE
-					   ? "what was deleted meanwhile is not known any more: begin anew with --initial"
-					   : NULL);
-}
-
-static enum ctl_exit follow(struct watching *w, uint64_t until_us)
-{
-	struct ctl_stream s = {.path = "/agihpc.v1.KvService/Watch", .req = &w->req.base, .arg = w,
-			       .res_type = &agihpc__v1__watch_response__descriptor, .on_message = on_message};
-	enum ctl_exit code = CTL_OK;
-	bool again = true;
-
-	while (again) {
-		code = ctl_choose_node(w->c);
-		if (code != CTL_OK && !(w->has_begun && ctl_now_us() < until_us))
-			return code;
-		if (code != CTL_OK) {
-			s.message = ctl_copy(agi_str_of("no node answers"));
-			w->c->node = ctl_copy(agi_str_of(w->c->nodes));
-			s.status = AGI_GRPC_UNAVAILABLE;
-		} else {
-			ctl_stream_run(w->c, &s, until_us);
-		}
-		again = !s.is_stopped && can_resume(w, &s);
-		code = s.is_stopped ? w->code : CTL_OK;
-		if (again)
-			prepare_resume(w, &s);
-		else if (!s.is_stopped)
-			code = report(w, &s);
-		ctl_stream_clear(&s);
-	}
-	return code;
+	if (!w->token)
+		return;
+	w->req.resume_token = (ProtobufCBinaryData){w->token_bytes, (uint8_t *)w->token};
+	w->req.initial = false;
+	w->req.from_version = 0;
 }
 
 /* --- the command ------------------------------------------------------------------------------ */
-static enum ctl_exit take_words(struct ctl *c, const struct ctl_input *in, struct watching *w, uint64_t *until_us)
+enum ctl_exit ctl_watch_limits(struct ctl *c, const struct ctl_input *in, uint32_t *count_out, uint64_t *until_us)
 {
-	const char *version = ctl_opt_value(&in->opts, "from-version"), *count = ctl_opt_value(&in->opts, "count");
-	const char *limit = ctl_opt_value(&in->opts, "for");
-	enum ctl_exit code = ctl_kv_namespace(c, in, &w->req.namespace_);
+	const char *count = ctl_opt_value(&in->opts, "count"), *limit = ctl_opt_value(&in->opts, "for");
 	struct agi_why why;
 	uint64_t ms;
+
+	*until_us = UINT64_MAX;
+	if (count && ctl_parse_u32(count_out, count, 1, UINT32_MAX, &why) != AGI_OK)
+		return ctl_usage(c, "--count %s", why.text);
+	if (limit && ctl_parse_duration(&ms, limit, 0, UINT64_C(1) << 40, &why) != AGI_OK)
+		return ctl_usage(c, "--for %s", why.text);
+	if (limit)
+		*until_us = ctl_now_us() + ms * 1000;
+	return CTL_OK;
+}
+
+static enum ctl_exit take_words(struct ctl *c, const struct ctl_input *in, struct watching *w, uint64_t *until_us)
+{
+	const char *version = ctl_opt_value(&in->opts, "from-version");
+	enum ctl_exit code = ctl_kv_namespace(c, in, &w->req.namespace_);
 
 	w->req.prefix = ctl_opt_is_set(&in->opts, "prefix");
 	w->req.initial = ctl_opt_is_set(&in->opts, "initial");
@@ -181,22 +138,29 @@ static enum ctl_exit take_words(struct ctl *c, const struct ctl_input *in, struc
 		code = ctl_kv_version(c, "from-version", version, &w->req.from_version);
 	if (code == CTL_OK && version && w->req.prefix)
 		return ctl_usage(c, "--from-version is for a single key");
-	if (code == CTL_OK && count && ctl_parse_u32(&w->n_left, count, 1, UINT32_MAX, &why) != AGI_OK)
-		return ctl_usage(c, "--count %s", why.text);
-	if (code == CTL_OK && limit && ctl_parse_duration(&ms, limit, 0, UINT64_C(1) << 40, &why) != AGI_OK)
-		return ctl_usage(c, "--for %s", why.text);
-	*until_us = code == CTL_OK && limit ? ctl_now_us() + ms * 1000 : UINT64_MAX;
+	return code == CTL_OK ? ctl_watch_limits(c, in, &w->n_left, until_us) : code;
+}
+
+static enum ctl_exit watch_keys(struct ctl *c, const struct ctl_input *in)
+{
+	struct watching w = {.c = c, .req = AGIHPC__V1__WATCH_REQUEST__INIT};
+	uint64_t until_us;
+	enum ctl_exit code = take_words(c, in, &w, &until_us);
+
+	w.follow = (struct ctl_follow){
+	    .s = {.path = "/agihpc.v1.KvService/Watch", .req = &w.req.base, .arg = &w,
+	          .res_type = &agihpc__v1__watch_response__descriptor, .on_message = on_message},
+	    .resume = resume,
+	    .advice = "what was deleted meanwhile is not known any more: begin anew with --initial"};
+	if (code == CTL_OK)
+		code = ctl_follow_run(c, &w.follow, until_us);
+	free(w.token);
 	return code;
 }
 
 enum ctl_exit ctl_watch(struct ctl *c, const struct ctl_input *in)
 {
-	struct watching w = {.c = c, .req = AGIHPC__V1__WATCH_REQUEST__INIT, .pause_ms = PAUSE_MIN_MS};
-	uint64_t until_us;
-	enum ctl_exit code = take_words(c, in, &w, &until_us);
+	const char *service = ctl_opt_value(&in->opts, "service");
 
-	if (code == CTL_OK)
-		code = follow(&w, until_us);
-	free(w.token);
-	return code;
+	return service ? ctl_watch_service(c, in, service) : watch_keys(c, in);
 }

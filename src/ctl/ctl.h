@@ -119,6 +119,9 @@ enum ctl_exit ctl_incr(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_scan(struct ctl *c, const struct ctl_input *in); /* cmd_scan.c */
 enum ctl_exit ctl_batch(struct ctl *c, const struct ctl_input *in); /* cmd_batch.c */
 enum ctl_exit ctl_watch(struct ctl *c, const struct ctl_input *in); /* cmd_watch.c */
+/* of watch --service: cmd_watch_service.c; --count (untouched when not given) and --for of both */
+enum ctl_exit ctl_watch_service(struct ctl *c, const struct ctl_input *in, const char *service);
+enum ctl_exit ctl_watch_limits(struct ctl *c, const struct ctl_input *in, uint32_t *count, uint64_t *until_us);
 enum ctl_exit ctl_lease_grant(struct ctl *c, const struct ctl_input *in); /* cmd_lease.c */
 enum ctl_exit ctl_lease_keepalive(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_lease_revoke(struct ctl *c, const struct ctl_input *in);

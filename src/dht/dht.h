@@ -275,6 +275,9 @@ AGI_MUST_USE enum agi_err agi_dht_set_traits(struct agi_dht *d, struct agi_now n
 /* Keeps the instances of a service fresh in the cache (asked again every refresh), so that
  * agi_dht_known_instances answers without waiting. Idempotent. */
 void agi_dht_follow_service(struct agi_dht *d, struct agi_now now, struct agi_str service);
+/* The same for so long from now. INVALID: no name of a service; FULL: too many are followed. */
+AGI_MUST_USE enum agi_err agi_dht_follow_for(struct agi_dht *d, struct agi_now now, struct agi_str service,
+                                             uint32_t ms);
 
 /* This host's share of the data and its fault domain, changed by its configuration: told to the others,
  * slots move. zone: at most AGI_ZONE_MAX bytes. */
@@ -379,6 +382,9 @@ bool agi_dht_trees(const struct agi_dht *d, uint32_t slot, const struct agi_merk
  * returns how many were written. */
 size_t agi_dht_known_instances(const struct agi_dht *d, struct agi_str service,
                                struct agi_instance *out, size_t max);
+/* False until the registry has been asked for the service once. is_stale: the last time it did not answer;
+ * n_records: instances that are known, those included that agi_dht_known_instances leaves out. */
+bool agi_dht_service_known(const struct agi_dht *d, struct agi_str service, bool *is_stale, size_t *n_records);
 /* i-th registration on this host; false past the end. config as given to REGISTER. */
 bool agi_dht_registration(const struct agi_dht *d, size_t i, struct agi_provider *out,
                           struct agi_str *config);

@@ -18,7 +18,8 @@ struct agi_known {
 	char name[AGI_SERVICE_NAME_MAX + 1];
 	struct agi_str service;
 	struct agi_records records;  /* verified; expired ones stay until a holder has answered without them */
-	bool is_followed, is_asking;
+	uint64_t followed_us;        /* asked again until then; AGI_NEVER: for good */
+	bool is_asking, has_asked;
 	bool is_stale;               /* the last time nobody answered */
 	uint32_t open, answered;
 	uint64_t rpc[AGI_PROVIDER_HOLDERS];
@@ -29,6 +30,8 @@ struct agi_known {
 };
 
 static void ask(struct agi_known *k);
+
+static bool is_followed(const struct agi_known *k) { return k->followed_us > k->d->now.mono_us; }
 
 static void on_refresh(struct agi_dht *d, void *arg)
 {
@@ -62,7 +65,7 @@ static bool make_room(struct agi_dht *d)
 	if (d->registry.n_known < KNOWN_MAX)
 		return true;
 	HASH_ITER(hh, d->registry.known, k, tmp) {
-		if (!k->is_followed && !k->is_asking && (!oldest || k->used_us < oldest->used_us))
+		if (!is_followed(k) && !k->is_asking && (!oldest || k->used_us < oldest->used_us))
 			oldest = k;
 	}
 	if (oldest)
@@ -182,10 +185,11 @@ static void round_over(struct agi_known *k)
 	struct agi_dht *d = k->d;
 
 	k->is_asking = false;
+	k->has_asked = true;
 	k->is_stale = k->answered == 0;
 	if (!k->is_stale)
 		agi_records_expire(&k->records, d->now.mono_us);
-	if (k->is_followed)
+	if (is_followed(k))
 		agi_timer_set(&d->timers, &k->refresh,
 		              agi_after_ms(d, FOLLOW_MS - agi_prng_below(&d->prng, FOLLOW_MS / 8)));
 	reply_all(k);
@@ -296,18 +300,45 @@ void agi_discover_call(struct agi_dht *d, uint64_t call_id, const struct agi_cal
 	ask(k);
 }
 
-void agi_dht_follow_service(struct agi_dht *d, struct agi_now now, struct agi_str service)
+static enum agi_err follow_until(struct agi_dht *d, struct agi_now now, struct agi_str service, uint64_t until_us)
 {
 	struct agi_known *k;
+	bool was_followed;
 
 	agi_clock_enter(d, now);
 	if (!agi_service_name_is_valid(service))
-		return;
+		return AGI_E_INVALID;
 	k = get(d, service);
-	if (!k || k->is_followed)
-		return;
-	k->is_followed = true;
-	agi_timer_set(&d->timers, &k->refresh, now.mono_us);
+	if (!k)
+		return AGI_E_FULL;
+	was_followed = is_followed(k);
+	if (k->followed_us < until_us)
+		k->followed_us = until_us;
+	k->used_us = d->now.mono_us;
+	if (!was_followed)
+		agi_timer_set(&d->timers, &k->refresh, d->now.mono_us);
+	return AGI_OK;
+}
+
+void agi_dht_follow_service(struct agi_dht *d, struct agi_now now, struct agi_str service)
+{
+	(void)follow_until(d, now, service, AGI_NEVER); /* no room: asked for again when somebody wants it */
+}
+
+enum agi_err agi_dht_follow_for(struct agi_dht *d, struct agi_now now, struct agi_str service, uint32_t ms)
+{
+	return follow_until(d, now, service, now.mono_us + (uint64_t)ms * 1000);
+}
+
+bool agi_dht_service_known(const struct agi_dht *d, struct agi_str service, bool *is_stale, size_t *n_records)
+{
+	const struct agi_known *k = find(d, service);
+
+	if (!k || !k->has_asked)
+		return false;
+	*is_stale = k->is_stale;
+	*n_records = k->records.n;
+	return true;
 }
 
 void agi_discover_free(struct agi_dht *d)

@@ -741,6 +741,15 @@ void agi_dht_host_follow(struct agi_dht_host *h, struct agi_str service)
 	leave(h);
 }
 
+enum agi_err agi_dht_host_follow_for(struct agi_dht_host *h, struct agi_str service, uint32_t ms)
+{
+	struct agi_now now = enter(h);
+	enum agi_err e = agi_dht_follow_for(h->dht, now, service, ms);
+
+	leave(h);
+	return e;
+}
+
 void agi_dht_host_set_bootstrap(struct agi_dht_host *h, const struct agi_addr *addrs, size_t n,
                                 bool is_first_listed)
 {

@@ -88,6 +88,8 @@ void agi_dht_host_set_low(struct agi_dht_host *h, bool is_low);
 /* The store has stopped writing, whether or not the core has met it yet. */
 void agi_dht_host_set_read_only(struct agi_dht_host *h);
 void agi_dht_host_follow(struct agi_dht_host *h, struct agi_str service);
+/* As agi_dht_follow_for. */
+AGI_MUST_USE enum agi_err agi_dht_host_follow_for(struct agi_dht_host *h, struct agi_str service, uint32_t ms);
 /* Weight and zone of this host, configured anew. */
 void agi_dht_host_set_place(struct agi_dht_host *h, uint32_t weight_milli, const char *zone);
 void agi_dht_host_set_rebalance(struct agi_dht_host *h, uint64_t bytes_per_s, uint32_t slots);

@@ -28,6 +28,7 @@
 #include "node/security.h"
 #include "node/stop_host.h"
 #include "node/svc_audit.h"
+#include "node/svc_watch_service.h"
 
 enum {
 	TICK_MS = 100,        /* readiness, health of roles, lateness of the loop */
@@ -721,6 +722,9 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 	e = agi_svc_admission_open(&n->svc, n->base);
 	if (e)
 		return agi_fail(why, e, "out of memory");
+	e = agi_service_watches_new(&n->svc, n->base, &n->svc.service_watches);
+	if (e)
+		return agi_fail(why, e, "out of memory");
 	e = agi_metrics_new(&n->metrics);
 	if (e)
 		return agi_fail(why, e, "out of memory");
@@ -963,6 +967,7 @@ void agi_node_free(struct agi_node *n)
 	agi_health_checks_free(n->checks);
 	agi_links_free(n->links);
 	agi_care_close(&n->care);
+	agi_service_watches_free(n->svc.service_watches);
 	agi_dht_host_free(n->host);
 	agi_care_free(&n->care);
 	agi_svc_admission_close(&n->svc);

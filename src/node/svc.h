@@ -20,6 +20,7 @@
 enum { AGI_TTL_MS_MAX_YEARS = 100 };
 
 struct agi_security;
+struct agi_service_watches;
 
 /* What the services stand on; filled by the node before they are added, alive longer than the servers. */
 struct agi_svc {
@@ -36,6 +37,7 @@ struct agi_svc {
 	struct agi_id self;
 	struct agi_addr advertise;
 	uint64_t started_us; /* monotonic */
+	struct agi_service_watches *service_watches; /* of agi_service_watches_new */
 	struct agi_admit *admit; /* of agi_svc_admission_open */
 	struct event *admit_go, *admit_tick;
 	bool is_stopping;

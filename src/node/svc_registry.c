@@ -5,6 +5,7 @@
 #include "agihpc.pb-c.h"
 #include "node/log.h"
 #include "node/svc.h"
+#include "node/svc_watch_service.h"
 
 static enum agi_err names(struct agi_call *op, ProtobufCBinaryData service,
                           ProtobufCBinaryData address, struct agi_why *why)
@@ -230,10 +231,11 @@ static void nearest(struct agi_grpc_call *call, const ProtobufCMessage *req, voi
 enum agi_err agi_svc_registry_add(struct agi_grpc_server *server, struct agi_svc *s)
 {
 	static const struct agi_grpc_method methods[] = {
-	    {"RegisterService", register_service},
-	    {"DeregisterService", deregister},
-	    {"Discover", discover},
-	    {"Nearest", nearest},
+	    {"RegisterService", register_service, AGI_GRPC_UNARY, NULL},
+	    {"DeregisterService", deregister, AGI_GRPC_UNARY, NULL},
+	    {"Discover", discover, AGI_GRPC_UNARY, NULL},
+	    {"Nearest", nearest, AGI_GRPC_UNARY, NULL},
+	    {"WatchService", agi_svc_watch_service, AGI_GRPC_SERVER_STREAM, NULL},
 	};
 
 	return agi_grpc_server_add(server, &agihpc__v1__registry_service__descriptor, methods,

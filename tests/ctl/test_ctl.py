@@ -470,6 +470,10 @@ class Tests:
         self.run("watch", "k", "--prefix", "--from-version", "3").expect(2, "--from-version is for a single key")
         self.run("watch", "k", "--count", "0").expect(2, "--count")
         self.run("watch", "k", "--for", "soon").expect(2, "--for")
+        self.run("watch", "--service", "Not-One").expect(2, "'Not-One' is not a service name")
+        self.run("watch", "k", "--service", "s").expect(2, "two different watches")
+        self.run("watch", "--service", "s", "--prefix").expect(2, "--prefix is for keys")
+        self.run("watch", "--service", "s", "--count", "0").expect(2, "--count")
 
     def test_a_value_that_cannot_be_written_is_an_error(self):
         with open("/dev/full", "wb") as full:

@@ -185,7 +185,8 @@ def rpc_table():
             "RegisterService": (a.RegisterRequest, a.RegisterResponse),
             "DeregisterService": (a.DeregisterRequest, a.DeregisterResponse),
             "Discover": (a.DiscoverRequest, a.DiscoverResponse),
-            "Nearest": (a.NearestRequest, a.NearestResponse)}),
+            "Nearest": (a.NearestRequest, a.NearestResponse),
+            "WatchService": (a.WatchServiceRequest, a.WatchServiceResponse, "stream")}),
         "node_service": ("agihpc.v1.NodeService", {
             "Status": (a.StatusRequest, a.StatusResponse),
             "Members": (a.MembersRequest, a.MembersResponse),

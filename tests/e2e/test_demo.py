@@ -89,16 +89,57 @@ def test_formation(tap, net):
         wait_until("all six role instances are listed", has_all)
 
 
+class ServiceWatch:
+    """What a client of WatchService that applies every change has."""
+
+    def __init__(self, node, service, token=b""):
+        self.has, self.token, self.resyncs, self.error = {}, b"", 0, None
+        self.caught_up = threading.Event()
+        self.call = node.rpc("registry").WatchService(pb.agihpc.WatchServiceRequest(service=service,
+                                                                                    resume_token=token))
+        self.thread = threading.Thread(target=self._run, daemon=True)
+        self.thread.start()
+        assert self.caught_up.wait(60 * o.SLOWNESS), self.error
+
+    def _run(self):
+        try:
+            for answer in self.call:
+                if answer.resync:
+                    self.resyncs += 1
+                    self.has = {}
+                for change in answer.changes:
+                    if change.kind == pb.agihpc.ServiceChange.DOWN:
+                        self.has.pop(change.instance.address, None)
+                    else:
+                        self.has[change.instance.address] = change.instance
+                self.token = answer.resume_token or self.token
+                if answer.caught_up:
+                    self.caught_up.set()
+        except grpc.RpcError as e:
+            self.error = e
+
+    def stop(self):
+        self.call.cancel()
+        self.thread.join()
+
+
 def test_registry(tap, net):
     near, far = net.nodes[1], net.nodes[4]
     service = TcpService(near.ip)
+    watch = ServiceWatch(far, "lh-planner")
     try:
+        with tap.case("a watch of a service nobody offers begins with nothing"):
+            assert watch.has == {} and watch.resyncs == 1 and watch.token
         with tap.case("a service registered on one node is found from another"):
             near.ctl("register", "lh-planner", service.addr, "--interval", "1s").expect(0)
             wait_until("discover finds it", lambda: far.discover("lh-planner") == [service.addr])
             assert service.addr in far.ctl("discover", "lh-planner").expect(0).out
         with tap.case("nearest names it"):
             assert service.addr in far.ctl("nearest", "lh-planner").expect(0).out
+        with tap.case("who watches it is told, and by command"):
+            wait_until("the watch has it", lambda: list(watch.has) == [service.addr])
+            out = far.ctl("watch", "--service", "lh-planner", "--count", "1").expect(0).out.splitlines()
+            assert out[0] == "resync" and out[1].startswith(f"up {service.addr} node "), out
         with tap.case("it disappears within two check intervals of its death"):
             service.kill()
             died = time.monotonic()
@@ -108,6 +149,15 @@ def test_registry(tap, net):
             tap.diag(f"gone after {seconds:.2f} s at an interval of 1 s")
             # Two intervals, one connection timeout of the checker, and the way to five nodes.
             assert seconds < 3.0 * o.SLOWNESS, seconds
+        with tap.case("who watches it is told that too; a watch that was interrupted goes on where it was"):
+            wait_until("the watch has nothing", lambda: watch.has == {})
+            watch.stop()
+            resumed = ServiceWatch(far, "lh-planner", watch.token)
+            assert resumed.resyncs == 0 and resumed.has == {} and watch.resyncs == 1
+            resumed.stop()
+            elsewhere = ServiceWatch(near, "lh-planner", watch.token)
+            assert elsewhere.resyncs == 1
+            elsewhere.stop()
         with tap.case("nearest of a service without instances: exit status 3"):
             far.ctl("nearest", "lh-planner").expect(3)
         with tap.case("deregister removes a registration, and a second time says not found"):
@@ -115,6 +165,7 @@ def test_registry(tap, net):
             near.ctl("deregister", "lh-planner", service.addr).expect(3)
     finally:
         service.kill()
+        watch.stop()
     peer = GrpcService(net.nodes[2].ip)
     try:
         with tap.case("a gRPC service is followed by its own health answers"):
