@@ -17,7 +17,7 @@ enum {
 	TYPED_MAX = 32,
 	KEPT = 64,           /* versions that a cluster keeps */
 	ASKED_AT_ONCE = 8,
-	SETTLE_MS = 20000    /* more than a change takes with the longest check there can be */
+	SETTLE_MS = 20000    /* more than the strong reads and writes of a change take */
 };
 
 const struct ctl_opt ctl_opts_safety_policy[] = {
@@ -391,6 +391,55 @@ static enum ctl_exit confirm(struct ctl *c, const Agihpc__V1__SetPolicyResponse 
 	return strcmp(typed, "loosen") == 0 ? CTL_OK : ctl_error(c, CTL_FAILED, "not confirmed, nothing was done");
 }
 
+static size_t confirmed(const Agihpc__V1__SetPolicyResponse *r)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->n_gateways; i++)
+		n += r->gateways[i]->in_force;
+	return n;
+}
+
+/* What an operator may have to look after. */
+static void name_unconfirmed(struct ctl *c, const Agihpc__V1__SetPolicyResponse *r)
+{
+	for (size_t i = 0; i < r->n_gateways; i++) {
+		const Agihpc__V1__PolicyGateway *g = r->gateways[i];
+		struct agi_str id = ctl_short_id(g->node_id);
+
+		if (g->in_force)
+			continue;
+		if (!g->answered)
+			ctl_warn(c, "gateway %.*s did not answer: it blocks until it has read this policy", AGI_STR_ARG(id));
+		else if (!g->hash.len)
+			ctl_warn(c, "gateway %.*s does not know which policy is in force: it blocks", AGI_STR_ARG(id));
+		else if (g->epoch == r->policy->epoch)
+			ctl_warn(c, "gateway %.*s judges by other rules or in another mode, hash %.*s: its votes do not count here",
+			         AGI_STR_ARG(id), AGI_STR_ARG(ctl_str(g->hash)));
+		else
+			ctl_warn(c, "gateway %.*s was at epoch %" PRIu64 ": it blocks until it has read this policy",
+			         AGI_STR_ARG(id), g->epoch);
+	}
+}
+
+static json_t *gateways_json(const Agihpc__V1__SetPolicyResponse *r)
+{
+	json_t *list = json_array();
+
+	for (size_t i = 0; i < r->n_gateways; i++) {
+		const Agihpc__V1__PolicyGateway *g = r->gateways[i];
+		json_t *o = json_object();
+
+		ctl_set(o, "node_id", ctl_json_str(ctl_str(g->node_id)));
+		ctl_set(o, "in_force", json_boolean(g->in_force));
+		ctl_set(o, "answered", json_boolean(g->answered));
+		ctl_set_u64(o, "epoch", g->epoch);
+		ctl_set(o, "hash", ctl_json_str(ctl_str(g->hash)));
+		json_array_append_new(list, o);
+	}
+	return list;
+}
+
 static enum ctl_exit print_set(struct ctl *c, const Agihpc__V1__SetPolicyResponse *r)
 {
 	const Agihpc__V1__Policy *p = r->policy;
@@ -398,12 +447,16 @@ static enum ctl_exit print_set(struct ctl *c, const Agihpc__V1__SetPolicyRespons
 
 	if (!r->set || !p)
 		return ctl_error(c, CTL_FAILED, "the node's answer does not say that it was set");
+	name_unconfirmed(c, r);
 	if (c->is_json) {
 		o = version_json(p);
 		ctl_set(o, "loosened", ctl_json_strs(r->looser, r->n_looser));
+		ctl_set_u64(o, "confirmed", confirmed(r));
+		ctl_set(o, "gateways", gateways_json(r));
 		return ctl_print_json_take(c, o);
 	}
-	return ctl_say(c, "policy epoch %" PRIu64 " is in force; no gateway judges by an older one\n", p->epoch);
+	return ctl_say(c, "policy epoch %" PRIu64 " is in force, confirmed by %zu of %zu known gateways; none judges by an older one\n",
+	               p->epoch, confirmed(r), r->n_gateways);
 }
 
 static enum ctl_exit ask_to_set(struct ctl *c, Agihpc__V1__SetPolicyRequest *req)

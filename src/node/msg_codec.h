@@ -33,7 +33,9 @@ enum agi_envelope_body {
 	AGI_BODY_STOP_NOTICE = 8,
 	AGI_BODY_AUDIT_APPEND = 9,
 	AGI_BODY_AUDIT_ACK = 10,
-	AGI_BODY_LAST = AGI_BODY_AUDIT_ACK
+	AGI_BODY_POLICY_NOTICE = 11,
+	AGI_BODY_POLICY_ACK = 12,
+	AGI_BODY_LAST = AGI_BODY_POLICY_ACK
 };
 struct agi_envelope {
 	uint32_t version;

@@ -7,13 +7,16 @@
 
 #include "agihpc.pb-c.h"
 #include "node/log.h"
+#include "node/safety_policy.h"
 #include "node/svc.h"
 
 struct agi_policy_host {
+	struct agi_loop *main;
 	struct agi_safety_host *safety;
 	struct agi_log *log;
 	struct agi_policy_item *item;
 	uint64_t told_epoch; /* in the log */
+	struct agi_policy_told told; /* of the version set here last: which gateways have confirmed it */
 };
 
 static const char *const rule_names[] = {"majority", "unanimous", "byzantine"};
@@ -65,8 +68,74 @@ static void on_read(void *ctx, struct agi_str record, uint64_t began_us)
 		free(n);
 }
 
+/* A version that was chosen by this node. */
+struct tidings {
+	struct agi_safety_plane *plane;
+	struct agi_policy_version version;
+};
+
+static void tell_there(void *arg)
+{
+	struct tidings *t = arg;
+
+	agi_safety_plane_policy_tell(t->plane, &t->version);
+	free(t);
+}
+
+/* What finds no room is not told: the gateways read it within AGI_POLICY_REFRESH_MS. */
+static void on_chosen(void *ctx, const struct agi_policy *p)
+{
+	struct agi_policy_host *h = ctx;
+	struct tidings *t = malloc(sizeof *t);
+
+	if (!t)
+		return;
+	*t = (struct tidings){agi_safety_host_plane(h->safety), {.epoch = p->epoch}};
+	memcpy(t->version.hash, p->hash, sizeof p->hash);
+	h->told = (struct agi_policy_told){.version = t->version};
+	if (agi_safety_host_post(h->safety, tell_there, free, t))
+		free(t);
+}
+
+/* --- safety → main: a peer's notice, and what gateways confirm ------------------------------------------------ */
+struct heard {
+	struct agi_policy_host *host;
+	struct agi_policy_told told;
+};
+
+static void take_notice(void *arg) { agi_policy_item_read_now(((struct agi_policy_host *)arg)->item); }
+
+static void on_noticed(void *ctx)
+{
+	struct agi_policy_host *h = ctx;
+
+	(void)!agi_loop_post(h->main, take_notice, NULL, h); /* else it is read by and by */
+}
+
+static void take_told(void *arg)
+{
+	struct heard *n = arg;
+
+	if (n->told.version.epoch == n->host->told.version.epoch)
+		n->host->told = n->told;
+	free(n);
+}
+
+static void on_told(void *ctx, const struct agi_policy_told *t)
+{
+	struct agi_policy_host *h = ctx;
+	struct heard *n = malloc(sizeof *n);
+
+	if (!n)
+		return;
+	*n = (struct heard){h, *t};
+	if (agi_loop_post(h->main, take_told, free, n))
+		free(n);
+}
+
 /* --- agihpc.v1.PolicyService ------------------------------------------------------------------------------ */
 struct asked {
+	struct agi_policy_host *host;
 	struct agi_grpc_call *call; /* NULL: the client has gone */
 	bool is_set;
 };
@@ -111,13 +180,41 @@ static bool show(struct shown *s, const struct agi_policy *p)
 	return true;
 }
 
-static void reply_set(struct agi_grpc_call *call, const struct agi_policy_found *found, struct shown *s)
+/* The gateways as the answer lists them. */
+struct listed {
+	Agihpc__V1__PolicyGateway m[AGI_POLICY_TOLD_MAX], *list[AGI_POLICY_TOLD_MAX];
+	char ids[AGI_POLICY_TOLD_MAX][AGI_ID_HEX], hashes[AGI_POLICY_TOLD_MAX][65];
+};
+
+static void list(struct listed *l, const struct agi_policy_told *t)
 {
+	for (size_t i = 0; i < t->n; i++) {
+		const struct agi_policy_gateway *g = &t->gateways[i];
+		Agihpc__V1__PolicyGateway *m = &l->m[i];
+
+		*m = (Agihpc__V1__PolicyGateway)AGIHPC__V1__POLICY_GATEWAY__INIT;
+		agi_id_hex(l->ids[i], &g->id);
+		agi_hex(l->hashes[i], g->version.hash, sizeof g->version.hash);
+		m->node_id = agi_svc_text(l->ids[i]);
+		m->answered = g->has_answered;
+		m->in_force = g->is_sure && agi_policy_is_confirmed(t, i);
+		m->epoch = g->is_sure ? g->version.epoch : 0;
+		m->hash = agi_svc_text(g->is_sure ? l->hashes[i] : "");
+		l->list[i] = m;
+	}
+}
+
+static void reply_set(const struct asked *a, const struct agi_policy_found *found, struct shown *s)
+{
+	const struct agi_policy_told *told = &a->host->told;
 	Agihpc__V1__SetPolicyResponse res = AGIHPC__V1__SET_POLICY_RESPONSE__INIT;
 	ProtobufCBinaryData *lines = calloc(found->looser->n + 1, sizeof *lines);
+	struct listed *l = calloc(1, sizeof *l);
 
-	if (!lines) {
-		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
+	if (!lines || !l) {
+		free(lines);
+		free(l);
+		agi_grpc_fail_err(a->call, AGI_E_NOMEM, NULL);
 		return;
 	}
 	for (size_t i = 0; i < found->looser->n; i++)
@@ -126,8 +223,14 @@ static void reply_set(struct agi_grpc_call *call, const struct agi_policy_found 
 	res.policy = &s->m;
 	res.n_looser = found->looser->n;
 	res.looser = lines;
-	agi_grpc_reply(call, &res.base);
+	if (found->is_set && told->version.epoch == found->policy->epoch) {
+		list(l, told);
+		res.n_gateways = told->n;
+		res.gateways = l->list;
+	}
+	agi_grpc_reply(a->call, &res.base);
 	free(lines);
+	free(l);
 }
 
 static void answer(void *arg, enum agi_err err, const struct agi_policy_found *found, const struct agi_why *why)
@@ -140,7 +243,7 @@ static void answer(void *arg, enum agi_err err, const struct agi_policy_found *f
 	else if (a->call && !show(&s, found->policy))
 		agi_grpc_fail_err(a->call, AGI_E_NOMEM, NULL);
 	else if (a->call && a->is_set)
-		reply_set(a->call, found, &s);
+		reply_set(a, found, &s);
 	else if (a->call)
 		agi_grpc_reply(a->call, &s.m.base);
 	free(s.tools);
@@ -156,12 +259,12 @@ static void on_cancel(void *arg)
 	agi_grpc_fail(call, AGI_GRPC_CANCELLED, "the client gave up; a change may still take effect");
 }
 
-static struct asked *asked_new(struct agi_grpc_call *call, bool is_set)
+static struct asked *asked_new(struct agi_policy_host *h, struct agi_grpc_call *call, bool is_set)
 {
 	struct asked *a = calloc(1, sizeof *a);
 
 	if (a)
-		*a = (struct asked){call, is_set};
+		*a = (struct asked){h, call, is_set};
 	return a;
 }
 
@@ -180,7 +283,7 @@ static void get(struct agi_grpc_call *call, const ProtobufCMessage *req, void *c
 {
 	const Agihpc__V1__GetPolicyRequest *m = (const Agihpc__V1__GetPolicyRequest *)req;
 	struct agi_policy_host *h = ctx;
-	struct asked *a = asked_new(call, false);
+	struct asked *a = asked_new(h, call, false);
 	uint64_t epoch = m->epoch;
 
 	asked_begun(a, call, a ? agi_policy_item_get(h->item, m->older ? &epoch : NULL, answer, a) : AGI_E_NOMEM, NULL);
@@ -229,7 +332,7 @@ static void set(struct agi_grpc_call *call, const ProtobufCMessage *req, void *c
 {
 	const Agihpc__V1__SetPolicyRequest *m = (const Agihpc__V1__SetPolicyRequest *)req;
 	struct agi_policy_host *h = ctx;
-	struct asked *a = asked_new(call, true);
+	struct asked *a = asked_new(h, call, true);
 	struct agi_why why = {""};
 	struct agi_str *tools = NULL;
 	struct agi_policy wish;
@@ -257,25 +360,30 @@ enum agi_err agi_policy_host_serve(struct agi_policy_host *h, struct agi_grpc_se
 }
 
 /* --- life ------------------------------------------------------------------------------------------------- */
-enum agi_err agi_policy_host_new(struct event_base *base, struct agi_dht_host *host, struct agi_safety_host *safety,
+enum agi_err agi_policy_host_new(struct agi_loop *main, struct agi_dht_host *host, struct agi_safety_host *safety,
                                  struct agi_log *log, const struct agi_id *self, struct agi_policy_host **out)
 {
+	static const struct agi_safety_policy_hooks hooks = {.noticed = on_noticed, .told = on_told};
 	struct agi_policy_host *h = calloc(1, sizeof *h);
-	struct agi_policy_item_cfg cfg = {.base = base, .host = host, .on_read = on_read, .ctx = h};
+	struct agi_policy_item_cfg cfg = {.base = agi_loop_base(main), .host = host, .on_read = on_read,
+	                                  .on_chosen = on_chosen, .ctx = h};
 	enum agi_err e;
 
 	if (!h)
 		return AGI_E_NOMEM;
+	h->main = main;
 	h->safety = safety;
 	h->log = log;
 	cfg.configured = agi_safety_plane_policy(agi_safety_host_plane(safety))->configured;
 	agi_id_hex(cfg.node, self);
 	e = agi_policy_item_new(&cfg, &h->item);
-	if (e)
+	if (e) {
 		free(h);
-	else
-		*out = h;
-	return e;
+		return e;
+	}
+	agi_safety_host_on_policy(safety, &hooks, h);
+	*out = h;
+	return AGI_OK;
 }
 
 void agi_policy_host_free(struct agi_policy_host *h)

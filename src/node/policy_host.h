@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The policy over the node's two loops: the register is read and changed where the core is (policy_item.h), and judged by
- * on the safety loop too. Also its service, agihpc.v1.PolicyService.
+ * on the safety loop too; a version set here is told to every gateway known. Also its service, agihpc.v1.PolicyService.
  *
  * On the main loop's thread. Life: _new → _serve → _start → … → server freed, safety loop stopped → _free. */
 #ifndef AGI_NODE_POLICY_HOST_H
@@ -12,7 +12,7 @@
 struct agi_policy_host;
 
 /* Before the safety loop starts: its plane's configured policy is copied. */
-AGI_MUST_USE enum agi_err agi_policy_host_new(struct event_base *base, struct agi_dht_host *host,
+AGI_MUST_USE enum agi_err agi_policy_host_new(struct agi_loop *main, struct agi_dht_host *host,
                                               struct agi_safety_host *safety, struct agi_log *log,
                                               const struct agi_id *self, struct agi_policy_host **out);
 /* NULL is allowed. */

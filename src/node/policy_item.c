@@ -383,3 +383,5 @@ void agi_policy_item_doubt(struct agi_policy_item *it)
 	agi_policy_view_doubt(&it->view, agi_clock_now().mono_us);
 	agi_strong_item_read_now(it->strong);
 }
+
+void agi_policy_item_read_now(struct agi_policy_item *it) { agi_strong_item_read_now(it->strong); }

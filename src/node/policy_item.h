@@ -33,8 +33,10 @@ void agi_policy_item_free(struct agi_policy_item *it);
 void agi_policy_item_start(struct agi_policy_item *it);
 /* As the main loop knows it. */
 const struct agi_policy_view *agi_policy_item_view(const struct agi_policy_item *it);
-/* There is said to be a newer one: it is read now. */
+/* There is a newer one: what is known is not in force, and it is read now. */
 void agi_policy_item_doubt(struct agi_policy_item *it);
+/* There is said to be a newer one: it is read now, and what is known stays in force until then. */
+void agi_policy_item_read_now(struct agi_policy_item *it);
 
 struct agi_policy_found {
 	struct agi_policy *policy;       /* borrowed; NULL on error */

@@ -53,6 +53,8 @@ struct agi_safety_host {
 	bool is_draining;
 	void (*on_stop)(void *ctx, const struct agi_stop_record *r); /* set before it starts */
 	void *on_stop_ctx;
+	struct agi_safety_policy_hooks on_policy; /* as on_stop */
+	void *on_policy_ctx;
 };
 
 /* --- safety → main: news for the log and the metrics --------------------------------------------------------- */
@@ -242,6 +244,22 @@ static void stopped(void *ctx, const struct agi_stop_record *r)
 		h->on_stop(h->on_stop_ctx, r);
 }
 
+static void policy_noticed(void *ctx)
+{
+	struct agi_safety_host *h = ctx;
+
+	if (h->on_policy.noticed)
+		h->on_policy.noticed(h->on_policy_ctx);
+}
+
+static void policy_told(void *ctx, const struct agi_policy_told *t)
+{
+	struct agi_safety_host *h = ctx;
+
+	if (h->on_policy.told)
+		h->on_policy.told(h->on_policy_ctx, t);
+}
+
 bool agi_safety_host_serves(struct agi_safety_host *h, const struct agi_role_def *role)
 {
 	if (h->is_draining)
@@ -375,6 +393,12 @@ void agi_safety_host_on_stop(struct agi_safety_host *h, void (*fn)(void *ctx, co
 	h->on_stop_ctx = ctx;
 }
 
+void agi_safety_host_on_policy(struct agi_safety_host *h, const struct agi_safety_policy_hooks *hooks, void *ctx)
+{
+	h->on_policy = *hooks;
+	h->on_policy_ctx = ctx;
+}
+
 static void drain(void *arg) { ((struct agi_safety_host *)arg)->is_draining = true; }
 
 void agi_safety_host_drain(struct agi_safety_host *h) { (void)agi_safety_host_run(h, drain, h); }
@@ -484,6 +508,7 @@ enum agi_err agi_safety_host_open(struct agi_safety_host *h, const struct agi_sa
 	static const struct agi_links_handlers handlers = {.on_message = on_message, .on_down = on_down};
 	const struct agi_safety_hooks hooks = {.send = send_to, .instances = instances, .observe = observe,
 	                                   .stopped = stopped, .witnesses = witnesses,
+	                                   .policy_noticed = policy_noticed, .policy_told = policy_told,
 	                                   .audit_sync = audit_sync, .audit_failed = audit_failed,
 	                                   .canary = canary};
 	struct event_base *base = agi_loop_base(h->loop);

@@ -60,6 +60,12 @@ AGI_MUST_USE enum agi_err agi_safety_host_post(struct agi_safety_host *h, agi_lo
 /* Called on the safety loop when a peer gave notice of an emergency stop. Before _start. */
 void agi_safety_host_on_stop(struct agi_safety_host *h, void (*fn)(void *ctx, const struct agi_stop_record *r),
                              void *ctx);
+/* Called on the safety loop: the plane's hooks of these names. Before _start. */
+struct agi_safety_policy_hooks {
+	void (*noticed)(void *ctx);
+	void (*told)(void *ctx, const struct agi_policy_told *t);
+};
+void agi_safety_host_on_policy(struct agi_safety_host *h, const struct agi_safety_policy_hooks *hooks, void *ctx);
 /* Takes an inbound link's socket. */
 void agi_safety_host_take_link(struct agi_safety_host *h, int fd, const struct agi_addr *remote);
 /* Who is known; call often: told when it changes and every second. */

@@ -29,9 +29,11 @@ struct report;
 struct safety_audit;
 struct safety_canary;
 struct vote;
+struct policy_round;
 struct local; /* a message to this node itself, or news of a failed send */
 LIST_HEAD(checks, check);
 LIST_HEAD(reports, report);
+LIST_HEAD(policy_rounds, policy_round);
 LIST_HEAD(votes, vote);
 STAILQ_HEAD(locals, local);
 STAILQ_HEAD(signing, vote);
@@ -43,6 +45,8 @@ struct agi_safety_plane {
 	void *ctx;
 
 	struct agi_policy_view policy;
+	struct policy_rounds policy_rounds; /* this node tells of versions that it set */
+	uint64_t policy_noticed_us;         /* when a notice last had the register read */
 	struct agi_rules *rules; /* of the rule file; NULL = none */
 	struct agi_erisml erisml;
 	struct agi_proof_runs proofs; /* made since the last turn's end */
@@ -117,6 +121,11 @@ void audit_on_append(struct agi_safety_plane *s, const struct agi_peer *from, co
 void audit_on_ack(struct agi_safety_plane *s, const struct agi_id *from, const struct agi_safety_msg *m);
 void audit_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer);
 void audit_free(struct agi_safety_plane *s);
+
+/* --- safety_policy.c --- */
+void policy_on_notice(struct agi_safety_plane *s, const struct agi_peer *from, const struct agi_safety_msg *m);
+void policy_on_ack(struct agi_safety_plane *s, const struct agi_id *from, const struct agi_safety_msg *m);
+void policy_free(struct agi_safety_plane *s);
 
 /* --- safety_outcome.c --- */
 /* What audit_outcome gave this number is witnessed, or will not be. */

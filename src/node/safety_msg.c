@@ -16,6 +16,8 @@ static const struct layout {
     [AGI_BODY_STOP_NOTICE] = {.request = 2},
     [AGI_BODY_AUDIT_APPEND] = {.request = 2},
     [AGI_BODY_AUDIT_ACK] = {.error = 2},
+    [AGI_BODY_POLICY_NOTICE] = {.request = 2},
+    [AGI_BODY_POLICY_ACK] = {.request = 2},
 };
 enum { RPC_ID = 1 };
 

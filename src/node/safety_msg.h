@@ -10,7 +10,8 @@ struct agi_safety_msg {
 	enum agi_envelope_body kind;
 	uint64_t rpc_id;
 	struct agi_str nonce, plan_hash;
-	struct agi_str request, response; /* STOP_NOTICE: request is the record, AUDIT_APPEND: the entries */
+	/* STOP_NOTICE: request is the record, AUDIT_APPEND: the entries, POLICY_NOTICE, _ACK: the version */
+	struct agi_str request, response;
 	struct agi_str error;  /* UTF-8 */
 	struct agi_str statement;
 	uint32_t budget_ms;

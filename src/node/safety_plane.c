@@ -178,18 +178,6 @@ void agi_safety_plane_stop_tell(struct agi_safety_plane *s, const struct agi_sto
 
 const struct agi_latch *agi_safety_plane_latch(const struct agi_safety_plane *s) { return &s->latch; }
 
-/* --- policy --------------------------------------------------------------------------------------------- */
-bool agi_safety_plane_policy_read(struct agi_safety_plane *s, struct agi_str record, uint64_t began_us)
-{
-	bool is_news = agi_policy_view_read(&s->policy, record, began_us);
-
-	s->erisml.policy = s->policy.known->rules.eval;
-	audit_policy(s);
-	return is_news;
-}
-
-const struct agi_policy_view *agi_safety_plane_policy(const struct agi_safety_plane *s) { return &s->policy; }
-
 /* --- messages that arrive ---------------------------------------------------------------------------- */
 /* The questions that take long, and answers to them. */
 static void judge(struct agi_safety_plane *s, const struct agi_peer *from, const struct agi_safety_msg *m)
@@ -284,6 +272,12 @@ void agi_safety_plane_on_message(struct agi_safety_plane *s, const struct agi_pe
 		break;
 	case AGI_BODY_STOP_NOTICE:
 		on_stop_notice(s, &m);
+		break;
+	case AGI_BODY_POLICY_NOTICE:
+		policy_on_notice(s, from, &m);
+		break;
+	case AGI_BODY_POLICY_ACK:
+		policy_on_ack(s, &from->id, &m);
 		break;
 	case AGI_BODY_AUDIT_APPEND:
 		audit_on_append(s, from, &m);
@@ -417,6 +411,7 @@ enum agi_err agi_safety_plane_new(struct event_base *base, const struct agi_conf
 	LIST_INIT(&s->checks);
 	LIST_INIT(&s->votes);
 	LIST_INIT(&s->reports);
+	LIST_INIT(&s->policy_rounds);
 	STAILQ_INIT(&s->locals);
 	STAILQ_INIT(&s->signing);
 	err = take_policy(s, config, why);
@@ -458,7 +453,7 @@ void agi_safety_plane_free(struct agi_safety_plane *s)
 	if (s->sign_event)
 		event_free(s->sign_event);
 	agi_proof_runs_free(&s->proofs);
-	agi_policy_view_clear(&s->policy);
+	policy_free(s);
 	agi_rules_free(s->rules);
 	free(s);
 }

@@ -31,6 +31,7 @@
 #include "roles/safety_gateway/policy.h"
 
 struct event_base;
+struct agi_policy_told;
 struct agi_tls_client;
 struct agi_safety_plane;
 
@@ -74,6 +75,10 @@ struct agi_safety_hooks {
 	void (*observe)(void *ctx, const struct agi_safety_event *e); /* may be NULL */
 	/* A peer gave notice of an emergency stop; may be NULL. */
 	void (*stopped)(void *ctx, const struct agi_stop_record *r);
+	/* A peer says that there is a newer policy: its register is to be read now; may be NULL. */
+	void (*policy_noticed)(void *ctx);
+	/* Which gateways have confirmed a version that this node set (safety_policy.h); may be NULL. */
+	void (*policy_told)(void *ctx, const struct agi_policy_told *t);
 	/* Other hosts to keep copies of audit entries, the best first. *is_alone: the cluster has no other host, so there
 	 * is nobody to ask (the number of them is 0 also when none is up). With an audit log only. */
 	size_t (*witnesses)(void *ctx, struct agi_peer *out, size_t max, bool *is_alone);

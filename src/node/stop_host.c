@@ -354,7 +354,7 @@ static enum agi_err open_parts(struct agi_stop_host *h, struct event_base *base,
 	e = agi_stop_latch_new(&cfg, &h->latch);
 	if (e)
 		return e;
-	e = agi_policy_host_new(base, host, h->safety, h->log, self, &h->policy);
+	e = agi_policy_host_new(h->main, host, h->safety, h->log, self, &h->policy);
 	if (e)
 		return e;
 	actions.latch = agi_stop_latch_state(h->latch);

@@ -116,6 +116,14 @@ def main():
             while time.monotonic() < end:
                 for n in net.nodes:
                     assert c.decision(n) == "BLOCK", n.number
+        with tap.case("the answer says on which gateways it is in force"):
+            def set_everywhere():
+                got = o.run(o.CTL, "-n", f"unix:{c.sock}", "-o", "json", "safety", "policy", "set", c.file(quorum=3),
+                            "--reason", "test", timeout=PATIENCE).expect(0).json()
+                gateways = {g["node_id"] for g in got["gateways"] if g["in_force"] and g["epoch"] == got["epoch"]}
+                assert got["confirmed"] == len(gateways), got
+                return len(gateways) == 3
+            o.wait_until("all three confirm one", set_everywhere, PATIENCE)
         with tap.case("older versions can be looked up"):
             versions = net.nodes[0].ctl_json("safety", "policy", "history")["versions"]
             assert [v["epoch"] for v in versions] == list(range(versions[0]["epoch"], -1, -1)), versions

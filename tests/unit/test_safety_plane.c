@@ -15,6 +15,7 @@
 #include "node/eval_pb.h"
 #include "node/safety_msg.h"
 #include "node/safety_plane.h"
+#include "node/safety_policy.h"
 
 /* Not the default 100 ms: a loaded machine is late by tens of ms, and a gateway gives up only a twentieth of
  * the time before its asker does. */
@@ -45,7 +46,8 @@ struct node {
 	uint8_t seckey[AGI_SECKEY_BYTES];
 	struct agi_safety_plane *plane;
 	enum fault fault;
-	unsigned votes, evaluations;
+	unsigned votes, evaluations, notices;
+	struct agi_policy_told told;
 };
 
 struct net {
@@ -213,6 +215,10 @@ static void on_observe(void *ctx, const struct agi_safety_event *e)
 	n->evaluations += e->kind == AGI_SAFETY_EVALUATED;
 }
 
+static void on_noticed(void *ctx) { ((struct node *)ctx)->notices++; }
+
+static void on_told(void *ctx, const struct agi_policy_told *t) { ((struct node *)ctx)->told = *t; }
+
 /* --- set up ------------------------------------------------------------------------------------------- */
 struct shape {
 	unsigned quorum;
@@ -230,7 +236,8 @@ static bool serves(size_t node, const struct shape *s, bool gateway)
 
 static void add_node(struct net *net, size_t i, const struct shape *s)
 {
-	static const struct agi_safety_hooks hooks = {on_send, on_instances, on_observe};
+	static const struct agi_safety_hooks hooks = {.send = on_send, .instances = on_instances, .observe = on_observe,
+	                                             .policy_noticed = on_noticed, .policy_told = on_told};
 	const uint8_t seed[AGI_SEED_BYTES] = {(uint8_t)(i + 1)};
 	struct node *n = &net->nodes[i];
 	uint8_t pubkey[AGI_PUBKEY_BYTES];
@@ -605,6 +612,70 @@ static void a_policy_that_changes_during_a_check_blocks_it(void **state)
 	}
 }
 
+static size_t count_confirmed(const struct agi_policy_told *t)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < t->n; i++)
+		n += agi_policy_is_confirmed(t, i);
+	return n;
+}
+
+static void wait_for_confirmed(struct net *net, const struct node *asker, size_t n)
+{
+	while (count_confirmed(&asker->told) < n)
+		assert_true(event_base_loop(net->base, EVLOOP_ONCE) >= 0);
+}
+
+/* One gateway confirms it at once, one when it has read it, one is deaf. */
+static void gateways_are_told_of_a_policy_until_they_confirm_it(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 3, .faults = {[2] = SILENT}};
+	struct node *asker;
+	struct net net;
+	(void)state;
+
+	set_up(&net, &s);
+	asker = &net.nodes[NODES - 1];
+	let_know(asker, NEW);
+	let_know(&net.nodes[0], NEW);
+	let_know(&net.nodes[1], OLD);
+	struct agi_policy_version v = {.epoch = 2};
+	memcpy(v.hash, agi_safety_plane_policy(asker->plane)->known->hash, sizeof v.hash);
+	agi_safety_plane_policy_tell(asker->plane, &v);
+	wait_for_confirmed(&net, asker, 1);
+	while (!asker->told.gateways[1].has_answered)
+		assert_true(event_base_loop(net.base, EVLOOP_ONCE) >= 0);
+	assert_true(asker->told.n == 3 && asker->told.gateways[0].version.epoch == 2);
+	assert_true(asker->told.gateways[1].is_sure && asker->told.gateways[1].version.epoch == 1);
+	assert_true(net.nodes[0].notices == 0 && net.nodes[1].notices >= 1); /* only who does not know it reads */
+	let_know(&net.nodes[1], NEW);
+	wait_for_confirmed(&net, asker, 2);
+	assert_false(asker->told.gateways[2].has_answered);
+	tear_down(&net);
+}
+
+/* A gateway with other rules has another hash for the same epoch; one that has read nothing lately has none. */
+static void a_gateway_that_judges_otherwise_or_by_nothing_confirms_nothing(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 2, .erismls = 2};
+	struct agi_policy_version v = {.epoch = 2, .hash = {1}};
+	struct node *asker;
+	struct net net;
+	(void)state;
+
+	set_up(&net, &s);
+	asker = &net.nodes[NODES - 1];
+	let_know(&net.nodes[0], NEW);
+	let_know(&net.nodes[1], UNCONFIRMED);
+	agi_safety_plane_policy_tell(asker->plane, &v);
+	while (!asker->told.gateways[0].has_answered || !asker->told.gateways[1].has_answered)
+		assert_true(event_base_loop(net.base, EVLOOP_ONCE) >= 0);
+	assert_true(asker->told.gateways[0].is_sure && !asker->told.gateways[1].is_sure);
+	assert_int_equal(count_confirmed(&asker->told), 0);
+	tear_down(&net);
+}
+
 static void a_node_asks_itself_like_any_peer(void **state)
 {
 	const struct shape s = {.quorum = 1, .gateways = 5, .erismls = 5};
@@ -827,7 +898,8 @@ static void a_cancelled_check_is_never_answered(void **state)
 static void nonsense_from_peers_changes_nothing(void **state)
 {
 	static const enum agi_envelope_body kinds[] = {AGI_BODY_VOTE_REQUEST, AGI_BODY_VOTE_REPLY,
-	                                               AGI_BODY_EVAL_REQUEST, AGI_BODY_EVAL_REPLY};
+	                                               AGI_BODY_EVAL_REQUEST, AGI_BODY_EVAL_REPLY,
+	                                               AGI_BODY_POLICY_NOTICE, AGI_BODY_POLICY_ACK};
 	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 3};
 	struct agi_peer from;
 	struct net net;
@@ -882,6 +954,8 @@ int main(void)
 	    cmocka_unit_test(a_plan_passes_only_by_one_policy_that_the_asker_and_a_majority_hold_confirmed),
 	    cmocka_unit_test(why_another_policys_votes_did_not_count_is_said),
 	    cmocka_unit_test(a_policy_that_changes_during_a_check_blocks_it),
+	    cmocka_unit_test(gateways_are_told_of_a_policy_until_they_confirm_it),
+	    cmocka_unit_test(a_gateway_that_judges_otherwise_or_by_nothing_confirms_nothing),
 	    cmocka_unit_test(a_node_asks_itself_like_any_peer),
 	    cmocka_unit_test(a_stop_told_by_one_node_blocks_at_all),
 	    cmocka_unit_test(a_gateway_that_cannot_confirm_the_stop_votes_block),
