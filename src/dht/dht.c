@@ -78,6 +78,7 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	d->self = d->cfg.self;
 	agi_id_of_pubkey(&d->self.id, d->pubkey);
 	agi_prng_seed(&d->prng, cfg->seed);
+	agi_coord_init(&d->coord, cfg->seed ^ UINT64_C(0x636f6f7264)); /* "coord" */
 	agi_hlc_init(&d->hlc, d->self.incarnation, agi_prng_u64(&d->prng));
 	d->n_above = (uint32_t)agi_prng_u64(&d->prng);
 	d->rpcs.next_id = agi_prng_u64(&d->prng) | 1;

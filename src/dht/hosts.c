@@ -227,6 +227,7 @@ static void on_pong(struct agi_dht *d, void *arg, uint32_t which, enum agi_err e
 	if (agi_member_saw_cluster(d, &h->c.id, &m->cluster) && agi_id_eq(&m->contact.id, &h->c.id)) {
 		agi_clock_told(d, h, m->wall_ms, d->now.mono_us - h->asked_us);
 		agi_hosts_verified(d, &m->contact, (uint32_t)(d->now.mono_us - h->asked_us));
+		agi_latency_measured(d, h, m, (uint32_t)(d->now.mono_us - h->asked_us));
 	}
 }
 

@@ -23,6 +23,8 @@ void agi_member_fill_ping(struct agi_dht *d, struct agi_msg *m)
 	if (!d->member.is_founding || AGI_MUTANT(FOUND_UNSTORED)) /* nobody joins what a loss of power may still undo */
 		m->cluster = d->member.cluster;
 	m->wall_ms = d->host_now.wall_ms;
+	m->coord = d->coord.c;
+	m->has_coord = true;
 }
 
 static void store_one(struct agi_dht *d, struct agi_str key, struct agi_str value)
@@ -161,6 +163,7 @@ void agi_member_on_ping(struct agi_dht *d, const struct agi_peer *from, const st
 	}
 	agi_member_fill_ping(d, &out);
 	agi_answer(d, from, m, &out);
+	agi_latency_told(d, &from->id, m);
 	if (!agi_id_is_zero(&m->cluster))
 		agi_hosts_heard_of(d, &m->contact);
 }

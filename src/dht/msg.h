@@ -5,11 +5,12 @@
 #ifndef AGI_DHT_MSG_H
 #define AGI_DHT_MSG_H
 
+#include "dht/coord.h"
 #include "dht/types.h"
 
 #define AGI_MSG_KINDS(X)                                                                       \
-	X(PING, 1)            /* contact, cluster, wall_ms: "here I am"; answer PONG             */ \
-	X(PONG, 2)            /* contact, cluster, wall_ms                                        */ \
+	X(PING, 1)            /* contact, cluster, wall_ms, coord: "here I am"; answer PONG      */ \
+	X(PONG, 2)            /* contact, cluster, wall_ms, coord                                 */ \
 	X(FIND_NODE, 3)       /* target; answer NODES                                             */ \
 	X(NODES, 4)           /* contacts, nearest first                                          */ \
 	X(VIEW_GET, 5)        /* slot; answer VIEW_INFO                                           */ \
@@ -132,6 +133,8 @@ struct agi_msg {
 	uint64_t expected;
 	int64_t delta;
 	uint64_t wall_ms;                /* PING, PONG: the sender's clock, ms since 1970; 0 = not told */
+	bool has_coord;                  /* PING, PONG */
+	struct agi_coord coord;          /* the sender's; believed only when it is sane */
 	bool is_transfer;                /* WRITE: repair, hint or release, not a client's write */
 	const struct agi_contact *contacts;
 	size_t n_contacts;

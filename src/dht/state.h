@@ -3,6 +3,7 @@
  *
  *   dht.c        public functions, dispatch of messages        rpc.c       requests to peers, storage jobs
  *   call.c       client calls open at this node             stamp.c     time and stamps of writes
+ *   latency.c    round trips, measured and estimated        coord.c     network coordinates
  *   hosts.c      hosts known, probes, round trips, ring         member.c    join, genesis, persisted contacts
  *   lookup.c     iterative lookup                               view.c      slot views: records, learning
  *   acceptor.c   a member's part in a view change
@@ -31,6 +32,7 @@
 #include "dht/dht.h"
 #include "dht/gather.h"
 #include "dht/hlc.h"
+#include "dht/latency.h"
 #include "dht/mutant.h"
 #include "dht/provider.h"
 #include "dht/records.h"
@@ -121,6 +123,7 @@ struct agi_host {
 	struct agi_timer probe;
 	int64_t clock_base_ms;   /* its wall clock minus our monotonic one … */
 	uint64_t clock_us;       /* … as told then; 0 = never */
+	struct agi_latency latency;
 	UT_hash_handle hh;       /* by c.id */
 };
 struct agi_hosts {
@@ -610,6 +613,7 @@ struct agi_dht {
 	struct agi_wall wall;
 	uint64_t clock_judged_us;
 	struct agi_prng prng;
+	struct agi_coord_self coord;
 	struct agi_hlc hlc;
 	struct agi_strong_seen strong_seen, reg_seen;
 	uint32_t n_above;       /* stamps made by agi_stamp_above */

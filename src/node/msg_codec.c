@@ -69,7 +69,8 @@ enum {
 	D_BLOB,
 	D_IS_COPY,
 	D_IS_BACKGROUND,
-	D_WAIT_MS
+	D_WAIT_MS,
+	D_COORD
 };
 
 /* --- encode ---------------------------------------------------------------------------------------- */
@@ -92,6 +93,14 @@ static void put_contact(struct agi_buf *b, uint32_t field, const struct agi_cont
 	agi_pb_put_u64(b, C_WEIGHT, c->weight_milli);
 	agi_pb_put_bytes(b, C_ZONE, agi_str_of(c->zone));
 	agi_pb_put_bool(b, C_MAY_SHRINK, c->may_shrink);
+	agi_pb_end(b, at, W_SMALL);
+}
+
+static void put_coord(struct agi_buf *b, uint32_t field, const struct agi_coord *c)
+{
+	size_t at = agi_pb_begin(b, field, W_SMALL);
+
+	agi_coord_put(b, c);
 	agi_pb_end(b, at, W_SMALL);
 }
 
@@ -220,6 +229,8 @@ void agi_msg_encode(struct agi_buf *b, const struct agi_msg *m)
 	agi_pb_put_bool(b, D_IS_COPY, m->is_copy);
 	agi_pb_put_bool(b, D_IS_BACKGROUND, m->is_background);
 	agi_pb_put_u64(b, D_WAIT_MS, m->wait_ms);
+	if (m->has_coord)
+		put_coord(b, D_COORD, &m->coord);
 	agi_pb_end(b, at, W_BODY);
 }
 
@@ -589,6 +600,17 @@ static enum agi_err strong_field(struct agi_msg *m, const struct agi_pb_field *f
 	}
 }
 
+/* A coordinate that makes no sense is as good as none: the rest of the message counts. */
+static enum agi_err get_coord(bool *has, struct agi_coord *out, const struct agi_pb_field *f, const char *name,
+                              struct agi_why *why)
+{
+	if (f->type != AGI_PB_BYTES)
+		return type_is_wrong(name, why);
+	*out = (struct agi_coord){0};
+	*has = agi_coord_take(out, f->s);
+	return AGI_OK;
+}
+
 static enum agi_err scalar_field(struct agi_msg *m, const struct agi_pb_field *f, struct agi_why *why)
 {
 	uint32_t v = 0;
@@ -667,6 +689,8 @@ static enum agi_err field_of(struct agi_msg *m, struct agi_msg_scratch *s,
 		return get_bytes(&m->end, f, AGI_CURSOR_MAX, "end", why);
 	case D_HASHES:
 		return get_bytes(&m->hashes, f, AGI_HASHES_MAX, "hashes", why);
+	case D_COORD:
+		return get_coord(&m->has_coord, &m->coord, f, "coord", why);
 	case D_BLOB:
 		return get_bytes(&m->blob, f, AGI_BLOB_MAX, "blob", why);
 	case D_CONTACTS:

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/msg_codec.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -97,6 +98,17 @@ static struct agi_contact contact(void)
 	return c;
 }
 
+static struct agi_coord coord(void)
+{
+	struct agi_coord c = {.height = AGI_COORD_HEIGHT_MIN + (float)below(1000) / 7,
+	                      .adjustment = (float)below(1000) / 7 - 70,
+	                      .error = (float)below(1500) / 1000};
+
+	for (int i = 0; i < AGI_COORD_DIMENSIONS; i++)
+		c.vec[i] = (float)below(20000) - AGI_COORD_FAR_MS;
+	return c;
+}
+
 static struct agi_item item(void)
 {
 	return (struct agi_item){.ns = text(AGI_NAMESPACE_MAX),
@@ -172,6 +184,9 @@ static struct agi_msg message(enum agi_msg_kind kind)
 		m.ballot = (struct agi_ballot){number(UINT64_MAX), id()};
 	if (coin())
 		m.accepted_ballot = (struct agi_ballot){number(UINT64_MAX), id()};
+	m.has_coord = coin();
+	if (m.has_coord)
+		m.coord = coord();
 	m.view = (struct agi_view){.slot = (uint32_t)number(65535), .epoch = number(UINT64_MAX)};
 	for (m.view.n_members = 0; m.view.n_members < below(AGI_REPLICAS_MAX + 1);)
 		m.view.members[m.view.n_members++] = id();
@@ -287,6 +302,8 @@ static void same(const struct agi_msg *a, const struct agi_msg *b)
 	assert_true(a->seq == b->seq && a->expected == b->expected && a->delta == b->delta &&
 	            a->wall_ms == b->wall_ms);
 	assert_int_equal(a->op, b->op);
+	assert_int_equal(a->has_coord, b->has_coord);
+	assert_memory_equal(&a->coord, &b->coord, sizeof a->coord);
 	same_lists(a, b);
 }
 
@@ -439,6 +456,19 @@ static enum agi_err refused(const struct agi_msg *m, struct agi_msg *out, struct
 	return e;
 }
 
+static void a_coordinate_that_makes_no_sense_is_left_out_of_its_message(void **state)
+{
+	struct agi_msg m = {.kind = AGI_MSG_PONG, .rpc_id = 7, .has_coord = true, .coord = coord()}, out;
+	struct agi_why why;
+
+	(void)state;
+	assert_int_equal(refused(&m, &out, &why), AGI_OK);
+	assert_true(out.has_coord);
+	m.coord.vec[2] = NAN;
+	assert_int_equal(refused(&m, &out, &why), AGI_OK);
+	assert_true(out.rpc_id == 7 && !out.has_coord);
+}
+
 static void an_unknown_kind_is_named_and_its_rpc_id_kept(void **state)
 {
 	struct agi_msg m = {.kind = (enum agi_msg_kind)200, .rpc_id = 77}, out;
@@ -521,6 +551,7 @@ int main(void)
 	    cmocka_unit_test(generated_code_reads_and_writes_the_same),
 	    cmocka_unit_test(damaged_bytes_never_crash),
 	    cmocka_unit_test(every_truncation_is_refused_or_whole),
+	    cmocka_unit_test(a_coordinate_that_makes_no_sense_is_left_out_of_its_message),
 	    cmocka_unit_test(an_unknown_kind_is_named_and_its_rpc_id_kept),
 	    cmocka_unit_test(lists_and_values_above_the_limit_are_refused),
 	    cmocka_unit_test(text_must_be_utf8_and_zones_without_zero),
