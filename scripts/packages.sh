@@ -35,6 +35,7 @@ python3-protobuf         : its messages
 AGI_PACKAGES_CHECK="
 clang                    : a second compiler's opinion
 libclang-rt-14-dev       : its sanitizers and fuzzer
+gnuplot-nox              : the plots of agihpc-sim
 openssl                  : makes the certificates of the TLS tests
 iproute2                 : network namespaces, one per host of the partition tests
 nftables                 : cuts links between them

@@ -12,9 +12,13 @@ static int simulate(const struct agi_sim_opts *o)
 	struct agi_why why;
 	enum agi_err err = agi_sim_measure(o, &r, &why);
 
-	if (err == AGI_OK)
+	if (err == AGI_OK && o->is_json)
+		agi_sim_report_json(stdout, o, &r);
+	else if (err == AGI_OK)
 		agi_sim_report_table(stdout, o, &r);
-	else
+	if (err == AGI_OK && o->plot_dir)
+		err = agi_sim_report_plots(o, &r, &why);
+	if (err != AGI_OK)
 		fprintf(stderr, "agihpc-sim: %s\n", why.text);
 	agi_sim_result_free(&r);
 	return err == AGI_OK && fflush(stdout) == 0 ? 0 : EXIT_FAILED;

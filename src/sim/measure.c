@@ -6,6 +6,7 @@
 #include <time.h>
 
 #include "dht/slot.h"
+#include "sim/rings.h"
 #include "sim/world.h"
 
 enum {
@@ -25,15 +26,15 @@ struct run {
 	struct lookup *lookup;
 	uint32_t n_begun;
 	size_t bytes_before;
-	struct timespec begun;
+	double cpu_before;
 };
 
-static double seconds_since(const struct timespec *t)
+static double cpu_seconds(void)
 {
-	struct timespec now;
+	struct timespec t;
 
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (double)(now.tv_sec - t->tv_sec) + (double)(now.tv_nsec - t->tv_nsec) / 1e9;
+	clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 static size_t bytes_in_use(void)
@@ -46,27 +47,30 @@ static size_t bytes_in_use(void)
 static void say(const struct run *run, const char *what)
 {
 	if (!run->w.opts.is_quiet)
-		fprintf(stderr, "agihpc-sim: %8.1f s simulated, %6.1f s real: %s (%u of %u hosts joined)\n",
-		        (double)run->w.now_us / 1e6, seconds_since(&run->begun), what, run->w.n_joined, run->w.opts.nodes);
+		fprintf(stderr, "agihpc-sim: %8.1f s simulated, %6.1f s of processor: %s (%u of %u hosts joined)\n",
+		        (double)run->w.now_us / 1e6, cpu_seconds() - run->cpu_before, what, run->w.n_joined, run->w.opts.nodes);
 }
 
 /* --- lookups ------------------------------------------------------------------------------------------ */
 
-static struct agi_sim_node *any_joined(struct run *run)
+static struct agi_sim_node *any_honest(struct run *run)
 {
 	struct agi_sim_world *w = &run->w;
 	uint32_t first = (uint32_t)agi_prng_below(&run->prng, w->opts.nodes);
 
-	for (uint32_t i = 0; i < w->opts.nodes; i++)
-		if (w->node[(first + i) % w->opts.nodes].is_joined)
-			return &w->node[(first + i) % w->opts.nodes];
+	for (uint32_t i = 0; i < w->opts.nodes; i++) {
+		struct agi_sim_node *n = &w->node[(first + i) % w->opts.nodes];
+
+		if (n->is_joined && !agi_sim_world_is_adversary(n))
+			return n;
+	}
 	return NULL;
 }
 
 static void begin_lookup(void *user, const struct agi_sim_event *e)
 {
 	struct run *run = user;
-	struct agi_sim_node *n = any_joined(run);
+	struct agi_sim_node *n = any_honest(run);
 	struct lookup *l = &run->lookup[run->n_begun];
 	struct agi_call call = {.kind = AGI_CALL_LOOKUP};
 
@@ -92,6 +96,17 @@ static bool is_right(struct run *run, const struct lookup *l, const struct agi_s
 	return found->dht && now && agi_sim_world_distance(found, &l->target) < agi_sim_world_distance(now, &l->target);
 }
 
+static struct agi_sim_node *first_honest(struct run *run, const struct agi_result *res)
+{
+	for (size_t i = 0; i < res->n_contacts; i++) {
+		struct agi_sim_node *n = agi_sim_world_find(&run->w, &res->contacts[i].id);
+
+		if (n && !agi_sim_world_is_adversary(n))
+			return n;
+	}
+	return NULL;
+}
+
 /* Rounds until this host was asked; it is 0 for who looked up itself. */
 static uint32_t hops_to(const struct agi_result *res, const struct agi_id *id)
 {
@@ -106,11 +121,9 @@ static void end_lookup(void *user, struct agi_sim_node *n, uint64_t call_id, con
 	struct run *run = user;
 	struct agi_sim_result *r = run->r;
 	struct lookup *l = &run->lookup[call_id - 1];
-	struct agi_sim_node *found = NULL;
+	struct agi_sim_node *found = res->err == AGI_OK ? first_honest(run, res) : NULL;
 
 	(void)n;
-	if (res->err == AGI_OK && res->n_contacts > 0)
-		found = agi_sim_world_find(&run->w, &res->contacts[0].id);
 	r->lookups++;
 	agi_sim_samples_add(&r->latency_ms, (double)(run->w.now_us - l->begun_us) / 1000);
 	agi_sim_samples_add(&r->asked, (double)res->n_hops);
@@ -166,27 +179,15 @@ static void count_tables(struct run *run)
 	}
 }
 
-static int cmp_points(const void *a, const void *b)
-{
-	const struct agi_ring_point *x = a, *y = b;
-
-	return x->prefix < y->prefix ? -1 : x->prefix > y->prefix;
-}
-
 /* The ring of everybody, as a host that knows all of them would have it. */
 static void build_ring(const struct agi_sim_world *w, struct agi_ring *ring, struct agi_contact *contacts)
 {
-	*ring = (struct agi_ring){.points = agi_sim_alloc((size_t)w->n_joined * w->opts.virtual_nodes, sizeof *ring->points)};
-	for (uint32_t i = 0; i < w->opts.nodes; i++) {
-		if (!w->node[i].is_joined)
-			continue;
-		contacts[ring->n_hosts] = (struct agi_contact){.id = w->node[i].id, .weight_milli = 1000};
-		for (uint32_t v = 0; v < w->opts.virtual_nodes; v++)
-			ring->points[ring->n++] = (struct agi_ring_point){w->points[(size_t)i * w->opts.virtual_nodes + v],
-			                                                  &contacts[ring->n_hosts]};
-		ring->n_hosts++;
-	}
-	qsort(ring->points, ring->n, sizeof *ring->points, cmp_points);
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < w->opts.nodes; i++)
+		if (w->node[i].is_joined)
+			contacts[n++] = (struct agi_contact){.id = w->node[i].id, .weight_milli = 1000};
+	agi_sim_ring_build(ring, contacts, n, w->opts.virtual_nodes);
 }
 
 static double max_by_mean(const uint32_t *count, size_t n)
@@ -261,6 +262,7 @@ static void look_up(struct run *run)
 	for (uint32_t i = 0; i < w->opts.lookups; i++)
 		agi_sim_world_push(w, w->now_us + (uint64_t)(i * every_us), AGI_SIM_LOOKUP, 0);
 	begin_window(run);
+	agi_sim_world_churn(w);
 	run_for(run, w->opts.duration_s);
 	end_window(run, w->opts.duration_s, &run->r->busy);
 	run_for(run, AGI_CALL_TIMEOUT_MS / 1000.0 + 1); /* those still under way */
@@ -278,6 +280,8 @@ static enum agi_err run_all(struct run *run, struct agi_why *why)
 	begin_window(run);
 	run_for(run, w->opts.idle_s);
 	end_window(run, w->opts.idle_s, &run->r->idle);
+	for (uint32_t i = 0; i < w->opts.nodes; i++)
+		agi_sim_samples_add(&run->r->sent, (double)w->node[i].sent.messages / w->opts.idle_s);
 	say(run, "idle traffic measured");
 	run->r->joined = w->n_joined;
 	run->r->bytes_per_node = (double)(bytes_in_use() - run->bytes_before) / w->opts.nodes;
@@ -290,11 +294,10 @@ static enum agi_err run_all(struct run *run, struct agi_why *why)
 
 enum agi_err agi_sim_measure(const struct agi_sim_opts *o, struct agi_sim_result *out, struct agi_why *why)
 {
-	struct run run = {.r = out, .bytes_before = bytes_in_use()};
+	struct run run = {.r = out, .bytes_before = bytes_in_use(), .cpu_before = cpu_seconds()};
 	enum agi_err err;
 
 	*out = (struct agi_sim_result){0};
-	clock_gettime(CLOCK_MONOTONIC, &run.begun);
 	err = agi_sim_world_init(&run.w, o, why);
 	if (err != AGI_OK)
 		return err;
@@ -306,10 +309,12 @@ enum agi_err agi_sim_measure(const struct agi_sim_opts *o, struct agi_sim_result
 	run.w.on_joined = note_joined;
 	err = run_all(&run, why);
 	out->simulated_s = (double)run.w.now_us / 1e6;
-	out->real_s = seconds_since(&run.begun);
+	out->cpu_s = cpu_seconds() - run.cpu_before;
 	out->events = run.w.n_events;
 	out->messages = run.w.n_messages;
 	out->lost = run.w.n_lost;
+	out->stops = run.w.n_stops;
+	out->adversaries = run.w.attack.n_adversaries;
 	out->trace = run.w.trace;
 	agi_sim_world_free(&run.w);
 	free(run.lookup);
@@ -320,6 +325,7 @@ void agi_sim_result_free(struct agi_sim_result *r)
 {
 	agi_sim_samples_free(&r->join_ms);
 	agi_sim_samples_free(&r->table);
+	agi_sim_samples_free(&r->sent);
 	agi_sim_samples_free(&r->hops);
 	agi_sim_samples_free(&r->latency_ms);
 	agi_sim_samples_free(&r->asked);

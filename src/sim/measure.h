@@ -13,11 +13,14 @@ struct agi_sim_load {
 };
 struct agi_sim_result {
 	uint32_t joined;                  /* hosts in the cluster before the lookups */
+	uint32_t adversaries;
+	uint64_t stops;                   /* of hosts, while lookups went on */
 	struct agi_sim_samples join_ms;   /* from its start until a host has looked around */
 	struct agi_sim_samples table;     /* hosts that a host knows and does not take for dead */
+	struct agi_sim_samples sent;      /* messages/s of each host, idle */
 	struct agi_sim_load idle, busy;
-	/* Of lookups. Right: the nearest host found is the one that truly is nearest, when the lookup began or when it
-	 * ended. Those whose own host stopped meanwhile are not counted. */
+	/* Of lookups by honest hosts. Right: the nearest honest host found is the one that truly is the nearest of them,
+	 * when the lookup began or when it ended. Those whose own host stopped meanwhile are not counted. */
 	uint32_t lookups, right;
 	struct agi_sim_samples hops;      /* of right ones: from one host to the next until the nearest had been asked;
 	                                   * 0 = the host itself */
@@ -25,7 +28,7 @@ struct agi_sim_result {
 	double slots_max_mean;            /* the busiest host's slots (as first replica of 4096), by the mean */
 	double replicas_max_mean;         /* the same, as any replica */
 	double bytes_per_node;            /* memory of this process for each host */
-	double simulated_s, real_s;
+	double simulated_s, cpu_s;
 	uint64_t events, messages, lost, trace;
 };
 /* INVALID or IO with why; TIMEOUT when the hosts do not find together. */

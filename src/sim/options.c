@@ -9,7 +9,7 @@
 
 #include "base/limits.h"
 
-enum value_kind { FLAG, COUNT, SEED, REAL, TEXT };
+enum value_kind { FLAG, COUNT, SEED, REAL, TEXT, PATH };
 struct option {
 	const char *name, *arg, *help;
 	enum value_kind kind;
@@ -18,7 +18,7 @@ struct option {
 };
 /* Options whose values need a closer look. */
 struct texts {
-	const char *latency;
+	const char *latency, *churn, *attack;
 };
 #define AT(field)      offsetof(struct agi_sim_opts, field)
 #define AT_TEXT(field) offsetof(struct texts, field)
@@ -36,6 +36,15 @@ static const struct option options[] = {
      TEXT, 0, 0, AT_TEXT(latency)},
     {"jitter", "SHARE", "mean of what is added to a delay, as a share of it (0.03)", REAL, 0, 10, AT(jitter)},
     {"loss", "SHARE", "messages that are lost (0)", REAL, 0, 0.9, AT(loss)},
+    {"churn", "exponential:MEDIAN|weibull:MEDIAN:SHAPE|FILE", "hosts leave after so many seconds, while lookups go on",
+     TEXT, 0, 0, AT_TEXT(churn)},
+    {"away", "SECONDS", "mean time until another host comes in the place of one that left (60)", REAL, 0, 1e6,
+     AT(churn.away_s)},
+    {"adversaries", "SHARE", "hosts that lie in lookups (0)", REAL, 0, 0.9, AT(attack.share)},
+    {"attack", "collude|empty|drop|eclipse", "how they do: name each other, nobody, say nothing, invent hosts (collude)",
+     TEXT, 0, 0, AT_TEXT(attack)},
+    {"json", NULL, "print JSON instead of a table", FLAG, 0, 0, AT(is_json)},
+    {"plot", "DIR", "draw plots there, with gnuplot", PATH, 0, 0, AT(plot_dir)},
     {"quiet", NULL, "no progress on standard error", FLAG, 0, 0, AT(is_quiet)},
     {"help", NULL, "this text", FLAG, 0, 0, 0},
     {"version", NULL, "the version", FLAG, 0, 0, 0},
@@ -73,8 +82,8 @@ static enum agi_err set(struct agi_sim_opts *o, struct texts *t, const struct op
 
 	if (opt->kind == COUNT || opt->kind == REAL)
 		return set_number(o, opt, text, why);
-	if (opt->kind == TEXT) {
-		*(const char **)((char *)t + opt->at) = text;
+	if (opt->kind == TEXT || opt->kind == PATH) {
+		*(const char **)((opt->kind == TEXT ? (char *)t : (char *)o) + opt->at) = text;
 		return AGI_OK;
 	}
 	*(uint64_t *)((char *)o + opt->at) = strtoull(text, &end, 0);
@@ -114,6 +123,42 @@ static enum agi_err set_latency(struct agi_sim_latency_cfg *l, const char *text,
 	return AGI_OK;
 }
 
+static enum agi_err set_churn(struct agi_sim_churn_cfg *c, const char *text, struct agi_why *why)
+{
+	bool is_exponential = text && strncmp(text, "exponential:", 12) == 0;
+	bool is_weibull = text && strncmp(text, "weibull:", 8) == 0, is_right = false;
+	char rest;
+
+	if (!text)
+		return AGI_OK;
+	c->shape = 1;
+	if (is_exponential)
+		is_right = sscanf(text + 12, "%lf%c", &c->median_s, &rest) == 1;
+	else if (is_weibull)
+		is_right = sscanf(text + 8, "%lf:%lf%c", &c->median_s, &c->shape, &rest) == 2;
+	else
+		c->file = text;
+	c->kind = is_exponential ? AGI_SIM_EXPONENTIAL : is_weibull ? AGI_SIM_WEIBULL : AGI_SIM_SESSIONS;
+	if (c->file || (is_right && c->median_s >= 1 && c->median_s <= 1e9 && c->shape >= 0.1 && c->shape <= 10))
+		return AGI_OK;
+	return agi_fail(why, AGI_E_INVALID,
+	                "--churn: '%s' is not exponential:MEDIAN or weibull:MEDIAN:SHAPE, like weibull:3600:0.6; MEDIAN in "
+	                "seconds from 1 on, SHAPE from 0.1 to 10",
+	                text);
+}
+
+static enum agi_err set_attack(struct agi_sim_attack_cfg *a, const char *text, struct agi_why *why)
+{
+	static const char *const names[] = {"collude", "empty", "drop", "eclipse"};
+
+	for (int i = 0; text && i < 4; i++) {
+		a->kind = (enum agi_sim_attack_kind)i;
+		if (strcmp(text, names[i]) == 0)
+			return AGI_OK;
+	}
+	return text ? agi_fail(why, AGI_E_INVALID, "--attack: '%s' is not collude, empty, drop or eclipse", text) : AGI_OK;
+}
+
 /* One option; *i is moved on when its value is the next word. */
 static enum agi_err parse_one(struct agi_sim_opts *o, struct texts *t, enum agi_sim_task *task, int argc, char **argv,
                               int *i, struct agi_why *why)
@@ -142,10 +187,16 @@ enum agi_err agi_sim_opts_parse(struct agi_sim_opts *o, enum agi_sim_task *task,
 
 	*task = AGI_SIM_RUN;
 	*o = (struct agi_sim_opts){.nodes = 100, .lookups = 1000, .virtual_nodes = AGI_VIRTUAL_NODES_DEFAULT, .seed = 1,
-	                           .join_per_s = 20, .settle_s = 60, .idle_s = 60, .duration_s = 60, .jitter = 0.03};
+	                           .join_per_s = 20, .settle_s = 60, .idle_s = 60, .duration_s = 60, .jitter = 0.03, .churn.away_s = 60};
 	for (int i = 1; i < argc && err == AGI_OK; i++)
 		err = parse_one(o, &t, task, argc, argv, &i, why);
-	return err == AGI_OK ? set_latency(&o->latency, t.latency, why) : err;
+	if (err == AGI_OK)
+		err = set_latency(&o->latency, t.latency, why);
+	if (err == AGI_OK)
+		err = set_churn(&o->churn, t.churn, why);
+	if (err == AGI_OK)
+		err = set_attack(&o->attack, t.attack, why);
+	return err;
 }
 
 void agi_sim_opts_help(FILE *out)
@@ -155,7 +206,9 @@ void agi_sim_opts_help(FILE *out)
 	for (size_t i = 0; i < OPTIONS; i++) {
 		int n = fprintf(out, "  --%s %s", options[i].name, options[i].arg ? options[i].arg : "");
 
-		fprintf(out, "%*s%s\n", n < 28 ? 28 - n : 2, "", options[i].help);
+		if (n >= 28)
+			n = fprintf(out, "\n") - 1;
+		fprintf(out, "%*s%s\n", 28 - n, "", options[i].help);
 	}
 }
 
@@ -166,6 +219,9 @@ void agi_sim_opts_completion(FILE *out)
 	             "  local word=${COMP_WORDS[COMP_CWORD]}\n"
 	             "  case ${COMP_WORDS[COMP_CWORD-1]} in\n"
 	             "    --latency) COMPREPLY=($(compgen -f -W 'geo uniform:' -- \"$word\")); return ;;\n"
+	             "    --churn) COMPREPLY=($(compgen -f -W 'exponential: weibull:' -- \"$word\")); return ;;\n"
+	             "    --attack) COMPREPLY=($(compgen -W 'collude empty drop eclipse' -- \"$word\")); return ;;\n"
+	             "    --plot) COMPREPLY=($(compgen -d -- \"$word\")); return ;;\n"
 	             "  esac\n"
 	             "  COMPREPLY=($(compgen -W '");
 	for (size_t i = 0; i < OPTIONS; i++)

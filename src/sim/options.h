@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stdio.h>
 
+#include "sim/attack.h"
+#include "sim/churn.h"
 #include "sim/latency.h"
 
 enum { AGI_SIM_NODES_MAX = 1000000 };
@@ -20,6 +22,10 @@ struct agi_sim_opts {
 	double jitter;        /* mean of what is added to a delay, as a share of it */
 	double loss;          /* share of messages lost */
 	struct agi_sim_latency_cfg latency;
+	struct agi_sim_churn_cfg churn; /* from when the lookups begin */
+	struct agi_sim_attack_cfg attack; /* from the start */
+	const char *plot_dir; /* NULL = no plots */
+	bool is_json;
 	bool is_quiet;        /* no progress on standard error */
 };
 

@@ -11,6 +11,8 @@ enum {
 	CORE_SLOT_BITS = 4 /* all slots are the founder's: few of them cost the others little */
 };
 static const uint64_t wall_ms = 1700000000000;
+/* So that what one part draws does not change what another one does. */
+static const uint64_t CHURN_SEED = 0x636875726e, ATTACK_SEED = 0x61747461636b;
 
 static struct agi_now now(const struct agi_sim_world *w)
 {
@@ -116,13 +118,20 @@ uint64_t agi_sim_world_distance(const struct agi_sim_node *n, const struct agi_i
 	return best;
 }
 
+bool agi_sim_world_is_adversary(const struct agi_sim_node *n) { return n->w->attack.is_adversary[n->index]; }
+
 struct agi_sim_node *agi_sim_world_nearest(struct agi_sim_world *w, const struct agi_id *target)
 {
 	struct agi_sim_node *nearest = NULL;
 	uint64_t best = UINT64_MAX;
 
 	for (uint32_t i = 0; i < w->opts.nodes; i++) {
-		uint64_t d = w->node[i].is_joined ? agi_sim_world_distance(&w->node[i], target) : UINT64_MAX;
+		const struct agi_sim_node *n = &w->node[i];
+		uint64_t d;
+
+		if (!n->is_joined || agi_sim_world_is_adversary(n))
+			continue;
+		d = agi_sim_world_distance(n, target);
 
 		if (d < best) {
 			best = d;
@@ -158,7 +167,19 @@ static enum agi_err fx_send(void *ctx, const struct agi_peer *to, enum agi_traff
 {
 	struct agi_sim_node *n = ctx, *peer;
 	struct agi_sim_world *w = n->w;
+	struct agi_contact lies[AGI_K];
+	struct agi_msg lie;
 
+	if (m->kind == AGI_MSG_NODES && agi_sim_world_is_adversary(n)) {
+		int n_lies = agi_sim_attack_answer(&w->attack, &n->asked_for, lies);
+
+		if (n_lies < 0)
+			return AGI_OK;
+		lie = *m;
+		lie.contacts = lies;
+		lie.n_contacts = (size_t)n_lies;
+		m = &lie;
+	}
 	peer = to->addr.port ? at_addr(w, &to->addr) : agi_sim_world_find(w, &to->id);
 	if (!peer)
 		return AGI_E_UNREACHABLE;
@@ -261,6 +282,8 @@ static void start_node(struct agi_sim_node *n)
 		return;
 	}
 	w->n_running++;
+	if (w->is_churning)
+		agi_sim_world_push(w, w->now_us + agi_sim_churn_session_us(&w->churn), AGI_SIM_STOP, n->index);
 	agi_dht_start(n->dht, now(w));
 	rearm(n);
 }
@@ -271,21 +294,27 @@ static void stop_node(struct agi_sim_node *n)
 	n->dht = NULL;
 	n->life++;
 	n->w->n_running--;
+	n->w->n_stops++;
 	n->w->n_joined -= n->is_joined;
 	n->is_joined = false;
+	agi_sim_attack_went(&n->w->attack, n->index);
+	if (n->w->is_churning)
+		agi_sim_world_push(n->w, n->w->now_us + agi_sim_churn_away_us(&n->w->churn), AGI_SIM_START, n->index);
 }
 
 static void look_if_joined(struct agi_sim_node *n)
 {
 	struct agi_dht_status s;
+	struct agi_member me;
 
 	if (n->is_joined)
 		return;
 	agi_dht_status(n->dht, &s);
-	if (!s.is_ready)
+	if (!s.is_ready || !agi_dht_member(n->dht, 0, &me))
 		return;
 	n->is_joined = true;
 	n->w->n_joined++;
+	agi_sim_attack_came(&n->w->attack, n->index, &me.contact);
 	n->w->on_joined(n->w->user, n);
 }
 
@@ -308,11 +337,17 @@ static void not_delivered(struct agi_sim_world *w, const struct agi_sim_node *n,
 static void deliver(struct agi_sim_world *w, struct agi_sim_node *n, struct agi_sim_event *e)
 {
 	const struct agi_id *to = &e->packet->to.id;
+	const struct agi_msg *m = e->packet->msg;
 
-	if (!n->dht || (!agi_id_is_zero(to) && !agi_id_eq(to, &n->id)))
+	if (!n->dht || (!agi_id_is_zero(to) && !agi_id_eq(to, &n->id))) {
 		not_delivered(w, n, e);
-	else if (e->packet->msg)
-		agi_dht_on_message(n->dht, now(w), &e->packet->from, e->packet->msg);
+		return;
+	}
+	if (!m)
+		return; /* out of memory when it was sent: lost */
+	if (m->kind == AGI_MSG_FIND_NODE)
+		n->asked_for = m->target;
+	agi_dht_on_message(n->dht, now(w), &e->packet->from, m);
 }
 
 static void stored(struct agi_sim_node *n, const struct agi_sim_event *e)
@@ -378,6 +413,14 @@ void agi_sim_world_run(struct agi_sim_world *w, uint64_t until_us)
 		w->now_us = until_us;
 }
 
+void agi_sim_world_churn(struct agi_sim_world *w)
+{
+	w->is_churning = w->opts.churn.kind != AGI_SIM_STAY;
+	for (uint32_t i = 0; w->is_churning && i < w->opts.nodes; i++)
+		if (w->node[i].dht)
+			agi_sim_world_push(w, w->now_us + agi_sim_churn_session_us(&w->churn), AGI_SIM_STOP, i);
+}
+
 void agi_sim_world_call(struct agi_sim_node *n, uint64_t call_id, const struct agi_call *call)
 {
 	agi_dht_call(n->dht, now(n->w), call_id, call);
@@ -393,8 +436,14 @@ enum agi_err agi_sim_world_init(struct agi_sim_world *w, const struct agi_sim_op
 	*w = (struct agi_sim_world){.opts = *opts, .now_us = START_US, .n_by_id = 1};
 	agi_prng_seed(&w->prng, opts->seed);
 	err = agi_sim_latency_init(&w->latency, &opts->latency, opts->nodes, opts->seed, why);
-	if (err != AGI_OK)
+	if (err == AGI_OK)
+		err = agi_sim_churn_init(&w->churn, &opts->churn, opts->seed ^ CHURN_SEED, why);
+	if (err != AGI_OK) {
+		agi_sim_latency_free(&w->latency);
 		return err;
+	}
+	agi_sim_attack_init(&w->attack, &opts->attack, opts->nodes, opts->virtual_nodes, opts->seed ^ ATTACK_SEED);
+	agi_sim_attack_invent(&w->attack, opts->seed, set_addr);
 	while (w->n_by_id < 4 * opts->nodes)
 		w->n_by_id *= 2;
 	w->by_id = agi_sim_alloc(w->n_by_id, sizeof *w->by_id);
@@ -411,6 +460,8 @@ void agi_sim_world_free(struct agi_sim_world *w)
 		agi_dht_free(w->node[i].dht);
 	agi_sim_events_free(&w->events);
 	agi_sim_latency_free(&w->latency);
+	agi_sim_churn_free(&w->churn);
+	agi_sim_attack_free(&w->attack);
 	free(w->by_id);
 	free(w->points);
 	free(w->node);

@@ -27,6 +27,7 @@ struct agi_sim_node {
 	uint64_t started_us;
 	bool is_joined;           /* in the cluster, and its own lookup has ended */
 	struct agi_sim_traffic sent;
+	struct agi_id asked_for;  /* of an adversary: the last FIND_NODE */
 };
 struct agi_sim_world {
 	struct agi_sim_opts opts;
@@ -34,11 +35,14 @@ struct agi_sim_world {
 	uint64_t now_us;
 	struct agi_sim_events events;
 	struct agi_sim_latency latency;
+	struct agi_sim_churn churn;
+	bool is_churning;         /* who starts from now on will stop */
+	struct agi_sim_attack attack;
 	struct agi_sim_node *node;
 	uint32_t n_running, n_joined;
 	uint64_t *points;         /* first 64 bits of the ids of each node's virtual nodes */
 	uint32_t *by_id, n_by_id, n_indexed; /* hash table of 1 + index by id */
-	uint64_t n_events, n_messages, n_lost, trace;
+	uint64_t n_events, n_messages, n_lost, n_stops, trace;
 	/* The measurement's part. */
 	void *user;
 	void (*on_event)(void *user, const struct agi_sim_event *e); /* LOOKUP */
@@ -55,8 +59,11 @@ void agi_sim_world_run(struct agi_sim_world *w, uint64_t until_us);
 void agi_sim_world_call(struct agi_sim_node *n, uint64_t call_id, const struct agi_call *call);
 /* The node of this id, or NULL. */
 struct agi_sim_node *agi_sim_world_find(struct agi_sim_world *w, const struct agi_id *id);
-/* The joined node that truly is nearest to target, found by looking at every virtual node of every one; NULL when
- * there is none. */
+/* Hosts leave from now on, and others come in their place. */
+void agi_sim_world_churn(struct agi_sim_world *w);
+bool agi_sim_world_is_adversary(const struct agi_sim_node *n);
+/* The honest joined node that truly is nearest to target, found by looking at every virtual node of every one; NULL
+ * when there is none. */
 struct agi_sim_node *agi_sim_world_nearest(struct agi_sim_world *w, const struct agi_id *target);
 /* Distance from target to the nearest virtual node of n. */
 uint64_t agi_sim_world_distance(const struct agi_sim_node *n, const struct agi_id *target);

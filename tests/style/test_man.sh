@@ -54,4 +54,5 @@ while read -r command; do
 done <<EOF
 $commands
 EOF
+report "$(missing_options "$("$(dirname "$ctl")/agihpc-sim" --help)" man/agihpc-sim.1)" "agihpc-sim(1) describes its options"
 echo "1..$n"

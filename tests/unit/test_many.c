@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,7 @@
 #include "node/msg_codec.h"
 #include "sim/measure.h"
 #include "sim/packet.h"
+#include "sim/report.h"
 
 static enum agi_err parse(struct agi_sim_opts *o, struct agi_why *why, char *line)
 {
@@ -73,6 +75,132 @@ static void the_same_seed_gives_the_same_run(void **state)
 	agi_sim_result_free(&c);
 }
 
+static void lookups_survive_hosts_that_leave_and_hosts_that_lie(void **state)
+{
+	struct agi_sim_result r;
+
+	(void)state;
+	measure(&r, "--nodes 40 --virtual-nodes 4 --lookups 200 --settle 10 --idle 5 --duration 60 --churn weibull:120:0.7 "
+	            "--away 10 --adversaries 0.2 --attack eclipse");
+	assert_int_equal(r.adversaries, 8);
+	assert_true(r.stops > 5);
+	assert_true(r.lookups > 150 && r.lookups <= 200); /* of those who look something up some leave */
+	assert_true(r.right > r.lookups * 9 / 10);
+	agi_sim_result_free(&r);
+}
+
+/* --- churn and attacks -------------------------------------------------------------------------------- */
+
+static void sessions_have_the_median_that_was_asked_for(void **state)
+{
+	static const struct agi_sim_churn_cfg cfgs[] = {{.kind = AGI_SIM_EXPONENTIAL, .median_s = 100, .shape = 1},
+	                                                {.kind = AGI_SIM_WEIBULL, .median_s = 100, .shape = 0.5}};
+
+	(void)state;
+	for (int i = 0; i < 2; i++) {
+		struct agi_sim_samples s = {0};
+		struct agi_sim_churn c;
+		struct agi_why why;
+
+		assert_int_equal(agi_sim_churn_init(&c, &cfgs[i], 3, &why), AGI_OK);
+		for (int k = 0; k < 4000; k++)
+			agi_sim_samples_add(&s, (double)agi_sim_churn_session_us(&c) / 1e6);
+		assert_in_range(agi_sim_samples_quantile(&s, 0.5), 90, 110);
+		agi_sim_samples_free(&s);
+		agi_sim_churn_free(&c);
+	}
+}
+
+static void test_addr(struct agi_addr *a, uint32_t node) { *a = (struct agi_addr){.port = (uint16_t)(1000 + node)}; }
+
+static void adversaries_name_each_other_or_hosts_that_are_none(void **state)
+{
+	struct agi_contact out[AGI_K], c = {.weight_milli = 1000};
+	struct agi_sim_attack a;
+
+	(void)state;
+	agi_sim_attack_init(&a, &(struct agi_sim_attack_cfg){AGI_SIM_COLLUDE, 0.5}, 10, 4, 1);
+	assert_int_equal(a.n_adversaries, 5);
+	for (uint32_t i = 0; i < 10; i++) {
+		memset(c.id.b, (int)i + 1, sizeof c.id.b);
+		agi_sim_attack_came(&a, i, &c);
+	}
+	assert_int_equal(agi_sim_attack_answer(&a, &c.id, out), 5);
+	for (int i = 0; i < 5; i++)
+		assert_true(a.is_adversary[out[i].id.b[0] - 1]);
+	agi_sim_attack_went(&a, out[0].id.b[0] - 1u);
+	assert_int_equal(agi_sim_attack_answer(&a, &c.id, out), 4);
+	agi_sim_attack_free(&a);
+
+	agi_sim_attack_init(&a, &(struct agi_sim_attack_cfg){AGI_SIM_ECLIPSE, 0.5}, 10, 4, 1);
+	agi_sim_attack_invent(&a, 1, test_addr);
+	assert_int_equal(agi_sim_attack_answer(&a, &c.id, out), AGI_K);
+	for (int i = 0; i < AGI_K; i++)
+		assert_true(a.is_adversary[out[i].addr.port - 1000]);
+	agi_sim_attack_free(&a);
+
+	agi_sim_attack_init(&a, &(struct agi_sim_attack_cfg){AGI_SIM_DROP, 0.5}, 10, 4, 1);
+	assert_int_equal(agi_sim_attack_answer(&a, &c.id, out), -1);
+	agi_sim_attack_free(&a);
+}
+
+/* --- reports ---------------------------------------------------------------------------------------------- */
+
+static void the_json_holds_what_was_measured(void **state)
+{
+	struct agi_sim_result r = {.joined = 7, .lookups = 4, .right = 3, .trace = 0xabc};
+	struct agi_sim_opts o = {.nodes = 7};
+	char text[4096] = "";
+	FILE *f = fmemopen(text, sizeof text, "w");
+	json_t *j;
+
+	(void)state;
+	agi_sim_samples_add(&r.hops, 1);
+	agi_sim_samples_add(&r.hops, 2);
+	agi_sim_report_json(f, &o, &r);
+	fclose(f);
+	j = json_loads(text, 0, NULL);
+	assert_non_null(j);
+	assert_int_equal(json_integer_value(json_object_get(j, "right")), 3);
+	assert_true(json_number_value(json_object_get(j, "right_percent")) == 75);
+	assert_true(json_number_value(json_object_get(json_object_get(j, "hops"), "mean")) == 1.5);
+	assert_string_equal(json_string_value(json_object_get(j, "trace")), "0000000000000abc");
+	json_decref(j);
+	agi_sim_result_free(&r);
+}
+
+static void plots_are_drawn_or_say_what_is_missing(void **state)
+{
+	const char *tmp = getenv("TMPDIR");
+	static const char *const files[] = {"plots.gp", "hops.dat", "latency.dat", "join.dat", "table.dat", "idle.dat",
+	                                    "hops.svg", "latency.svg", "join.svg", "table.svg", "idle.svg"};
+	struct agi_sim_result r = {0};
+	struct agi_why why;
+	char dir[200], path[300];
+	struct agi_sim_opts o = {.nodes = 7, .plot_dir = dir};
+	enum agi_err err;
+
+	(void)state;
+	snprintf(dir, sizeof dir, "%s/agi-plots-XXXXXX", tmp && *tmp ? tmp : "/tmp");
+	assert_non_null(mkdtemp(dir));
+	for (int i = 1; i < 9; i++)
+		agi_sim_samples_add(i & 1 ? &r.hops : &r.table, i);
+	err = agi_sim_report_plots(&o, &r, &why);
+	if (err != AGI_OK && !strstr(why.text, "gnuplot is not installed"))
+		fail_msg("%s", why.text);
+	for (size_t i = 0; i < sizeof files / sizeof *files; i++) {
+		snprintf(path, sizeof path, "%s/%s", dir, files[i]);
+		assert_true(unlink(path) == 0 || (err != AGI_OK && strstr(files[i], ".svg")));
+	}
+	assert_int_equal(rmdir(dir), 0);
+	o.plot_dir = "/nonexistent/plots";
+	assert_int_equal(agi_sim_report_plots(&o, &r, &why), AGI_E_IO);
+	assert_non_null(strstr(why.text, "cannot make /nonexistent/plots"));
+	agi_sim_result_free(&r);
+}
+
+/* --- options ---------------------------------------------------------------------------------------------- */
+
 static void is_refused(const char *options, const char *because)
 {
 	struct agi_sim_opts o;
@@ -97,6 +225,9 @@ static void an_option_that_makes_no_sense_is_named(void **state)
 	is_refused("--seed=-1", "not a whole number");
 	is_refused("--quiet=1", "takes no value");
 	is_refused("--latency uniform:5-1", "uniform:MIN-MAX");
+	is_refused("--churn exponential:0", "exponential:MEDIAN");
+	is_refused("--churn weibull:5", "weibull:MEDIAN:SHAPE");
+	is_refused("--attack steal", "not collude, empty, drop or eclipse");
 }
 
 /* --- delays ------------------------------------------------------------------------------------------- */
@@ -203,6 +334,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(without_churn_every_lookup_is_right),
 	    cmocka_unit_test(the_same_seed_gives_the_same_run),
+	    cmocka_unit_test(lookups_survive_hosts_that_leave_and_hosts_that_lie),
+	    cmocka_unit_test(sessions_have_the_median_that_was_asked_for),
+	    cmocka_unit_test(adversaries_name_each_other_or_hosts_that_are_none),
+	    cmocka_unit_test(the_json_holds_what_was_measured),
+	    cmocka_unit_test(plots_are_drawn_or_say_what_is_missing),
 	    cmocka_unit_test(an_option_that_makes_no_sense_is_named),
 	    cmocka_unit_test(a_matrix_of_round_trips_is_read_or_told_apart),
 	    cmocka_unit_test(delays_are_those_of_the_model),
