@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sim/measure.h"
 
-#include <malloc.h>
+#include <math.h>
 #include <stdlib.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "dht/slot.h"
 #include "sim/rings.h"
@@ -11,6 +12,7 @@
 
 enum {
 	BALANCE_SLOT_BITS = AGI_SLOT_BITS_DEFAULT,
+	COORD_PAIRS = 20000,
 	JOIN_LIMIT_S = 3600 /* all have joined by then, or never will */
 };
 
@@ -25,7 +27,7 @@ struct run {
 	struct agi_prng prng;   /* who looks up what */
 	struct lookup *lookup;
 	uint32_t n_begun;
-	size_t bytes_before;
+	double bytes_before;
 	double cpu_before;
 };
 
@@ -37,11 +39,17 @@ static double cpu_seconds(void)
 	return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
-static size_t bytes_in_use(void)
+/* Resident memory: what was allocated and never touched costs a daemon nothing either. */
+static double bytes_in_use(void)
 {
-	struct mallinfo2 m = mallinfo2();
+	FILE *f = fopen("/proc/self/statm", "re");
+	double pages = 0;
 
-	return m.uordblks + m.hblkhd;
+	if (f && fscanf(f, "%*f %lf", &pages) != 1)
+		pages = 0;
+	if (f)
+		fclose(f);
+	return pages * (double)sysconf(_SC_PAGESIZE);
 }
 
 static void say(const struct run *run, const char *what)
@@ -227,6 +235,21 @@ static void count_slots(struct run *run)
 	free(any);
 }
 
+/* How well do coordinates foretell round trips? */
+static void compare_coordinates(struct run *run)
+{
+	struct agi_sim_world *w = &run->w;
+
+	for (uint32_t i = 0; i < COORD_PAIRS; i++) {
+		const struct agi_sim_node *a = &w->node[agi_prng_below(&run->prng, w->opts.nodes)];
+		const struct agi_sim_node *b = &w->node[agi_prng_below(&run->prng, w->opts.nodes)];
+		double rtt_ms = agi_sim_latency_rtt_us(&w->latency, a->index, b->index) / 1000.0;
+
+		if (a != b && a->has_coord && b->has_coord)
+			agi_sim_samples_add(&run->r->coord_error, fabs(agi_coord_estimate_ms(&a->coord, &b->coord) - rtt_ms) / rtt_ms);
+	}
+}
+
 /* --- phases ------------------------------------------------------------------------------------------------- */
 
 static void note_joined(void *user, struct agi_sim_node *n)
@@ -284,9 +307,10 @@ static enum agi_err run_all(struct run *run, struct agi_why *why)
 		agi_sim_samples_add(&run->r->sent, (double)w->node[i].sent.messages / w->opts.idle_s);
 	say(run, "idle traffic measured");
 	run->r->joined = w->n_joined;
-	run->r->bytes_per_node = (double)(bytes_in_use() - run->bytes_before) / w->opts.nodes;
+	run->r->bytes_per_node = (bytes_in_use() - run->bytes_before) / w->opts.nodes;
 	count_tables(run);
 	count_slots(run);
+	compare_coordinates(run);
 	look_up(run);
 	say(run, "lookups done");
 	return AGI_OK;
@@ -326,6 +350,7 @@ void agi_sim_result_free(struct agi_sim_result *r)
 	agi_sim_samples_free(&r->join_ms);
 	agi_sim_samples_free(&r->table);
 	agi_sim_samples_free(&r->sent);
+	agi_sim_samples_free(&r->coord_error);
 	agi_sim_samples_free(&r->hops);
 	agi_sim_samples_free(&r->latency_ms);
 	agi_sim_samples_free(&r->asked);

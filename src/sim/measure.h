@@ -25,9 +25,10 @@ struct agi_sim_result {
 	struct agi_sim_samples hops;      /* of right ones: from one host to the next until the nearest had been asked;
 	                                   * 0 = the host itself */
 	struct agi_sim_samples latency_ms, asked; /* whole lookups; hosts asked */
+	struct agi_sim_samples coord_error; /* of pairs of hosts: |estimated - true round trip| / true one */
 	double slots_max_mean;            /* the busiest host's slots (as first replica of 4096), by the mean */
 	double replicas_max_mean;         /* the same, as any replica */
-	double bytes_per_node;            /* memory of this process for each host */
+	double bytes_per_node;            /* resident memory of this process for each host */
 	double simulated_s, cpu_s;
 	uint64_t events, messages, lost, trace;
 };

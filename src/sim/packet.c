@@ -104,7 +104,7 @@ size_t agi_sim_wire_bytes(const struct agi_msg *m)
 {
 	size_t n = number(1, m->kind) + number(1, m->rpc_id) + number(1, m->status) + bytes(1, m->why.n) +
 	           id(1, &m->cluster) + id(1, &m->target) + bytes(2, m->service.n) + number(2, m->wall_ms) +
-	           bytes(2, m->blob.n) + of_slots(m) + lists(m);
+	           bytes(2, m->blob.n) + bytes(2, m->has_coord ? AGI_COORD_BYTES : 0) + of_slots(m) + lists(m);
 
 	if (!agi_id_is_zero(&m->contact.id))
 		n += 1 + WIDTH_CONTACT + contact(&m->contact);

@@ -94,6 +94,7 @@ enum agi_err agi_sim_report_plots(const struct agi_sim_opts *o, struct agi_sim_r
 	    {"latency", "latency of a lookup", " (ms)", &r->latency_ms},
 	    {"join", "time to join", " (ms)", &r->join_ms},
 	    {"table", "hosts in a routing table", "", &r->table},
+	    {"coordinates", "relative error of coordinates", "", &r->coord_error},
 	    {"idle", "messages sent by a host when idle", " (1/s)", &r->sent},
 	};
 	size_t n = sizeof plots / sizeof *plots;

@@ -36,6 +36,8 @@ void agi_sim_report_table(FILE *out, const struct agi_sim_opts *o, struct agi_si
 	spread(out, "hosts asked", &r->asked, "");
 	spread(out, "latency of a lookup", &r->latency_ms, "ms");
 	fprintf(out, "\n%-24s %10.3f %%  (%u of %u)\n", "lookups right", percent_right(r), r->right, r->lookups);
+	fprintf(out, "%-24s %10.2f %%  median of pairs, %.2f %% at p90\n", "error of coordinates",
+	        100 * agi_sim_samples_quantile(&r->coord_error, 0.5), 100 * agi_sim_samples_quantile(&r->coord_error, 0.9));
 	fprintf(out, "%-24s %10.2f  max/mean as first replica, %.2f as any\n", "slots of a host", r->slots_max_mean,
 	        r->replicas_max_mean);
 	fprintf(out, "%-24s %10.1f  KiB\n", "memory of a host", r->bytes_per_node / 1024);
@@ -70,6 +72,7 @@ void agi_sim_report_json(FILE *out, const struct agi_sim_opts *o, struct agi_sim
 	json_spread(out, "hops", &r->hops);
 	json_spread(out, "asked", &r->asked);
 	json_spread(out, "latency_ms", &r->latency_ms);
+	json_spread(out, "coord_error", &r->coord_error);
 	fprintf(out, ", \"lookups\": %u, \"right\": %u, \"right_percent\": %.6g", r->lookups, r->right, percent_right(r));
 	fprintf(out, ", \"slots_max_mean\": %.6g, \"replicas_max_mean\": %.6g, \"bytes_per_node\": %.0f", r->slots_max_mean,
 	        r->replicas_max_mean, r->bytes_per_node);

@@ -180,6 +180,10 @@ static enum agi_err fx_send(void *ctx, const struct agi_peer *to, enum agi_traff
 		lie.n_contacts = (size_t)n_lies;
 		m = &lie;
 	}
+	if (m->has_coord) {
+		n->coord = m->coord;
+		n->has_coord = true;
+	}
 	peer = to->addr.port ? at_addr(w, &to->addr) : agi_sim_world_find(w, &to->id);
 	if (!peer)
 		return AGI_E_UNREACHABLE;
@@ -276,7 +280,7 @@ static void start_node(struct agi_sim_node *n)
 	n->life++;
 	n->timer_at = AGI_NEVER;
 	n->started_us = w->now_us;
-	n->is_joined = false;
+	n->is_joined = n->has_coord = false;
 	if (agi_dht_new(&cfg, &effects, n, &n->dht) != AGI_OK) {
 		n->dht = NULL;
 		return;

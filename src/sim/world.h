@@ -27,6 +27,8 @@ struct agi_sim_node {
 	uint64_t started_us;
 	bool is_joined;           /* in the cluster, and its own lookup has ended */
 	struct agi_sim_traffic sent;
+	struct agi_coord coord;   /* as last told to somebody */
+	bool has_coord;
 	struct agi_id asked_for;  /* of an adversary: the last FIND_NODE */
 };
 struct agi_sim_world {

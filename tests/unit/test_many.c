@@ -172,8 +172,8 @@ static void the_json_holds_what_was_measured(void **state)
 static void plots_are_drawn_or_say_what_is_missing(void **state)
 {
 	const char *tmp = getenv("TMPDIR");
-	static const char *const files[] = {"plots.gp", "hops.dat", "latency.dat", "join.dat", "table.dat", "idle.dat",
-	                                    "hops.svg", "latency.svg", "join.svg", "table.svg", "idle.svg"};
+	static const char *const files[] = {"plots.gp", "hops.dat", "latency.dat", "join.dat", "table.dat", "idle.dat", "coordinates.dat",
+	                                    "hops.svg", "latency.svg", "join.svg", "table.svg", "idle.svg", "coordinates.svg"};
 	struct agi_sim_result r = {0};
 	struct agi_why why;
 	char dir[200], path[300];
