@@ -176,6 +176,7 @@ static enum ctl_exit print_members_json(struct ctl *c, const Agihpc__V1__Members
 		ctl_set(one, "state", ctl_json_str(ctl_str(m->state)));
 		ctl_set_u64(one, "state_age_ms", m->state_age_ms);
 		ctl_set_ms(one, "rtt_ms", m->rtt_ms);
+		ctl_set_ms(one, "estimate_ms", m->estimate_ms);
 		ctl_set_u64(one, "incarnation", m->incarnation);
 		ctl_set_ms(one, "weight", m->weight);
 		json_array_append_new(list, one);

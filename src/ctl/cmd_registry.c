@@ -20,6 +20,10 @@ const struct ctl_opt ctl_opts_register[] = {
 const struct ctl_opt ctl_opts_discover[] = {
     {"limit", 0, "N", NULL, "at most N instances (default: all)"}, {NULL, 0, NULL, NULL, NULL}};
 
+const struct ctl_opt ctl_opts_nearest[] = {
+    {"explain", 0, NULL, NULL, "show every instance that was weighed, and why it was (not) chosen"},
+    {NULL, 0, NULL, NULL, NULL}};
+
 enum ctl_exit ctl_take_service(struct ctl *c, const char *name, ProtobufCBinaryData *out)
 {
 	size_t n = strlen(name);
@@ -242,20 +246,77 @@ enum ctl_exit ctl_discover(struct ctl *c, const struct ctl_input *in)
 	return code;
 }
 
-static enum ctl_exit print_nearest(struct ctl *c, const char *service,
-				   const Agihpc__V1__NearestResponse *res)
+static json_t *candidate_json(const Agihpc__V1__Candidate *one)
 {
-	json_t *o;
+	json_t *o = ctl_instance_json(one->instance);
 
-	if (!res->instance)
-		return ctl_error(c, CTL_NOT_FOUND, "NOT_FOUND: no healthy instance of %s is known",
-				 service);
-	if (!c->is_json)
-		return print_instances(c, &res->instance, 1);
-	o = json_object();
+	ctl_set_ms(o, "estimate_ms", one->estimate_ms);
+	ctl_set(o, "measured_now", json_boolean(one->measured_now));
+	ctl_set(o, "verdict", ctl_json_str(ctl_str(one->verdict)));
+	return o;
+}
+
+static enum ctl_exit print_candidates(struct ctl *c, Agihpc__V1__Candidate *const *v, size_t n)
+{
+	static const struct ctl_col cols[] = {{"ADDRESS", CTL_COL_TEXT}, {"NODE", CTL_COL_TEXT},
+					      {"ZONE", CTL_COL_TEXT},    {"RTT", CTL_COL_NUMBER},
+					      {"ESTIMATE", CTL_COL_NUMBER}, {"LOAD", CTL_COL_NUMBER},
+					      {"WHY", CTL_COL_TEXT}};
+	char rtt[CTL_UNIT_TEXT], estimate[CTL_UNIT_TEXT];
+	struct ctl_table t;
+
+	ctl_table_init(&t, cols, sizeof cols / sizeof *cols);
+	for (size_t i = 0; i < n; i++) {
+		const Agihpc__V1__Instance *one = v[i]->instance;
+
+		ctl_format_ms(rtt, one->rtt_ms);
+		ctl_format_ms(estimate, v[i]->estimate_ms);
+		ctl_table_str(&t, ctl_or_dash(one->address));
+		ctl_table_str(&t, ctl_short_id(one->node_id));
+		ctl_table_str(&t, ctl_or_dash(one->zone));
+		ctl_table_text(&t, rtt);
+		ctl_table_text(&t, estimate);
+		ctl_table_printf(&t, "%.2f", one->load);
+		ctl_table_str(&t, ctl_str(v[i]->verdict));
+	}
+	return ctl_print_table(c, &t);
+}
+
+static enum ctl_exit print_nearest_json(struct ctl *c, const char *service, const Agihpc__V1__NearestResponse *res,
+					bool is_explained)
+{
+	json_t *o = json_object(), *list = json_array();
+
 	ctl_set(o, "service", json_string(service));
-	ctl_set(o, "instance", ctl_instance_json(res->instance));
+	ctl_set(o, "instance", res->instance ? ctl_instance_json(res->instance) : json_null());
+	for (size_t i = 0; i < res->n_candidates; i++)
+		if (res->candidates[i]->instance)
+			json_array_append_new(list, candidate_json(res->candidates[i]));
+	if (is_explained)
+		ctl_set(o, "candidates", list);
+	else
+		json_decref(list);
 	return ctl_print_json_take(c, o);
+}
+
+static enum ctl_exit print_nearest(struct ctl *c, const char *service, const Agihpc__V1__NearestResponse *res,
+				   bool is_explained)
+{
+	enum ctl_exit code = CTL_OK;
+
+	for (size_t i = 0; i < res->n_candidates; i++)
+		if (!res->candidates[i]->instance)
+			return ctl_error(c, CTL_FAILED, "the node's answer names a candidate without an instance");
+	if (c->is_json && (res->instance || is_explained))
+		code = print_nearest_json(c, service, res, is_explained);
+	else if (is_explained && res->n_candidates)
+		code = print_candidates(c, res->candidates, res->n_candidates);
+	else if (res->instance)
+		code = print_instances(c, &res->instance, 1);
+	if (code == CTL_OK && !res->instance)
+		code = ctl_error(c, CTL_NOT_FOUND, "NOT_FOUND: no healthy instance of %s %s", service,
+				 res->n_candidates ? "answers" : "is known");
+	return code;
 }
 
 enum ctl_exit ctl_nearest(struct ctl *c, const struct ctl_input *in)
@@ -267,10 +328,11 @@ enum ctl_exit ctl_nearest(struct ctl *c, const struct ctl_input *in)
 
 	if (code != CTL_OK)
 		return code;
+	req.explain = ctl_opt_is_set(&in->opts, "explain");
 	code = ctl_ask(c, &call);
 	if (code == CTL_OK)
-		code =
-		    print_nearest(c, in->words.p[0], (const Agihpc__V1__NearestResponse *)call.res);
+		code = print_nearest(c, in->words.p[0], (const Agihpc__V1__NearestResponse *)call.res,
+				     req.explain);
 	ctl_call_clear(&call);
 	return code;
 }

@@ -6,6 +6,7 @@
 #include "dht/care.h"
 #include "dht/inner.h"
 #include "dht/lease.h"
+#include "dht/nearest.h"
 #include "dht/scan.h"
 #include "dht/watch.h"
 
@@ -232,6 +233,9 @@ void agi_call_run(struct agi_dht *d, uint64_t call_id, const struct agi_call *ca
 		break;
 	case AGI_CALL_DISCOVER:
 		agi_discover_call(d, call_id, call);
+		break;
+	case AGI_CALL_NEAREST:
+		agi_nearest_call(d, call_id, call);
 		break;
 	case AGI_CALL_DRAIN:
 	case AGI_CALL_UNDRAIN:

@@ -10,6 +10,7 @@
 #include "dht/feed.h"
 #include "dht/inner.h"
 #include "dht/lease.h"
+#include "dht/nearest.h"
 #include "dht/page.h"
 #include "dht/scan.h"
 #include "dht/watch.h"
@@ -92,6 +93,7 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	agi_scans_init(d);
 	TAILQ_INIT(&d->strong_calls);
 	TAILQ_INIT(&d->lookups);
+	TAILQ_INIT(&d->nearests.open);
 	TAILQ_INIT(&d->repair.regs);
 	TAILQ_INIT(&d->repair.serves);
 	TAILQ_INIT(&d->sweeps.serves);
@@ -163,6 +165,7 @@ void agi_dht_free(struct agi_dht *d)
 	agi_watches_free(d);
 	agi_feeds_free(d);
 	agi_scans_free(d);
+	agi_nearest_free(d);
 	agi_inners_free(d);
 	agi_dht_jobs_free(d);
 	agi_kv_free_all(d);
@@ -524,7 +527,8 @@ bool agi_dht_member(const struct agi_dht *d, size_t i, struct agi_member *out)
 	HASH_ITER(hh, d->hosts.by_id, h, tmp) {
 		if (--i > 0)
 			continue;
-		*out = (struct agi_member){h->c, h->state, h->srtt_us, h->since_us};
+		*out = (struct agi_member){h->c, h->state, h->srtt_us, h->since_us,
+		                           agi_latency_estimate_us(d, h->latency.has_coord ? &h->latency.coord : NULL)};
 		return true;
 	}
 	return false;

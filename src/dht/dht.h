@@ -119,9 +119,10 @@ enum agi_call_kind {
 	AGI_CALL_RENEW,      /* lease */
 	AGI_CALL_REVOKE,     /* lease */
 	AGI_CALL_LEASE,      /* lease: its record (lease_record.h) in value */
-	AGI_CALL_LOCK        /* ns, key, value, lease, is_waiting: makes the key, with the lease, where there is none */
+	AGI_CALL_LOCK,       /* ns, key, value, lease, is_waiting: makes the key, with the lease, where there is none */
+	AGI_CALL_NEAREST     /* service: the instance that is nearest by measurement (nearest.h) */
 };
-enum { AGI_CALL_KINDS = AGI_CALL_LOCK + 1 };
+enum { AGI_CALL_KINDS = AGI_CALL_NEAREST + 1 };
 struct agi_call {
 	enum agi_call_kind kind;
 	uint32_t timeout_ms; /* 0 = AGI_CALL_TIMEOUT_MS */
@@ -164,6 +165,27 @@ struct agi_instance {
 	struct agi_id node;
 	uint32_t rtt_us;     /* smoothed round trip to the host; UINT32_MAX = not measured; 0 = this host */
 	bool is_stale;       /* last known good: the registry could not be asked */
+};
+/* What NEAREST says of an instance. */
+enum agi_choice {
+	AGI_CHOICE_CHOSEN,
+	AGI_CHOICE_FARTHER,      /* it answered */
+	AGI_CHOICE_BUSIER,       /* it answered from as near */
+	AGI_CHOICE_SLOWER,       /* it had not answered when the chosen one had */
+	AGI_CHOICE_NOT_MEASURED, /* it was not asked: others should be nearer */
+	AGI_CHOICE_SILENT,       /* it was asked and cannot be reached, or is late */
+	AGI_CHOICE_DOWN,         /* its host is known to be down */
+	AGI_CHOICE_UNHEALTHY,
+	AGI_CHOICE_GHOST,        /* advertised by a life of its host that has ended */
+	AGI_CHOICE_EXPIRED,
+	AGI_CHOICES
+};
+const char *agi_choice_text(enum agi_choice v); /* for people */
+struct agi_candidate {
+	struct agi_instance instance; /* rtt_us: measured, and not long ago */
+	uint32_t estimate_us;         /* by coordinates; UINT32_MAX = none is known */
+	enum agi_choice verdict;
+	bool is_probed;               /* rtt_us was measured for this answer */
 };
 struct agi_hop {
 	struct agi_contact contact;
@@ -208,8 +230,10 @@ struct agi_result {
 	size_t n_contacts;
 	const struct agi_hop *hops;   /* LOOKUP */
 	size_t n_hops;
-	const struct agi_instance *instances; /* DISCOVER */
+	const struct agi_instance *instances; /* DISCOVER; NEAREST: the one, or none */
 	size_t n_instances;
+	const struct agi_candidate *candidates; /* NEAREST: the chosen one first, then those that could be, nearest first */
+	size_t n_candidates;
 	uint64_t lease;               /* GET of a register: what it is attached to, 0 = nothing; of LOCK with CONDITION: who
 	                               * holds it; GRANT, RENEW */
 	uint64_t ttl_ms;              /* GRANT, RENEW */
@@ -359,6 +383,7 @@ struct agi_member {
 	enum agi_link_state state;
 	uint32_t rtt_us;              /* smoothed (RFC 6298's alpha); UINT32_MAX = not measured */
 	uint64_t state_since_us;      /* monotonic */
+	uint32_t estimate_us;         /* round trip by coordinates; UINT32_MAX = none is known */
 };
 /* i-th member, self first; false past the end. */
 bool agi_dht_member(const struct agi_dht *d, size_t i, struct agi_member *out);

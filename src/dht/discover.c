@@ -106,16 +106,30 @@ static struct agi_known *get(struct agi_dht *d, struct agi_str service)
 
 /* --- listing ---------------------------------------------------------------------------------------- */
 
+enum agi_choice agi_discover_judge(const struct agi_dht *d, const struct agi_record *r, bool is_stale)
+{
+	const struct agi_host *h = agi_hosts_find((struct agi_dht *)d, &r->node);
+
+	if (!r->p.is_healthy || r->p.is_withdrawn)
+		return AGI_CHOICE_UNHEALTHY;
+	if (!agi_hosts_is_up(d, &r->node))
+		return AGI_CHOICE_DOWN;
+	if (h && r->p.incarnation < h->c.incarnation)
+		return AGI_CHOICE_GHOST;
+	return is_stale || r->expires_us > d->now.mono_us ? AGI_CHOICE_NOT_MEASURED : AGI_CHOICE_EXPIRED;
+}
+
 static bool is_listed(const struct agi_known *k, const struct agi_record *r)
 {
-	struct agi_dht *d = k->d;
-	struct agi_host *h = agi_hosts_find(d, &r->node);
+	return agi_discover_judge(k->d, r, k->is_stale) == AGI_CHOICE_NOT_MEASURED;
+}
 
-	if (!r->p.is_healthy || r->p.is_withdrawn || !agi_hosts_is_up(d, &r->node))
-		return false;
-	if (h && r->p.incarnation < h->c.incarnation)
-		return false; /* advertised by a life of the host that has ended */
-	return k->is_stale || r->expires_us > d->now.mono_us;
+const struct agi_records *agi_discover_records(const struct agi_dht *d, struct agi_str service, bool *is_stale)
+{
+	const struct agi_known *k = find(d, service);
+
+	*is_stale = k && k->is_stale;
+	return k ? &k->records : NULL;
 }
 
 static int cmp_instances(const void *a, const void *b)

@@ -42,6 +42,8 @@ static void publish(struct agi_registration *r)
 	r->p.incarnation = d->self.incarnation;
 	r->p.node_addr = d->self.addr;
 	r->p.seq++;
+	r->p.coord = d->coord.c;
+	r->p.has_coord = true;
 	agi_provider_sign(&r->p, d->cfg.seckey);
 	n = agi_registry_holders(d, r->p.service, to);
 	for (size_t i = 0; i < n; i++)

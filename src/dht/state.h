@@ -4,6 +4,7 @@
  *   dht.c        public functions, dispatch of messages        rpc.c       requests to peers, storage jobs
  *   call.c       client calls open at this node             stamp.c     time and stamps of writes
  *   latency.c    round trips, measured and estimated        coord.c     network coordinates
+ *   nearest.c    the nearest instance of a service
  *   hosts.c      hosts known, probes, round trips, ring         member.c    join, genesis, persisted contacts
  *   lookup.c     iterative lookup                               view.c      slot views: records, learning
  *   acceptor.c   a member's part in a view change
@@ -548,6 +549,10 @@ void agi_registry_on_put(struct agi_dht *d, const struct agi_peer *from, const s
 void agi_registry_on_get(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_discover_call(struct agi_dht *d, uint64_t call_id, const struct agi_call *call);
 void agi_discover_free(struct agi_dht *d);
+/* The records last found of a service, expired and unhealthy ones too; NULL: none was asked for. */
+const struct agi_records *agi_discover_records(const struct agi_dht *d, struct agi_str service, bool *is_stale);
+/* NOT_MEASURED: it may be used; else why not. is_stale: nobody can say whether it has expired. */
+enum agi_choice agi_discover_judge(const struct agi_dht *d, const struct agi_record *r, bool is_stale);
 
 /* --- stamps and clocks (stamp.c) ------------------------------------------------------------------------------------------ */
 /* A stamp greater than every one made or seen, unless the time was set back by more than max_skew. */
@@ -657,6 +662,10 @@ struct agi_dht {
 	TAILQ_HEAD(, agi_kvop) kvops;
 	TAILQ_HEAD(, agi_strong_call) strong_calls;
 	TAILQ_HEAD(, agi_lookup) lookups;
+	struct {
+		TAILQ_HEAD(, agi_nearest) open;
+		uint32_t n;
+	} nearests;
 	uint32_t n_kvops;
 	struct agi_buf scratch;   /* agi_scratch's */
 	struct { /* of the objects that every operation needs */

@@ -6,6 +6,7 @@
 #include "base/addr.h"
 #include "base/id.h"
 #include "base/limits.h"
+#include "dht/coord.h"
 
 /* A host as others know it. */
 struct agi_contact {
@@ -77,6 +78,10 @@ struct agi_provider {
 	char zone[AGI_ZONE_MAX + 1];
 	uint32_t traits;          /* of agi_provider_trait; those of later versions are kept */
 	uint8_t sig[AGI_SIG_BYTES];
+	/* A hint for those who do not know the host, not signed: an older node could not verify a signature over it, and
+	 * who would change it could as well leave the record out. */
+	bool has_coord;
+	struct agi_coord coord;
 };
 
 #endif

@@ -104,7 +104,7 @@ static void host_metrics(struct agi_buf *b, const struct agi_dht_host_stats *h)
 	    "put",      "get", "delete", "owners", "lookup",  "register", "deregister",
 	    "discover", "cas", "add",    "drain",  "undrain", "leave", "scan", "batch",
 	    "operate", "restore", "digest", "recover", "watch", "grant",
-	    "renew", "revoke", "lease", "lock"};
+	    "renew", "revoke", "lease", "lock", "nearest"};
 
 	head(b, "agihpc_messages_received_total", "counter", "Overlay messages from peers, by kind.");
 	for (int k = 1; k < AGI_MSG_KIND_MAX; k++)

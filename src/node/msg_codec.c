@@ -4,7 +4,7 @@
 #include "node/pb_wire.h"
 
 /* Bytes kept for the length of each nested message; their greatest sizes follow from limits.h:
- * a contact 110, a version or ballot 45, a view 260, a provider 600, an item 1 MiB and its key. */
+ * a contact 110, a version or ballot 45, a view 260, a provider 650, an item 1 MiB and its key. */
 enum { W_SMALL = 1, W_VIEW = 2, W_PROVIDER = 2, W_ITEM = 4, W_BODY = 4 };
 
 /* Field numbers of proto/overlay.proto. */
@@ -28,7 +28,8 @@ enum {
 	P_WITHDRAWN,
 	P_ZONE,
 	P_SIG,
-	P_TRAITS
+	P_TRAITS,
+	P_COORD
 };
 enum {
 	D_KIND = 1,
@@ -171,6 +172,8 @@ static void put_provider(struct agi_buf *b, const struct agi_provider *p)
 	agi_pb_put_bytes(b, P_ZONE, agi_str_of(p->zone));
 	agi_pb_put_bytes(b, P_SIG, raw(p->sig, sizeof p->sig));
 	agi_pb_put_u64(b, P_TRAITS, p->traits);
+	if (p->has_coord)
+		put_coord(b, P_COORD, &p->coord);
 	agi_pb_end(b, at, W_PROVIDER);
 }
 
@@ -334,6 +337,17 @@ static enum agi_err get_port(uint16_t *out, const struct agi_pb_field *f, const 
 	if (!e)
 		*out = (uint16_t)v;
 	return e;
+}
+
+/* A coordinate that makes no sense is as good as none: the rest of the message counts. */
+static enum agi_err get_coord(bool *has, struct agi_coord *out, const struct agi_pb_field *f, const char *name,
+                              struct agi_why *why)
+{
+	if (f->type != AGI_PB_BYTES)
+		return type_is_wrong(name, why);
+	*out = (struct agi_coord){0};
+	*has = agi_coord_take(out, f->s);
+	return AGI_OK;
 }
 
 static enum agi_err is_whole(const struct agi_cur *c, const char *name, struct agi_why *why)
@@ -512,6 +526,8 @@ static enum agi_err provider_field(struct agi_provider *p, const struct agi_pb_f
 		return get_exact(p->sig, sizeof p->sig, f, "provider.sig", why);
 	case P_TRAITS:
 		return get_u32(&p->traits, f, UINT32_MAX, "provider.traits", why);
+	case P_COORD:
+		return get_coord(&p->has_coord, &p->coord, f, "provider.coord", why);
 	default:
 		return AGI_OK;
 	}
@@ -598,17 +614,6 @@ static enum agi_err strong_field(struct agi_msg *m, const struct agi_pb_field *f
 	default:
 		return AGI_OK;
 	}
-}
-
-/* A coordinate that makes no sense is as good as none: the rest of the message counts. */
-static enum agi_err get_coord(bool *has, struct agi_coord *out, const struct agi_pb_field *f, const char *name,
-                              struct agi_why *why)
-{
-	if (f->type != AGI_PB_BYTES)
-		return type_is_wrong(name, why);
-	*out = (struct agi_coord){0};
-	*has = agi_coord_take(out, f->s);
-	return AGI_OK;
 }
 
 static enum agi_err scalar_field(struct agi_msg *m, const struct agi_pb_field *f, struct agi_why *why)

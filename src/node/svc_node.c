@@ -236,7 +236,7 @@ static void fill_contact(struct member_row *row, const struct agi_contact *c)
 	row->m.zone = agi_svc_text(row->zone);
 	row->m.incarnation = c->incarnation;
 	row->m.weight = c->weight_milli / 1000.0;
-	row->m.rtt_ms = -1.0;
+	row->m.rtt_ms = row->m.estimate_ms = -1.0;
 }
 
 static void fill_member(struct member_row *row, const struct agi_member *m, uint64_t now_us)
@@ -244,6 +244,7 @@ static void fill_member(struct member_row *row, const struct agi_member *m, uint
 	fill_contact(row, &m->contact);
 	row->m.state = agi_svc_text(agi_link_state_name(m->state));
 	row->m.rtt_ms = agi_svc_rtt_ms(m->rtt_us);
+	row->m.estimate_ms = agi_svc_rtt_ms(m->estimate_us);
 	row->m.state_age_ms = now_us > m->state_since_us ? (now_us - m->state_since_us) / 1000 : 0;
 }
 

@@ -183,6 +183,40 @@ static void discover_answer(struct agi_svc *s, struct agi_grpc_call *call, const
 	agi_svc_instances_free(&list);
 }
 
+struct candidate_row {
+	Agihpc__V1__Candidate c;
+	struct agi_svc_instance_row row;
+};
+
+static void fill_candidate(struct candidate_row *row, const struct agi_candidate *in)
+{
+	agihpc__v1__candidate__init(&row->c);
+	fill_instance(&row->row, &in->instance);
+	row->c.instance = &row->row.i;
+	row->c.estimate_ms = agi_svc_rtt_ms(in->estimate_us);
+	row->c.measured_now = in->is_probed;
+	row->c.verdict = agi_svc_text(agi_choice_text(in->verdict));
+}
+
+static void explain(struct agi_grpc_call *call, Agihpc__V1__NearestResponse *r, const struct agi_result *res)
+{
+	struct candidate_row *rows = calloc(res->n_candidates + 1, sizeof *rows);
+	Agihpc__V1__Candidate **list = calloc(res->n_candidates + 1, sizeof *list);
+
+	for (size_t i = 0; rows && list && i < res->n_candidates; i++) {
+		fill_candidate(&rows[i], &res->candidates[i]);
+		list[i] = &rows[i].c;
+	}
+	r->candidates = list;
+	r->n_candidates = res->n_candidates;
+	if (rows && list)
+		agi_grpc_reply(call, &r->base);
+	else
+		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
+	free(rows);
+	free(list);
+}
+
 static void nearest_answer(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
                            const struct agi_result *res)
 {
@@ -191,20 +225,25 @@ static void nearest_answer(struct agi_svc *s, struct agi_grpc_call *call, const 
 	struct agi_svc_instance_row row;
 	(void)s;
 
-	if (res->n_instances == 0) {
-		agi_grpc_fail(call, AGI_GRPC_NOT_FOUND, "no healthy instance of \"%.*s\" is known",
-		              AGI_STR_ARG(agi_svc_str(p->service)));
+	if (res->n_instances == 0 && !p->explain) {
+		agi_grpc_fail(call, AGI_GRPC_NOT_FOUND, "no healthy instance of \"%.*s\" %s",
+		              AGI_STR_ARG(agi_svc_str(p->service)), res->n_candidates ? "answers" : "is known");
 		return;
 	}
-	fill_instance(&row, &res->instances[0]);
-	r.instance = &row.i;
-	agi_grpc_reply(call, &r.base);
+	if (res->n_instances) {
+		fill_instance(&row, &res->instances[0]);
+		r.instance = &row.i;
+	}
+	if (p->explain)
+		explain(call, &r, res);
+	else
+		agi_grpc_reply(call, &r.base);
 }
 
 static void find(struct agi_svc *s, struct agi_grpc_call *call, const ProtobufCMessage *req,
-                 ProtobufCBinaryData service, agi_svc_answer_fn *fn)
+                 enum agi_call_kind kind, ProtobufCBinaryData service, agi_svc_answer_fn *fn)
 {
-	struct agi_call op = {.kind = AGI_CALL_DISCOVER};
+	struct agi_call op = {.kind = kind};
 	struct agi_why why;
 	enum agi_err e = agi_svc_service_name(&op.service, service, &why);
 
@@ -218,14 +257,14 @@ static void discover(struct agi_grpc_call *call, const ProtobufCMessage *req, vo
 {
 	const Agihpc__V1__DiscoverRequest *p = (const Agihpc__V1__DiscoverRequest *)req;
 
-	find(ctx, call, req, p->service, discover_answer);
+	find(ctx, call, req, AGI_CALL_DISCOVER, p->service, discover_answer);
 }
 
 static void nearest(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
 {
 	const Agihpc__V1__NearestRequest *p = (const Agihpc__V1__NearestRequest *)req;
 
-	find(ctx, call, req, p->service, nearest_answer);
+	find(ctx, call, req, AGI_CALL_NEAREST, p->service, nearest_answer);
 }
 
 enum agi_err agi_svc_registry_add(struct agi_grpc_server *server, struct agi_svc *s)

@@ -136,6 +136,9 @@ static struct agi_provider provider(void)
 	p.node_addr.port = (uint16_t)number(UINT16_MAX);
 	zone(p.zone);
 	fill(p.sig, sizeof p.sig);
+	p.has_coord = coin();
+	if (p.has_coord)
+		p.coord = coord();
 	return p;
 }
 
@@ -248,6 +251,8 @@ static void same_provider(const struct agi_provider *a, const struct agi_provide
 	assert_int_equal(a->traits, b->traits);
 	assert_string_equal(a->zone, b->zone);
 	assert_memory_equal(a->sig, b->sig, sizeof a->sig);
+	assert_int_equal(a->has_coord, b->has_coord);
+	assert_memory_equal(&a->coord, &b->coord, sizeof a->coord);
 }
 
 static void same_lists(const struct agi_msg *a, const struct agi_msg *b)
