@@ -95,6 +95,12 @@ enum {
 	AGI_PING_TIMEOUT_MS = 1000,
 	AGI_PINGS_LOST_DOWN = 3,     /* "dead within three of its own probes" */
 	AGI_REPROBE_MS = 250,        /* after a lost probe: confirm or refute soon */
+	AGI_INDIRECT = 3,            /* others who are asked to reach a host that did not answer (SWIM's k) */
+	AGI_INDIRECT_TIMEOUT_MS = 1500, /* their own probe, and the way there and back */
+	AGI_INDIRECT_MAX = 256,      /* probes for others at a time */
+	AGI_STALL_MS = 250,          /* a timer so late: this node stood still, not the others */
+	AGI_STALLS_EXCUSED = 3,      /* lost probes in a row that our own stalls excuse */
+	AGI_HEALTH_MAX = 3,          /* probes wait up to 1 + this times as long on a node in trouble */
 	AGI_RPC_TIMEOUT_MS = 1000,   /* one request to one peer */
 	AGI_CALL_TIMEOUT_MS = 5000,  /* a client operation without a deadline of its own */
 	AGI_JOIN_RETRY_MS = 500,

@@ -105,7 +105,7 @@ static struct agi_host *choose_source(struct agi_dht *d, struct agi_slot *s)
 	for (uint8_t i = 0; i < s->view.n_members; i++) {
 		struct agi_host *h = agi_hosts_find(d, &s->view.members[(first + i) % s->view.n_members]);
 
-		if (h && h->state != AGI_MEMBER_DOWN && h->copies < AGI_COPIES_PER_PAIR &&
+		if (h && agi_hosts_is_up(d, &h->c.id) && h->copies < AGI_COPIES_PER_PAIR &&
 		    (!best || h->copies < best->copies))
 			best = h;
 	}

@@ -214,7 +214,7 @@ void agi_dht_start(struct agi_dht *d, struct agi_now now)
 	agi_clock_enter(d, now);
 	d->is_started = true;
 	agi_lease_sweep_start(d);
-	d->hosts.changed_us = now.mono_us;
+	agi_hosts_start(d);
 	if (d->drain.left_ms) { /* a retired identity: the shell says so and ends */
 		d->is_stopped = true;
 		return;
@@ -355,6 +355,9 @@ static void serve(struct agi_dht *d, const struct agi_peer *from, const struct a
 		break;
 	case AGI_MSG_LEFT:
 		agi_hosts_left(d, &from->id);
+		break;
+	case AGI_MSG_PING_REQ:
+		agi_suspect_on_ping_req(d, from, m);
 		break;
 	default:
 		if (!agi_repair_on_message(d, from, m))

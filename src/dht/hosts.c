@@ -1,12 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0
  * The hosts this node knows: probed, timed, and placed on the ring.
  *
- *             verified                lost 1 probe               lost 3 probes
+ *             verified                lost 1 probe          lost 3, no other reaches it
  *   unknown ───────────▶ UP ─────────────────────────▶ SUSPECT ─────────────────▶ DOWN
- *                         ▲         answered              │          answered       │
- *                         └───────────────────────────────┴─────────────────────────┘
+ *                         ▲         answered              │ ▲    another reaches it │
+ *                         ├───────────────────────────────┘ └───────────────────────┤
+ *                         └─────────────────────────────────────────────────────────┘
  *
- * A host leaves the ring (its slots are given to others) only after down_after in DOWN. */
+ * A suspect that lost 3 probes and that others reach is cut: nothing is asked of it from here, as if it were DOWN, but it
+ * keeps its place. A host leaves the ring (its slots are given to others) only after down_after in DOWN, and when
+ * others that are asked then do not reach it either. */
 #include <assert.h>
 #include <stdlib.h>
 
@@ -15,6 +18,7 @@
 enum {
 	PROBES_PER_SECOND = 64, /* of all hosts together: the cost per node does not grow with the cluster */
 	VERIFYING_MAX = 256,
+	LONG_DOWN = 30,         /* intervals after which a host that is down is looked for less often */
 	REFUSED_MS = 1000       /* how long others are asked before a host whose disk takes no writes */
 };
 
@@ -40,6 +44,8 @@ struct agi_peer agi_hosts_peer(struct agi_dht *d, const struct agi_id *id)
 	return p;
 }
 
+static bool is_in_reach(const struct agi_host *h) { return h->state != AGI_MEMBER_DOWN && !h->is_cut; }
+
 bool agi_hosts_is_up(const struct agi_dht *d, const struct agi_id *id)
 {
 	struct agi_host *h;
@@ -47,7 +53,7 @@ bool agi_hosts_is_up(const struct agi_dht *d, const struct agi_id *id)
 	if (agi_id_eq(id, &d->self.id))
 		return true;
 	HASH_FIND(hh, d->hosts.by_id, id, sizeof *id, h);
-	return h && h->state != AGI_MEMBER_DOWN;
+	return h && is_in_reach(h);
 }
 
 void agi_hosts_refused(struct agi_dht *d, const struct agi_id *id)
@@ -106,32 +112,40 @@ static void changed_life(struct agi_dht *d)
 	agi_reconf_wake(d, agi_after_ms(d, d->cfg.stable_ms));
 }
 
-static void set_state(struct agi_host *h, enum agi_link_state s)
+static void note_state(struct agi_host *h, enum agi_link_state s)
 {
-	struct agi_dht *d = h->d;
 	struct agi_note n = {.contact = &h->c};
 
-	if (h->state == s)
+	n.kind = s == AGI_MEMBER_DOWN ? AGI_NOTE_MEMBER_DOWN : AGI_NOTE_MEMBER_UP;
+	if ((s == AGI_MEMBER_DOWN) != (h->state == AGI_MEMBER_DOWN))
+		h->d->fx.note(h->d->ctx, &n);
+}
+
+static void move_to(struct agi_host *h, enum agi_link_state s, bool is_cut)
+{
+	struct agi_dht *d = h->d;
+	bool was_in_reach = is_in_reach(h);
+
+	if (h->state == s && h->is_cut == is_cut)
 		return;
 	--*counter(d, h->state);
 	++*counter(d, s);
-	if (s == AGI_MEMBER_UP && h->state == AGI_MEMBER_DOWN) {
-		n.kind = AGI_NOTE_MEMBER_UP;
-		d->fx.note(d->ctx, &n);
-	} else if (s == AGI_MEMBER_DOWN) {
-		n.kind = AGI_NOTE_MEMBER_DOWN;
-		d->fx.note(d->ctx, &n);
-	}
-	if ((s == AGI_MEMBER_DOWN) != (h->state == AGI_MEMBER_DOWN)) {
+	note_state(h, s);
+	h->state = s;
+	h->is_cut = is_cut;
+	h->since_us = d->now.mono_us;
+	if (was_in_reach != is_in_reach(h)) {
 		changed(d);
-		if (s != AGI_MEMBER_DOWN)
+		if (is_in_reach(h))
 			agi_hint_wake(d);
 	}
-	if (s == AGI_MEMBER_UP)
+	if (s == AGI_MEMBER_UP) {
+		agi_suspect_cancel(h);
 		agi_repair_soon(d);
-	h->state = s;
-	h->since_us = d->now.mono_us;
+	}
 }
+
+static void set_state(struct agi_host *h, enum agi_link_state s) { move_to(h, s, false); }
 
 static void put_in_ring(struct agi_host *h)
 {
@@ -158,7 +172,7 @@ static uint64_t interval_us(const struct agi_host *h)
 	uint64_t us = (uint64_t)d->cfg.ping_interval_ms * 1000;
 	uint64_t shared = (uint64_t)HASH_COUNT(d->hosts.by_id) * 1000000 / PROBES_PER_SECOND;
 
-	if (h->state == AGI_MEMBER_DOWN && d->now.mono_us - h->since_us > 30 * us)
+	if (h->state == AGI_MEMBER_DOWN && d->now.mono_us - h->since_us > LONG_DOWN * us)
 		us *= 5; /* long gone: look less often */
 	return us > shared ? us : shared;
 }
@@ -188,27 +202,66 @@ static bool is_replaced(const struct agi_host *h)
 	return agi_addr_eq(&h->d->self.addr, &h->c.addr);
 }
 
-static void lost(struct agi_host *h)
+static bool is_down_for(const struct agi_host *h, uint64_t us)
+{
+	return h->state == AGI_MEMBER_DOWN && h->d->now.mono_us - h->since_us >= us;
+}
+
+/* What is to be thought of a suspect by now? Most hosts being suspects at once, none is called dead as soon as that. */
+static void judge(struct agi_host *h)
+{
+	uint32_t enough = agi_health_is_doubtful(h->d) ? 2 * AGI_PINGS_LOST_DOWN : AGI_PINGS_LOST_DOWN;
+
+	if (h->state != AGI_MEMBER_SUSPECT || h->lost < AGI_PINGS_LOST_DOWN)
+		return;
+	if (h->vouch == AGI_VOUCH_NO && h->lost >= enough)
+		set_state(h, AGI_MEMBER_DOWN);
+	else
+		move_to(h, AGI_MEMBER_SUSPECT, true);
+}
+
+void agi_hosts_inquired(struct agi_host *h)
+{
+	if (h->vouch == AGI_VOUCH_NO) {
+		judge(h);
+		if (is_down_for(h, (uint64_t)h->d->cfg.down_after_ms * 1000))
+			take_off_ring(h);
+	} else if (h->state == AGI_MEMBER_DOWN) {
+		move_to(h, AGI_MEMBER_SUSPECT, true);
+	}
+}
+
+/* Others are asked about a suspect each time, about a host that is down when it may have to leave the ring. */
+static void inquire(struct agi_host *h)
+{
+	uint64_t down_after_us = (uint64_t)h->d->cfg.down_after_ms * 1000;
+	uint64_t long_us = LONG_DOWN * (uint64_t)h->d->cfg.ping_interval_ms * 1000;
+
+	if (h->state == AGI_MEMBER_DOWN &&
+	    !(h->is_in_ring && is_down_for(h, down_after_us < long_us ? down_after_us : long_us)))
+		return;
+	agi_suspect_ask(h);
+	if (!h->inquiry)
+		agi_hosts_inquired(h); /* nobody to ask */
+}
+
+static void lost(struct agi_host *h, enum agi_err err)
 {
 	struct agi_dht *d = h->d;
 
 	if (h->lost < UINT8_MAX)
 		h->lost++;
+	if (err == AGI_E_TIMEOUT)
+		agi_health_missed(d);
 	if (h->state == AGI_MEMBER_UP)
 		set_state(h, AGI_MEMBER_SUSPECT);
-	if (h->lost >= AGI_PINGS_LOST_DOWN)
-		set_state(h, AGI_MEMBER_DOWN);
-	if (h->state == AGI_MEMBER_DOWN) {
-		if (d->now.mono_us - h->since_us >= (uint64_t)d->cfg.down_after_ms * 1000)
-			take_off_ring(h);
-		if (!h->is_in_ring && is_replaced(h)) {
-			agi_hosts_left(d, &h->c.id);
-			return;
-		}
-		schedule(h, interval_us(h));
-	} else {
-		schedule(h, AGI_REPROBE_MS * 1000);
+	judge(h);
+	inquire(h);
+	if (h->state == AGI_MEMBER_DOWN && !h->is_in_ring && is_replaced(h)) {
+		agi_hosts_left(d, &h->c.id);
+		return;
 	}
+	schedule(h, is_in_reach(h) ? AGI_REPROBE_MS * 1000 : interval_us(h));
 }
 
 static void on_pong(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
@@ -219,10 +272,15 @@ static void on_pong(struct agi_dht *d, void *arg, uint32_t which, enum agi_err e
 	(void)which;
 	(void)from;
 	h->probe_rpc = 0;
-	if (err != AGI_OK || m->kind != AGI_MSG_PONG) {
-		lost(h);
+	if (err == AGI_E_TIMEOUT && agi_health_excuses(h)) {
+		schedule(h, AGI_REPROBE_MS * 1000);
 		return;
 	}
+	if (err != AGI_OK || m->kind != AGI_MSG_PONG) {
+		lost(h, err);
+		return;
+	}
+	agi_health_answered(d);
 	schedule(h, interval_us(h));
 	if (agi_member_saw_cluster(d, &h->c.id, &m->cluster) && agi_id_eq(&m->contact.id, &h->c.id)) {
 		agi_clock_told(d, h, m->wall_ms, d->now.mono_us - h->asked_us);
@@ -241,7 +299,8 @@ static void probe(struct agi_dht *d, void *arg)
 		return;
 	agi_member_fill_ping(d, &m);
 	h->asked_us = d->now.mono_us;
-	h->probe_rpc = agi_rpc_ask(d, &to, AGI_TRAFFIC_CONTROL, &m, AGI_PING_TIMEOUT_MS, on_pong, h, 0);
+	h->probe_rpc = agi_rpc_ask(d, &to, AGI_TRAFFIC_CONTROL, &m, agi_health_timeout_ms(d, AGI_PING_TIMEOUT_MS),
+	                           on_pong, h, 0);
 	if (!h->probe_rpc)
 		schedule(h, interval_us(h));
 }
@@ -253,6 +312,7 @@ static void forget(struct agi_host *h)
 	take_off_ring(h);
 	agi_timer_clear(&d->timers, &h->probe);
 	agi_rpc_cancel(d, h->probe_rpc);
+	agi_suspect_cancel(h);
 	--*counter(d, h->state);
 	HASH_DEL(d->hosts.by_id, h);
 	free(h);
@@ -340,7 +400,7 @@ void agi_hosts_verified(struct agi_dht *d, const struct agi_contact *c, uint32_t
 	refresh(h, c);
 	if (rtt_us != UINT32_MAX)
 		h->srtt_us = smooth(h->srtt_us, rtt_us);
-	h->lost = 0;
+	h->lost = h->excused = 0;
 	put_in_ring(h);
 	set_state(h, AGI_MEMBER_UP);
 }
@@ -356,6 +416,16 @@ void agi_hosts_remembered(struct agi_dht *d, const struct agi_contact *c)
 		agi_timer_set(&d->timers, &h->probe, d->now.mono_us);
 }
 
+void agi_hosts_start(struct agi_dht *d)
+{
+	struct agi_host *h, *tmp;
+
+	d->hosts.changed_us = d->now.mono_us;
+	d->hosts.stall_due_us = agi_timers_next(&d->timers); /* what was loaded is not late */
+	HASH_ITER(hh, d->hosts.by_id, h, tmp)
+		h->since_us = d->now.mono_us; /* how long they were down before is not known */
+}
+
 void agi_hosts_alive(struct agi_dht *d, const struct agi_id *id)
 {
 	struct agi_host *h = agi_hosts_find(d, id);
@@ -363,9 +433,9 @@ void agi_hosts_alive(struct agi_dht *d, const struct agi_id *id)
 	if (!h)
 		return;
 	h->lost = 0;
-	if (h->state == AGI_MEMBER_SUSPECT)
+	if (h->state == AGI_MEMBER_SUSPECT && !h->is_cut)
 		set_state(h, AGI_MEMBER_UP);
-	else if (h->state == AGI_MEMBER_DOWN && !h->probe_rpc)
+	else if (h->state != AGI_MEMBER_UP && !h->probe_rpc)
 		agi_timer_set(&d->timers, &h->probe, d->now.mono_us);
 }
 
@@ -412,16 +482,11 @@ static void on_verify(struct agi_dht *d, void *arg, uint32_t which, enum agi_err
 		agi_hosts_verified(d, &m->contact, UINT32_MAX);
 }
 
-void agi_hosts_heard_of(struct agi_dht *d, const struct agi_contact *c)
+static void greet(struct agi_dht *d, const struct agi_contact *c)
 {
 	struct agi_peer to = {c->id, c->addr};
 	struct agi_msg m = {.kind = AGI_MSG_PING};
-	struct agi_host *h = agi_hosts_find(d, &c->id);
 
-	if (agi_id_eq(&c->id, &d->self.id) || agi_id_is_zero(&c->id) || c->addr.port == 0)
-		return;
-	if (h && (h->state == AGI_MEMBER_UP || h->probe_rpc) && agi_addr_eq(&h->c.addr, &c->addr))
-		return;
 	if (d->hosts.verifying >= VERIFYING_MAX)
 		return;
 	agi_member_fill_ping(d, &m);
@@ -429,12 +494,35 @@ void agi_hosts_heard_of(struct agi_dht *d, const struct agi_contact *c)
 		d->hosts.verifying++;
 }
 
+void agi_hosts_show(struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_host *h = agi_hosts_find(d, id);
+
+	if (h && h->probe_rpc)
+		greet(d, &h->c); /* it may not have heard the probe in flight, or its answer was lost */
+	else if (h)
+		agi_timer_set(&d->timers, &h->probe, d->now.mono_us);
+}
+
+void agi_hosts_heard_of(struct agi_dht *d, const struct agi_contact *c)
+{
+	struct agi_host *h = agi_hosts_find(d, &c->id);
+
+	if (agi_id_eq(&c->id, &d->self.id) || agi_id_is_zero(&c->id) || c->addr.port == 0)
+		return;
+	if (h && (h->state == AGI_MEMBER_UP || h->probe_rpc) && agi_addr_eq(&h->c.addr, &c->addr))
+		return;
+	greet(d, c);
+}
+
 void agi_hosts_free(struct agi_dht *d)
 {
 	struct agi_host *h, *tmp;
 
+	agi_suspects_free(d);
 	HASH_ITER(hh, d->hosts.by_id, h, tmp) {
 		agi_timer_clear(&d->timers, &h->probe);
+		agi_suspect_cancel(h);
 		HASH_DEL(d->hosts.by_id, h);
 		free(h);
 	}
@@ -453,6 +541,8 @@ void agi_hosts_check(const struct agi_dht *d)
 		in_ring += h->is_in_ring;
 		assert(!agi_id_eq(&h->c.id, &d->self.id));
 		assert(h->probe_rpc || h->probe.is_set || d->is_stopped);
+		assert(!h->is_cut || h->state == AGI_MEMBER_SUSPECT);
+		assert(!h->inquiry || h->state != AGI_MEMBER_UP);
 	}
 	assert(n[AGI_MEMBER_UP] == d->hosts.up && n[AGI_MEMBER_SUSPECT] == d->hosts.suspect &&
 	       n[AGI_MEMBER_DOWN] == d->hosts.down);

@@ -166,6 +166,8 @@ void agi_member_on_ping(struct agi_dht *d, const struct agi_peer *from, const st
 	agi_latency_told(d, &from->id, m);
 	if (!agi_id_is_zero(&m->cluster))
 		agi_hosts_heard_of(d, &m->contact);
+	if (!agi_id_is_zero(&m->target))
+		agi_hosts_show(d, &m->target);
 }
 
 static void on_genesis_stored(struct agi_dht *d, void *arg, const struct agi_storage_done *done)

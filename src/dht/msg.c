@@ -36,6 +36,7 @@ bool agi_msg_is_answer(enum agi_msg_kind k)
 	case AGI_MSG_OPERATED:
 	case AGI_MSG_DIGESTED:
 	case AGI_MSG_FAREWELL_ACK:
+	case AGI_MSG_REACHED:
 	case AGI_MSG_STRONG_DONE:
 	case AGI_MSG_COMPARED:
 	case AGI_MSG_LEAVES:

@@ -9,7 +9,8 @@
 #include "dht/types.h"
 
 #define AGI_MSG_KINDS(X)                                                                       \
-	X(PING, 1)            /* contact, cluster, wall_ms, coord: "here I am"; answer PONG      */ \
+	X(PING, 1)            /* contact, cluster, wall_ms, coord: "here I am"; answer PONG;      */ \
+	                      /* target: who asked for it and misses the receiver, zero = nobody  */ \
 	X(PONG, 2)            /* contact, cluster, wall_ms, coord                                 */ \
 	X(FIND_NODE, 3)       /* target; answer NODES                                             */ \
 	X(NODES, 4)           /* contacts, nearest first                                          */ \
@@ -69,7 +70,9 @@
 	X(DIGEST, 53)         /* slot, epoch, floor: when items expire; answer DIGESTED           */ \
 	X(DIGESTED, 54)       /* status, blob: what is held of the slot (digest.c)                */ \
 	X(FAREWELL, 55)       /* sources: hosts out of its reach; "may I leave?"; FAREWELL_ACK    */ \
-	X(FAREWELL_ACK, 56)   /* status: SEALED when slot still counts on it (farewell.c)         */
+	X(FAREWELL_ACK, 56)   /* status: SEALED when slot still counts on it (farewell.c)         */ \
+	X(PING_REQ, 57)       /* target: "can you reach it?"; answer REACHED                      */ \
+	X(REACHED, 58)        /* status                                                           */
 
 enum agi_msg_kind {
 #define AGI_MSG_ENUM(name, number) AGI_MSG_##name = number,

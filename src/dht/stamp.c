@@ -74,4 +74,5 @@ void agi_clock_enter(struct agi_dht *d, struct agi_now now)
 {
 	d->host_now = d->now = now;
 	d->now.wall_ms = agi_wall_ms(&d->wall, now);
+	agi_health_look(d);
 }

@@ -6,6 +6,7 @@
  *   latency.c    round trips, measured and estimated        coord.c     network coordinates
  *   nearest.c    the nearest instance of a service
  *   hosts.c      hosts known, probes, round trips, ring         member.c    join, genesis, persisted contacts
+ *   suspect.c    others are asked, own health
  *   lookup.c     iterative lookup                               view.c      slot views: records, learning
  *   acceptor.c   a member's part in a view change
  *   view_fetch.c who holds a slot?                              reconf.c    what each slot's phase calls for
@@ -109,12 +110,19 @@ void agi_job_forget(struct agi_dht *d, uint64_t id);
 void agi_dht_jobs_free(struct agi_dht *d);
 
 /* --- hosts (hosts.c) ------------------------------------------------------------------------------ */
+/* Whether others reach a host that did not answer us. */
+enum agi_vouch { AGI_VOUCH_UNKNOWN, AGI_VOUCH_YES, AGI_VOUCH_NO };
+struct agi_inquiry;
 struct agi_host {
 	struct agi_contact c;
 	struct agi_dht *d;
 	enum agi_link_state state;
 	bool is_in_ring;
+	bool is_cut;             /* SUSPECT: out of this node's reach, but not known to be dead */
 	uint8_t lost;            /* probes lost in a row */
+	uint8_t excused;         /* … and those that our own stalls excuse */
+	enum agi_vouch vouch;    /* of the last inquiry since it was UP */
+	struct agi_inquiry *inquiry; /* others are being asked; NULL = they are not */
 	uint32_t srtt_us;        /* UINT32_MAX = not measured */
 	uint64_t since_us;       /* of state */
 	uint64_t asked_us;       /* when the probe in flight was sent */
@@ -134,13 +142,20 @@ struct agi_hosts {
 	uint64_t changed_us;     /* when the ring or a host's state last changed */
 	uint64_t generation;     /* grows with every such change; starts at 1 */
 	uint32_t verifying;      /* contacts being verified */
+	uint8_t health;          /* 0 = well … AGI_HEALTH_MAX: probes wait longer (suspect.c) */
+	uint64_t stalled_us;     /* when this node was last found to have stood still; 0 = never */
+	uint64_t stall_due_us;   /* the deadline that told so: counted once */
+	LIST_HEAD(, agi_relay) relays; /* probes for others */
+	uint32_t n_relays;
 	bool is_self_in_ring;
 };
 void agi_hosts_free(struct agi_dht *d);
+/* From now on the hosts that were loaded are waited for. */
+void agi_hosts_start(struct agi_dht *d);
 struct agi_host *agi_hosts_find(struct agi_dht *d, const struct agi_id *id);
 /* How to reach a node; addr is zero when we do not know. */
 struct agi_peer agi_hosts_peer(struct agi_dht *d, const struct agi_id *id);
-/* Self counts as up. */
+/* Within this node's reach, as far as it knows. Self counts as up. */
 bool agi_hosts_is_up(const struct agi_dht *d, const struct agi_id *id);
 /* Somebody says this host exists: it is probed at its address and enters the table when it answers. */
 void agi_hosts_heard_of(struct agi_dht *d, const struct agi_contact *c);
@@ -150,6 +165,10 @@ void agi_hosts_verified(struct agi_dht *d, const struct agi_contact *c, uint32_t
 void agi_hosts_remembered(struct agi_dht *d, const struct agi_contact *c);
 /* Any authenticated message is a sign of life. */
 void agi_hosts_alive(struct agi_dht *d, const struct agi_id *id);
+/* It is said to miss us: it is shown at once that we live. */
+void agi_hosts_show(struct agi_dht *d, const struct agi_id *id);
+/* An inquiry has ended: h->vouch says how. */
+void agi_hosts_inquired(struct agi_host *h);
 /* It said goodbye: down at once. */
 void agi_hosts_gone(struct agi_dht *d, const struct agi_id *id);
 /* It has left for good: forgotten, here and on disk. */
@@ -164,6 +183,25 @@ bool agi_hosts_is_refusing(const struct agi_dht *d, const struct agi_id *id);
 size_t agi_hosts_nearest(const struct agi_dht *d, const struct agi_id *target,
                          const struct agi_contact **out, size_t max);
 void agi_hosts_check(const struct agi_dht *d);
+
+/* --- suspicion (suspect.c) ------------------------------------------------------------------------------ */
+/* Asks up to AGI_INDIRECT others whether they reach this host, unless they are being asked; agi_hosts_inquired then, not
+ * before return. With nobody to ask h->vouch is NO at once. */
+void agi_suspect_ask(struct agi_host *h);
+void agi_suspect_cancel(struct agi_host *h);
+void agi_suspect_on_ping_req(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
+void agi_suspects_free(struct agi_dht *d);
+/* Every event begins with it: are timers late? */
+void agi_health_look(struct agi_dht *d);
+/* A probe was answered, or not in time. */
+void agi_health_answered(struct agi_dht *d);
+void agi_health_missed(struct agi_dht *d);
+/* It stood still itself while it waited for this host: what it did not hear says nothing. At most AGI_STALLS_EXCUSED times
+ * in a row. */
+bool agi_health_excuses(struct agi_host *h);
+/* Most of the hosts that were up do not answer: more likely it is us. */
+bool agi_health_is_doubtful(const struct agi_dht *d);
+uint32_t agi_health_timeout_ms(const struct agi_dht *d, uint32_t ms);
 
 /* --- membership (member.c) -------------------------------------------------------------------------- */
 struct agi_membership {
