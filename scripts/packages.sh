@@ -45,6 +45,7 @@ mandoc                   : lint of the man pages
 shellcheck               : lint of the shell scripts
 spin                     : explores the model of the protocol (tests/model)
 python3-pip              : installs clients/python in a test
+bind9-dnsutils           : dig, a DNS client
 xz-utils                 : make distcheck packs with it
 "
 

@@ -149,6 +149,11 @@ struct agi_config {
 	struct { /* auth: */
 		char *tokens_file; /* "" = no tokens: everybody may read, write and check */
 	} auth;
+	struct { /* dns: */
+		struct agi_addr listen; /* port 0 = no DNS */
+		char *domain;           /* "agihpc"; in lower case, without a dot at its end */
+		uint32_t ttl_ms;        /* 1000; whole seconds count */
+	} dns;
 	struct { /* dht: */
 		struct agi_endpoints bootstrap_nodes; /* at most AGI_BOOTSTRAP_MAX, port default 5000 */
 		uint32_t replication_factor, virtual_nodes;

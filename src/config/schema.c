@@ -68,6 +68,19 @@ static const char *refuse_host(const char *text)
 	return NULL;
 }
 
+static const char *refuse_domain(const char *text)
+{
+	size_t n;
+
+	for (const char *p = text;; p += n + 1) {
+		n = strcspn(p, ".");
+		if (n == 0 || n > 63 || strspn(p, "abcdefghijklmnopqrstuvwxyz0123456789-_") < n)
+			return "expected labels of a-z, 0-9, '-' and '_', at most 63 bytes each, with dots between";
+		if (!p[n])
+			return NULL;
+	}
+}
+
 static const char *refuse_relative(const char *text)
 {
 	return *text && *text != '/' ? "expected an absolute path" : NULL;
@@ -170,6 +183,13 @@ const struct agi_key_spec agi_config_spec[] = {
 
     {"auth.tokens_file", AGI_V_TEXT, AT(auth.tokens_file), 0, 900, .preset = "",
      .help = "File of tokens and what they permit; when given, calls need one."},
+
+    {"dns.listen", AGI_V_ADDR, AT(dns.listen), .min = 53, .preset = "",
+     .help = "Address and port where services are found by DNS, over UDP."},
+    {"dns.domain", AGI_V_TEXT, AT(dns.domain), 1, 120, .preset = "agihpc", .refuse = refuse_domain,
+     .help = "Domain their names end with."},
+    {"dns.ttl", AGI_V_DURATION, AT(dns.ttl_ms), 0, HOUR_MS, .preset = "1s",
+     .help = "How long an answer may be remembered; whole seconds count."},
 
     {"dht.bootstrap_nodes", AGI_V_ENDPOINTS, AT(dht.bootstrap_nodes), .min = 5000,
      .max = AGI_BOOTSTRAP_MAX, .preset = "",

@@ -13,6 +13,7 @@
 #include "node/advert.h"
 #include "node/bootstrap.h"
 #include "node/care.h"
+#include "node/dns_services.h"
 #include "node/http_api.h"
 #include "node/disk.h"
 #include "node/log.h"
@@ -63,6 +64,7 @@ struct agi_node {
 	struct agi_grpc_server *server;
 	struct agi_http *http;
 	struct agi_http_api http_api;
+	struct agi_dns_services *dns; /* NULL without dns.listen */
 	struct agi_svc svc;
 	struct agi_svc_health health;
 	struct agi_role_health role_health;
@@ -766,6 +768,11 @@ static enum agi_err open_servers(struct agi_node *n, struct agi_why *why)
 	return AGI_OK;
 }
 
+static enum agi_err open_dns(struct agi_node *n, struct agi_why *why)
+{
+	return n->config->dns.listen.port ? agi_dns_services_new(n->base, n->config, n->host, &n->dns, why) : AGI_OK;
+}
+
 static void find_role(void *ctx, struct agi_str role, uint32_t timeout_ms, agi_forward_found_fn *fn,
                       void *arg)
 {
@@ -848,7 +855,7 @@ enum agi_err agi_node_new(const struct agi_node_cfg *cfg, struct agi_node **out,
 {
 	static enum agi_err (*const steps[])(struct agi_node *, struct agi_why *) = {
 	    open_loops, open_ports,   open_disk,    find_bootstrap, open_links, open_core, open_stop,
-	    open_adverts, open_servers, open_forward, open_io_servers,
+	    open_adverts, open_servers, open_dns, open_forward, open_io_servers,
 	    open_roles,   open_events};
 	struct agi_node *n = calloc(1, sizeof *n);
 	enum agi_err e = AGI_OK;
@@ -957,6 +964,7 @@ void agi_node_free(struct agi_node *n)
 		agi_role_host_free(n->roles[i]);
 	agi_grpc_server_free(n->server);
 	agi_http_free(n->http);
+	agi_dns_services_free(n->dns);
 	agi_stop_host_free(n->stop);
 	agi_safety_host_free(n->safety);
 	agi_loop_free(n->loop); /* what other loops still had to say is dropped */

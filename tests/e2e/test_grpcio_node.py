@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """A node as gRPC's own Python client sees it: the deployment guide's channel options, kept open without calls;
-metadata, deadlines, many calls at once. Then as our own Python client does (clients/python)."""
+metadata, deadlines, many calls at once. Then as our own Python client (clients/python) and dig see it."""
 
 import os
 import sys
 import time
 
+import dns_cases
 import overlay as o
 import python_client
 from overlay import grpc, pb, wait_until
@@ -105,6 +106,7 @@ def main():
     roles = ["erisml", "safety-gateway"]
     with o.Overlay(3, roles={n: roles for n in (1, 2, 3)}) as net:
         tap.on_failure = net.logs
+        dns_cases.configure(net)
         net.start()
         states = []
         channel = grpc.insecure_channel(net.nodes[0].addr, options=GUIDE + [("grpc.use_local_subchannel_pool", 1)])
@@ -116,6 +118,7 @@ def main():
         python_client.test_services(tap, net)
         python_client.test_memory(tap, net)
         python_client.test_install(tap, net.dir)
+        dns_cases.test_dns(tap, net)
         python_client.test_failover(tap, net)
     tap.done()
     sys.exit(1 if tap.failed else 0)

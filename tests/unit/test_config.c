@@ -225,16 +225,16 @@ static void unknown_keys_are_told_what_is_valid(void **state)
 	               "f.yaml:2: thresholds.bond_index_wran: unknown key; did you mean \"bond_index_warn\"? "
 	               "valid here: bond_index_warn, bond_index_block, physical_harm_threshold");
 	expect_refused("nodes: {}\n", "f.yaml:1: nodes: unknown key; did you mean \"node\"? valid here: node, "
-	                              "tls, auth, dht, gateway, thresholds, failsafe, service, safety, llm");
+	                              "tls, auth, dns, dht, gateway, thresholds, failsafe, service, safety, llm");
 	expect_refused("quorum: 3\n", "f.yaml:1: quorum: unknown key; did you mean \"safety.quorum\"? valid "
-	                              "here: node, tls, auth, dht, gateway, thresholds, failsafe, service, safety, llm");
+	                              "here: node, tls, auth, dns, dht, gateway, thresholds, failsafe, service, safety, llm");
 	expect_refused_with("node:\n  listn: x\n", AGI_E_INVALID,
 	                    "f.yaml:2: node.listn: unknown key; did you mean \"listen\"? valid here: listen, ");
 	expect_refused("dht:\n  services:\n    - name: a\n      prot: 1\n",
 	               "f.yaml:4: dht.services[0]: prot: unknown key; did you mean \"port\"? valid here: name, "
 	               "port, address, tls, health_check_interval, health_check");
 	expect_refused("llm: {1.5: x}\n", "f.yaml:1: (a key that is too long or holds a dot): unknown key; "
-	                                  "valid here: node, tls, auth, dht, gateway, thresholds, failsafe, service, "
+	                                  "valid here: node, tls, auth, dns, dht, gateway, thresholds, failsafe, service, "
 	                                  "safety, llm");
 }
 
@@ -436,6 +436,9 @@ static void half_a_tls_section_is_refused(void **state)
 	expect_refused_with("tls: {cert_file: /a, key_file: /b, require_client_cert: true}", AGI_E_INVALID,
 	                    "tls.require_client_cert: expected tls.client_ca_file");
 	expect_refused_with("tls: {cert_file: /a, key_file: /b, admin_names: [x]}", AGI_E_INVALID, "tls.admin_names");
+	expect_refused_with("dns: {domain: Agi.hpc}", AGI_E_INVALID, "dns.domain: ");
+	expect_refused_with("dns: {domain: agi..hpc}", AGI_E_INVALID, "dns.domain: ");
+	expect_refused_with("dns: {domain: agi.}", AGI_E_INVALID, "dns.domain: ");
 	expect_refused_with("node: {unix_socket: a/b}", AGI_E_INVALID, "expected an absolute path");
 }
 
