@@ -306,7 +306,9 @@ int agi_http_api_get(void *ctx, struct agi_http_ask *ask, struct agi_buf *body, 
 	}
 	if (strncmp(path, AGI_HTTP_SERVICES, sizeof AGI_HTTP_SERVICES - 1) == 0)
 		return agi_http_services_get(api->svc, ask, body, content_type);
-	agi_buf_put_str(body,
-	                AGI_STR("not found: /metrics, /healthz and " AGI_HTTP_SERVICES "NAME are served here\n"));
+	if (strcmp(path, AGI_HTTP_SD) == 0 || strncmp(path, AGI_HTTP_SD "/", sizeof AGI_HTTP_SD) == 0)
+		return agi_http_sd_get(api->svc, ask, body, content_type);
+	agi_buf_put_str(body, AGI_STR("not found: /metrics, /healthz, " AGI_HTTP_SERVICES "NAME and " AGI_HTTP_SD
+	                              "[/NAME] are served here\n"));
 	return 404;
 }

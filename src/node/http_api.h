@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Plain HTTP on the overlay port and on role ports: GET /metrics (Prometheus text 0.0.4), /healthz, and
- * /v1/services/NAME (http_services.h). */
+ * /v1/services/NAME, /v1/sd/prometheus (http_services.h). */
 #ifndef AGI_NODE_HTTP_API_H
 #define AGI_NODE_HTTP_API_H
 

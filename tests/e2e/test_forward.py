@@ -252,6 +252,17 @@ def test_http(tap, net):
         for path in ("/v1/services/", "/v1/services/UPPER", "/v1/services/a/b", "/v1/services/%22", "/v1/services/" + "a" * 64):
             status, answer = get_json(asker, path)
             assert status == 400 and answer["error"] == "INVALID", answer
+    with tap.case("GET /v1/sd/prometheus lists all hosts, with a name the instances of that service, as http_sd has them"):
+        status, targets = get_json(asker, "/v1/sd/prometheus")
+        assert status == 200 and {t["targets"][0] for t in targets} == {n.addr for n in net.nodes}, targets
+        assert all(set(t["labels"]) == {"__meta_agihpc_node_id", "__meta_agihpc_zone", "__meta_agihpc_state",
+                                        "__scheme__"} and len(t["targets"]) == 1 for t in targets), targets
+        status, targets = get_json(asker, "/v1/sd/prometheus/erisml")
+        assert status == 200 and [t["targets"][0] for t in targets] == asker.discover("erisml"), targets
+        labels = targets[0]["labels"]
+        assert labels["__meta_agihpc_service"] == "erisml" and labels["__scheme__"] == "http", labels
+        assert get_json(asker, "/v1/sd/prometheus/nobody-serves-this") == (200, [])
+        assert get_json(asker, "/v1/sd/prometheus/")[0] == 400
     with tap.case("many ask at once, some leave before the answer"):
         for i in range(50):
             with socket.create_connection((asker.ip, o.OVERLAY_PORT), 10) as s:
