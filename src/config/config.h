@@ -197,6 +197,7 @@ struct agi_config {
 		char *rule_file;                     /* "" = none; after _check only with evaluation strict */
 		enum agi_bond_action bond_index_action; /* block */
 		char *profile;
+		char *profile_dir;                   /* "" = none */
 		uint64_t audit_bytes;                /* 1 GiB */
 	} safety;
 	struct { /* llm: accepted, lh-planner's */

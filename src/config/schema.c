@@ -270,6 +270,8 @@ const struct agi_key_spec agi_config_spec[] = {
      .preset = "BLOCK", .help = "Decision on a Bond Index at or above bond_index_block."},
     {"safety.profile", AGI_V_TEXT, AT(safety.profile), 1, 255, .preset = "agi_hpc_safety_v1",
      .help = "Name of the safety profile."},
+    {"safety.profile_dir", AGI_V_TEXT, AT(safety.profile_dir), 0, 900, .preset = "",
+     .help = "Directory of profiles: NAME.json as in agihpc-profiles(5)."},
     {"safety.audit_bytes", AGI_V_SIZE, AT(safety.audit_bytes), 64 << 20, 1ull << 44, .preset = "1GiB",
      .help = "Bytes of the audit log this host keeps; beyond it the oldest entries go."},
 

@@ -4,6 +4,7 @@
 
 #include "config/config.h"
 #include "ctl/out.h"
+#include "rulefile/profile_file.h"
 #include "rulefile/rule_file.h"
 
 const struct ctl_opt ctl_opts_config_check[] = {
@@ -22,7 +23,9 @@ static enum agi_err load(struct agi_config *config, const struct ctl_words *file
 		e = agi_config_env(config, getenv, why);
 	if (e == AGI_OK)
 		e = agi_config_check(config, why);
-	return e == AGI_OK ? agi_rule_file_check(config, why) : e;
+	if (e == AGI_OK)
+		e = agi_rule_file_check(config, why);
+	return e == AGI_OK ? agi_profile_dir_check(config, why) : e;
 }
 
 static enum ctl_exit print_config(struct ctl *c, const struct agi_config *config,

@@ -4,11 +4,14 @@
 
 #include "node/eval_pb.h"
 
-static struct agi_proof_ctx context(struct agi_erisml *e, uint64_t wall_us, ProtobufCBinaryData profile,
-                                    struct agi_pool *pool)
+/* policy: for the request's profile, valid as long as what is returned. */
+static struct agi_proof_ctx context(struct agi_erisml *e, struct agi_eval_policy *policy, uint64_t wall_us,
+                                    struct agi_str profile, struct agi_pool *pool)
 {
-	return (struct agi_proof_ctx){.policy = &e->policy,
-	                              .profile_name = agi_str_of_pb(profile),
+	*policy = e->policy;
+	agi_eval_policy_use(policy, profile);
+	return (struct agi_proof_ctx){.policy = policy,
+	                              .profile_name = profile,
 	                              .wall_us = wall_us,
 	                              .chain = &e->chain,
 	                              .pool = pool};
@@ -20,7 +23,8 @@ enum agi_err agi_erisml_evaluate_step(struct agi_erisml *e, uint64_t wall_us,
                                       Agi__Erisml__V1__EvaluateStepResponse **out,
                                       struct agi_why *why)
 {
-	struct agi_proof_ctx ctx = context(e, wall_us, req->profile_name, pool);
+	struct agi_eval_policy policy;
+	struct agi_proof_ctx ctx = context(e, &policy, wall_us, agi_str_of_pb(req->profile_name), pool);
 	struct agi_facts facts = {0};
 	struct agi_step_result result;
 	enum agi_err err;
@@ -62,7 +66,8 @@ enum agi_err agi_erisml_evaluate_plan(struct agi_erisml *e, uint64_t wall_us,
                                       Agi__Erisml__V1__EvaluatePlanResponse **out,
                                       struct agi_why *why)
 {
-	struct agi_proof_ctx ctx = context(e, wall_us, req->profile_name, pool);
+	struct agi_eval_policy policy;
+	struct agi_proof_ctx ctx = context(e, &policy, wall_us, agi_str_of_pb(req->profile_name), pool);
 	struct agi_facts *facts = agi_pool_take(pool, req->n_step_facts, sizeof *facts);
 	struct agi_plan_eval eval;
 	enum agi_err err;
@@ -137,11 +142,8 @@ void agi_gateway_check_here(struct agi_check_result *out, const struct agi_gatew
 		agi_gateway_fail(&check, AGI_CHECK_ERISML_UNAVAILABLE, NULL, out);
 		return;
 	}
-	struct agi_proof_ctx ctx = {.policy = &erisml->policy,
-	                            .profile_name = policy->eval.profile_name,
-	                            .wall_us = wall_us,
-	                            .chain = &erisml->chain,
-	                            .pool = pool};
+	struct agi_eval_policy judged_by;
+	struct agi_proof_ctx ctx = context(erisml, &judged_by, wall_us, policy->eval.profile_name, pool);
 	if (agi_erisml_plan(&eval, &ctx, check.facts, plan ? plan->n_steps : 0, true, &why)) {
 		agi_erisml_remember(erisml, NULL);
 		agi_gateway_fail(&check, AGI_CHECK_ERISML_UNAVAILABLE, why.text, out);

@@ -12,6 +12,7 @@
 #include "config/config.h"
 #include "node/log.h"
 #include "node/node.h"
+#include "rulefile/profile_file.h"
 #include "rulefile/rule_file.h"
 
 enum { EXIT_FAILED = 1, EXIT_USAGE = 2, EXIT_IN_USE = 3, EXIT_DAMAGED = 4, RUN_AGAIN = -1 };
@@ -163,7 +164,9 @@ static enum agi_err load_config(struct agi_config *c, const struct options *o, s
 		e = agi_config_set(c, o->set[i].key, o->set[i].value, why);
 	if (!e)
 		e = agi_config_check(c, why);
-	return e ? e : agi_rule_file_check(c, why);
+	if (!e)
+		e = agi_rule_file_check(c, why);
+	return e ? e : agi_profile_dir_check(c, why);
 }
 
 static int fail(const struct agi_why *why, int status)

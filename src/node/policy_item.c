@@ -314,9 +314,12 @@ static void found_base(void *arg, enum agi_err err, const struct agi_why *why)
 enum agi_err agi_policy_item_set(struct agi_policy_item *it, const struct agi_policy *wish, uint64_t base_epoch,
                                  bool may_loosen, agi_policy_fn *fn, void *arg, struct agi_why *why)
 {
+	const struct agi_eval_policy *host = &it->view.configured->rules.eval;
 	enum agi_err e = agi_policy_check(wish, why);
 	struct op *op;
 
+	if (!e && host->mode == AGI_EVAL_STRICT)
+		e = agi_profiles_check(host->profiles, wish->rules.eval.profile_name, why);
 	if (e)
 		return e;
 	op = it->n_ops < OPS_MAX ? op_new(it, fn, arg) : NULL;
@@ -327,7 +330,8 @@ enum agi_err agi_policy_item_set(struct agi_policy_item *it, const struct agi_po
 	op->settled = evtimer_new(it->cfg.base, on_settled, op);
 	e = op->settled ? agi_policy_new(wish, &op->wish) : AGI_E_NOMEM;
 	if (!e) {
-		op->wish->rules.eval.mode = it->view.configured->rules.eval.mode;
+		op->wish->rules.eval.mode = host->mode;
+		op->wish->rules.eval.profiles = host->profiles;
 		op->wish->rules.rule_set = it->view.configured->rules.rule_set;
 		e = agi_strong_item_ask(it->strong, NULL, &(struct agi_strong_ask){look_current, found_base, op});
 	}

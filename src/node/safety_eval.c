@@ -14,7 +14,8 @@ static void conclude(struct agi_safety_plane *s, uint64_t began_us)
 	                                             .took_us = safety_mono_us() - began_us});
 }
 
-/* A canary is judged by one that is thrown away after it: the default thresholds, and nobody who keeps proofs. */
+/* A canary is judged by one that is thrown away after it: the default thresholds, the built-in profile, and nobody who keeps
+ * proofs. */
 static struct agi_erisml *erisml_for(struct agi_safety_plane *s, bool is_canary, struct agi_erisml *scratch)
 {
 	if (!is_canary)
@@ -22,7 +23,6 @@ static struct agi_erisml *erisml_for(struct agi_safety_plane *s, bool is_canary,
 	*scratch = s->erisml;
 	agi_eval_policy_default(&scratch->policy);
 	scratch->policy.mode = s->erisml.policy.mode;
-	scratch->policy.profile_name = s->erisml.policy.profile_name;
 	scratch->chain.kept = NULL;
 	return scratch;
 }
@@ -32,13 +32,17 @@ enum agi_err eval_here(struct agi_safety_plane *s, bool is_canary, const struct 
                        struct agi_why *why)
 {
 	struct agi_erisml scratch, *e = erisml_for(s, is_canary, &scratch);
-	struct agi_proof_ctx ctx = {.policy = &e->policy,
+	struct agi_eval_policy policy = e->policy;
+	struct agi_proof_ctx ctx = {.policy = &policy,
 	                            .profile_name = profile,
 	                            .wall_us = safety_wall_us(),
 	                            .chain = &e->chain,
 	                            .pool = pool};
 	uint64_t began = safety_mono_us();
-	enum agi_err err = agi_erisml_plan(out, &ctx, facts, n, true, why);
+	enum agi_err err;
+
+	agi_eval_policy_use(&policy, profile);
+	err = agi_erisml_plan(out, &ctx, facts, n, true, why);
 
 	agi_erisml_remember(e, err ? NULL : out);
 	if (!is_canary)

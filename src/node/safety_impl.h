@@ -48,6 +48,7 @@ struct agi_safety_plane {
 	struct policy_rounds policy_rounds; /* this node tells of versions that it set */
 	uint64_t policy_noticed_us;         /* when a notice last had the register read */
 	struct agi_rules *rules; /* of the rule file; NULL = none */
+	struct agi_profiles *profiles; /* of the profile directory; NULL = none */
 	struct agi_erisml erisml;
 	struct agi_proof_runs proofs; /* made since the last turn's end */
 	struct agi_grpc_method erisml_methods[EVAL_METHODS];

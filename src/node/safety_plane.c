@@ -7,6 +7,7 @@
 
 #include "node/safety_impl.h"
 #include "node/safety_known.h"
+#include "rulefile/profile_file.h"
 #include "rulefile/rule_file.h"
 
 /* --- time --------------------------------------------------------------------------------------- */
@@ -313,7 +314,7 @@ static bool has_role(const struct agi_config *c, const char *role)
 	return false;
 }
 
-static enum agi_err configured(const struct agi_config *c, const struct agi_rules *rules, struct agi_policy **out)
+static enum agi_err configured(const struct agi_config *c, const struct agi_safety_plane *s, struct agi_policy **out)
 {
 	const struct agi_config_list *tools = &c->safety.banned_tools;
 	struct agi_policy p = {.quorum = c->safety.quorum,
@@ -326,7 +327,8 @@ static enum agi_err configured(const struct agi_config *c, const struct agi_rule
 	if (!banned)
 		return AGI_E_NOMEM;
 	agi_gateway_policy_default(r);
-	r->rule_set = rules;
+	r->rule_set = s->rules;
+	r->eval.profiles = s->profiles;
 	for (size_t i = 0; i < tools->n; i++)
 		banned[i] = agi_str_of(tools->v[i]);
 	r->banned = banned;
@@ -350,7 +352,9 @@ static enum agi_err take_policy(struct agi_safety_plane *s, const struct agi_con
 	enum agi_err e = agi_rule_file_of(c, &s->rules, why);
 
 	if (!e)
-		e = configured(c, s->rules, &p);
+		e = agi_profile_dir_of(c, &s->profiles, why);
+	if (!e)
+		e = configured(c, s, &p);
 	if (e)
 		return e;
 	if (p->quorum < 1 || p->quorum > AGI_PANEL_MAX)
@@ -455,6 +459,7 @@ void agi_safety_plane_free(struct agi_safety_plane *s)
 	agi_proof_runs_free(&s->proofs);
 	policy_free(s);
 	agi_rules_free(s->rules);
+	agi_profiles_free(s->profiles);
 	free(s);
 }
 

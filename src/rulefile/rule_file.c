@@ -5,111 +5,20 @@
 #include <strings.h>
 
 #include "base/number.h"
-#include "config/yaml_tree.h"
-
-struct file {
-	const char *name;
-	struct agi_rules *rules;
-	struct agi_pool pool; /* of one rule while it is read; the set copies it */
-	struct agi_why *why;
-	char id[AGI_RULE_ID_MAX + 16]; /* "rule ID: ", as far as it is known */
-};
-
-static enum agi_err fail_at(const struct file *f, unsigned line, enum agi_err e, const char *reason)
-{
-	return agi_fail(f->why, e, "%s:%u: %s%s", f->name, line, f->id, reason);
-}
-
-#define FAIL(f, line, ...)                                                                                         \
-	__extension__({                                                                                            \
-		struct agi_why reason_;                                                                            \
-		(void)agi_fail(&reason_, AGI_E_INVALID, __VA_ARGS__);                                              \
-		fail_at((f), (line), AGI_E_INVALID, reason_.text);                                                 \
-	})
-
-/* --- the tree ------------------------------------------------------------------------------------------------------ */
-static const struct agi_yaml_node *child(const struct agi_yaml_node *map, const char *key)
-{
-	for (const struct agi_yaml_node *n = map->first; n; n = n->next)
-		if (strcmp(n->key, key) == 0)
-			return n;
-	return NULL;
-}
-
-static size_t count(const struct agi_yaml_node *list)
-{
-	size_t n = 0;
-
-	for (const struct agi_yaml_node *c = list->first; c; c = c->next)
-		n++;
-	return n;
-}
-
-static bool is_among(const char *word, const char *const *words)
-{
-	for (; *words; words++)
-		if (strcmp(word, *words) == 0)
-			return true;
-	return false;
-}
-
-static void list_words(char out[240], const char *const *words)
-{
-	struct agi_buf b;
-
-	agi_buf_init(&b, 0);
-	for (; *words; words++)
-		agi_buf_printf(&b, "%s%s", b.n ? ", " : "", *words);
-	agi_buf_u8(&b, 0);
-	if (b.err || b.n > 240)
-		out[0] = '\0';
-	else
-		memcpy(out, b.p, b.n);
-	agi_buf_free(&b);
-}
-
-/* Of a map: only these keys, each once. */
-static enum agi_err check_keys(const struct file *f, const struct agi_yaml_node *map, const char *what,
-                               const char *const *keys)
-{
-	char valid[240];
-
-	if (map->kind != AGI_YAML_MAP)
-		return FAIL(f, map->line, "%s: expected KEY: VALUE pairs", what);
-	for (const struct agi_yaml_node *n = map->first; n; n = n->next) {
-		if (!is_among(n->key, keys)) {
-			list_words(valid, keys);
-			return FAIL(f, n->key_line, "%.60s: unknown key; valid here: %s", n->key, valid);
-		}
-		if (child(map, n->key) != n)
-			return FAIL(f, n->key_line, "%s: given twice", n->key);
-	}
-	return AGI_OK;
-}
-
-/* NULL, and *e set: it is missing or no single value. */
-static const char *text_of(const struct file *f, const struct agi_yaml_node *map, const char *key, enum agi_err *e)
-{
-	const struct agi_yaml_node *n = child(map, key);
-
-	if (n && n->kind == AGI_YAML_SCALAR && !agi_yaml_is_null(n))
-		return n->text;
-	*e = FAIL(f, n ? n->line : map->line, n ? "%s: expected a single value" : "%s: missing", key);
-	return NULL;
-}
+#include "rulefile/impl.h"
 
 /* The place of a word in words. preset < 0: it must be given. */
 static enum agi_err choice_of(const struct file *f, const struct agi_yaml_node *map, const char *key,
                               const char *const *words, int preset, int *out)
 {
 	const char *text;
-	char valid[240];
+	char valid[FILE_WORDS];
 	enum agi_err e = AGI_OK;
 
 	*out = preset;
-	if (preset >= 0 && !child(map, key))
+	if (preset >= 0 && !file_child(map, key))
 		return AGI_OK;
-	text = text_of(f, map, key, &e);
+	text = file_text_of(f, map, key, &e);
 	if (!text)
 		return e;
 	for (int i = 0; words[i]; i++)
@@ -117,8 +26,8 @@ static enum agi_err choice_of(const struct file *f, const struct agi_yaml_node *
 			*out = i;
 			return AGI_OK;
 		}
-	list_words(valid, words);
-	return FAIL(f, child(map, key)->line, "%s: \"%.60s\": expected one of %s", key, text, valid);
+	file_list_words(valid, words);
+	return FAIL(f, file_child(map, key)->line, "%s: \"%.60s\": expected one of %s", key, text, valid);
 }
 
 /* --- values -------------------------------------------------------------------------------------------------------- */
@@ -157,7 +66,7 @@ static enum agi_err read_value(const struct file *f, const struct agi_yaml_node 
 static enum agi_err read_values(struct file *f, const struct agi_yaml_node *n, struct agi_cond *out)
 {
 	bool is_list = n->kind == AGI_YAML_LIST;
-	size_t wanted = is_list ? count(n) : 1, i = 0;
+	size_t wanted = is_list ? file_count(n) : 1, i = 0;
 	struct agi_rule_value *v = agi_pool_take(&f->pool, wanted, sizeof *v);
 	enum agi_err e = AGI_OK;
 
@@ -178,16 +87,16 @@ static enum agi_err read_op(const struct file *f, const struct agi_yaml_node *ma
 	enum agi_err e = AGI_OK;
 	const char *text;
 
-	if (!child(map, "op") && agi_str_has_prefix(out->field, AGI_STR("signals."))) {
+	if (!file_child(map, "op") && agi_str_has_prefix(out->field, AGI_STR("signals."))) {
 		out->op = AGI_OP_EQ;
 		return AGI_OK;
 	}
-	text = text_of(f, map, "op", &e);
+	text = file_text_of(f, map, "op", &e);
 	if (!text)
 		return e;
 	if (agi_rule_op_parse(agi_str_of(text), &out->op))
 		return AGI_OK;
-	return FAIL(f, child(map, "op")->line,
+	return FAIL(f, file_child(map, "op")->line,
 	            "op: \"%.40s\": expected == != > >= < <= (or eq ne gt ge lt le), within, outside, in, not_in, matches, "
 	            "contains, starts_with or ends_with", text);
 }
@@ -195,18 +104,18 @@ static enum agi_err read_op(const struct file *f, const struct agi_yaml_node *ma
 static enum agi_err read_test(struct file *f, const struct agi_yaml_node *map, struct agi_cond *out)
 {
 	static const char *const keys[] = {"field", "op", "value", NULL};
-	enum agi_err e = check_keys(f, map, "condition", keys);
+	enum agi_err e = file_check_keys(f, map, "condition", keys);
 	const struct agi_yaml_node *value;
 	struct agi_why reason;
 	const char *field;
 
 	*out = (struct agi_cond){.kind = AGI_COND_TEST};
-	field = e ? NULL : text_of(f, map, "field", &e);
+	field = e ? NULL : file_text_of(f, map, "field", &e);
 	if (!field)
 		return e;
 	out->field = agi_str_of(field);
 	e = read_op(f, map, out);
-	value = child(map, "value");
+	value = file_child(map, "value");
 	if (!e && !value)
 		return FAIL(f, map->line, "value: missing");
 	if (!e)
@@ -214,7 +123,7 @@ static enum agi_err read_test(struct file *f, const struct agi_yaml_node *map, s
 	if (e)
 		return e;
 	e = agi_rule_test_check(out, &reason);
-	return e ? fail_at(f, map->line, e, reason.text) : AGI_OK;
+	return e ? file_fail_at(f, map->line, e, reason.text) : AGI_OK;
 }
 
 static enum agi_err read_group(struct file *f, const struct agi_yaml_node *list, unsigned depth, struct agi_cond *out);
@@ -223,11 +132,11 @@ static enum agi_err read_cond(struct file *f, const struct agi_yaml_node *map, u
 {
 	static const char *const keys[] = {"all", "any", NULL};
 
-	if (map->kind != AGI_YAML_MAP || (!child(map, "all") && !child(map, "any")))
+	if (map->kind != AGI_YAML_MAP || (!file_child(map, "all") && !file_child(map, "any")))
 		return read_test(f, map, out);
-	if (count(map) != 1)
+	if (file_count(map) != 1)
 		return FAIL(f, map->line, "expected all: or any: alone, beside other conditions as a list item of its own");
-	if (check_keys(f, map, "condition", keys))
+	if (file_check_keys(f, map, "condition", keys))
 		return AGI_E_INVALID;
 	return read_group(f, map->first, depth + 1, out);
 }
@@ -245,7 +154,7 @@ static enum agi_err read_group(struct file *f, const struct agi_yaml_node *list,
 		            list->key, AGI_RULE_GROUP_DEPTH);
 	if (list->kind != AGI_YAML_LIST || !list->first)
 		return FAIL(f, list->line, "%s: expected a list of conditions, each {field: …, op: …, value: …}", list->key);
-	out->n_parts = count(list);
+	out->n_parts = file_count(list);
 	parts = agi_pool_take(&f->pool, out->n_parts, sizeof *parts);
 	for (const struct agi_yaml_node *n = list->first; n && parts && !e; n = n->next)
 		e = read_cond(f, n, depth, &parts[i++]);
@@ -257,13 +166,13 @@ static enum agi_err read_group(struct file *f, const struct agi_yaml_node *list,
 static enum agi_err read_priority(const struct file *f, const struct agi_yaml_node *map, uint32_t *out)
 {
 	enum agi_err e = AGI_OK;
-	const char *text = text_of(f, map, "priority", &e);
+	const char *text = file_text_of(f, map, "priority", &e);
 	double v;
 
 	if (!text)
 		return e;
 	if (!agi_number_parse(agi_str_of(text), &v) || v != floor(v) || v < 0 || v > AGI_RULE_PRIORITY_MAX)
-		return FAIL(f, child(map, "priority")->line, "priority: \"%.40s\": expected a whole number, 0..%d", text,
+		return FAIL(f, file_child(map, "priority")->line, "priority: \"%.40s\": expected a whole number, 0..%d", text,
 		            AGI_RULE_PRIORITY_MAX);
 	*out = (uint32_t)v;
 	return AGI_OK;
@@ -271,7 +180,7 @@ static enum agi_err read_priority(const struct file *f, const struct agi_yaml_no
 
 static enum agi_err read_modifications(struct file *f, const struct agi_yaml_node *map, struct agi_rule *r)
 {
-	const struct agi_yaml_node *m = child(map, "modifications");
+	const struct agi_yaml_node *m = file_child(map, "modifications");
 	struct agi_pair *pairs;
 	size_t i = 0;
 
@@ -279,12 +188,12 @@ static enum agi_err read_modifications(struct file *f, const struct agi_yaml_nod
 		return AGI_OK;
 	if (m->kind != AGI_YAML_MAP)
 		return FAIL(f, m->line, "modifications: expected FIELD: VALUE pairs");
-	r->n_modify = count(m);
+	r->n_modify = file_count(m);
 	pairs = agi_pool_take(&f->pool, r->n_modify, sizeof *pairs);
 	for (const struct agi_yaml_node *n = m->first; n && pairs; n = n->next) {
 		if (n->kind != AGI_YAML_SCALAR)
 			return FAIL(f, n->line, "modifications: %.60s: expected a single value", n->key);
-		if (child(m, n->key) != n)
+		if (file_child(m, n->key) != n)
 			return FAIL(f, n->key_line, "modifications: %.60s: given twice", n->key);
 		pairs[i++] = (struct agi_pair){agi_str_of(n->key), agi_str_of(n->text)};
 	}
@@ -294,7 +203,7 @@ static enum agi_err read_modifications(struct file *f, const struct agi_yaml_nod
 
 static enum agi_err read_conditions(struct file *f, const struct agi_yaml_node *map, struct agi_rule *r)
 {
-	const struct agi_yaml_node *all = child(map, "all"), *any = child(map, "any");
+	const struct agi_yaml_node *all = file_child(map, "all"), *any = file_child(map, "any");
 
 	if (!all == !any)
 		return FAIL(f, map->line, "expected either all: or any: with a list of conditions");
@@ -332,7 +241,7 @@ static enum agi_err read_choices(const struct file *f, const struct agi_yaml_nod
 /* What errors call it, before anything else is read. */
 static void name_rule(struct file *f, const struct agi_yaml_node *map, size_t number)
 {
-	const struct agi_yaml_node *id = map->kind == AGI_YAML_MAP ? child(map, "id") : NULL;
+	const struct agi_yaml_node *id = map->kind == AGI_YAML_MAP ? file_child(map, "id") : NULL;
 	struct agi_why name;
 
 	if (id && id->kind == AGI_YAML_SCALAR && id->text[0])
@@ -346,15 +255,15 @@ static enum agi_err read_rule(struct file *f, const struct agi_yaml_node *map)
 {
 	static const char *const keys[] = {"id",     "layer",  "priority", "applies_to", "when_absent",   "all", "any",
 	                                   "action", "reason", "stop",     "modifications", NULL};
-	enum agi_err e = check_keys(f, map, "rule", keys);
+	enum agi_err e = file_check_keys(f, map, "rule", keys);
 	struct agi_rule r = {.priority = 0};
 	struct agi_why reason;
 
 	if (e)
 		return e;
-	r.id = agi_str_of(text_of(f, map, "id", &e));
+	r.id = agi_str_of(file_text_of(f, map, "id", &e));
 	if (!e)
-		r.reason = agi_str_of(text_of(f, map, "reason", &e));
+		r.reason = agi_str_of(file_text_of(f, map, "reason", &e));
 	if (!e)
 		e = read_priority(f, map, &r.priority);
 	if (!e)
@@ -364,11 +273,11 @@ static enum agi_err read_rule(struct file *f, const struct agi_yaml_node *map)
 	if (!e)
 		e = read_modifications(f, map, &r);
 	if (e == AGI_E_NOMEM || e == AGI_E_TOO_LARGE)
-		return fail_at(f, map->line, e, agi_err_text(e));
+		return file_fail_at(f, map->line, e, agi_err_text(e));
 	if (e)
 		return e;
 	e = agi_rules_add(f->rules, &r, &reason);
-	return e ? fail_at(f, map->line, e, reason.text) : AGI_OK;
+	return e ? file_fail_at(f, map->line, e, reason.text) : AGI_OK;
 }
 
 static enum agi_err read_rules(struct file *f, const struct agi_yaml_node *list)
@@ -392,14 +301,14 @@ static enum agi_err read_root(struct file *f, const struct agi_yaml_node *root)
 {
 	static const char *const keys[] = {"version", "rules", NULL};
 	static const char *const versions[] = {"1", NULL};
-	enum agi_err e = check_keys(f, root, "rule file", keys);
+	enum agi_err e = file_check_keys(f, root, "rule file", keys);
 	int version;
 
 	if (!e)
 		e = choice_of(f, root, "version", versions, -1, &version);
-	if (!e && !child(root, "rules"))
+	if (!e && !file_child(root, "rules"))
 		e = FAIL(f, root->line, "rules: missing");
-	return e ? e : read_rules(f, child(root, "rules"));
+	return e ? e : read_rules(f, file_child(root, "rules"));
 }
 
 /* --- files --------------------------------------------------------------------------------------------------------- */

@@ -26,6 +26,10 @@ class Cluster:
         with open(config, "w", encoding="utf-8") as f:
             f.write(f"node:\n  unix_socket: {self.sock}\n")
         net.nodes[0].extra = ["--config", config]
+        profiles = os.path.join(net.dir, "profiles.yaml")
+        with open(profiles, "w", encoding="utf-8") as f:
+            f.write(f"safety:\n  profile_dir: {o.SRCDIR}/conf/profiles\n")
+        net.configs.append(profiles)
 
     def file(self, **fields):
         path = os.path.join(self.net.dir, "policy.json")
@@ -124,6 +128,19 @@ def main():
                 assert got["confirmed"] == len(gateways), got
                 return len(gateways) == 3
             o.wait_until("all three confirm one", set_everywhere, PATIENCE)
+        with tap.case("a profile is judged by where every host has it, and refused where it is not known"):
+            moves = os.path.join(net.dir, "moves.json")
+            with open(moves, "w", encoding="utf-8") as f:
+                json.dump({"plan_id": "moves", "steps": [{"step_id": "s", "level": 2, "tool_id": "navigation"}]}, f)
+            moves = o.load_plan(moves)
+            refused = c.set("--yes", profile="agi_hpc_cautious_v2")
+            assert refused.status != 0 and "known are agi_hpc_safety_v1, agi_hpc_cautious_v1" in refused.err, refused
+            c.set("--yes", banned_tools=configured["banned_tools"]).expect(0)
+            o.wait_until("it may move", lambda: net.nodes[1].check_plan(moves, timeout=PATIENCE)[0] == "ALLOW", PATIENCE)
+            c.set("--yes", profile="agi_hpc_cautious_v1").expect(0)
+            c.wait_for("ALLOW")
+            o.wait_until("it is said that its risk is too high",
+                         lambda: "physical_harm_exceeds_threshold" in str(net.nodes[1].check_plan(moves)), PATIENCE)
         with tap.case("older versions can be looked up"):
             versions = net.nodes[0].ctl_json("safety", "policy", "history")["versions"]
             assert [v["epoch"] for v in versions] == list(range(versions[0]["epoch"], -1, -1)), versions

@@ -172,11 +172,96 @@ static void the_most_reasons_and_flags_of_one_step_fit(void **state)
 	                      .discriminates_on_protected_attr = true, .novel_situation = true,
 	                      .maxim_action_kind = AGI_STR("deceive"), .extensions = &ext,
 	                      .n_extensions = 1};
-	struct agi_step_eval e = judge(AGI_EVAL_STRICT, &f);
-
+	struct agi_profile profile = agi_profile_builtin;
+	struct agi_eval_policy policy;
+	struct agi_step_eval e;
 	(void)state;
+
+	agi_eval_policy_default(&policy);
+	policy.profile = &profile;
+	profile.is_unknown = true; /* and with limits: more than there is of either */
+	profile.limited = (1u << AGI_MORAL_DIMS) - 1;
+	for (int d = 0; d < AGI_MORAL_DIMS; d++)
+		profile.limits[d] = NAN;
+	agi_step_evaluate(&e, &policy, &f);
 	assert_int_equal(e.n_flags, AGI_EVAL_FLAGS_MAX);
 	assert_int_equal(e.n_reasons, AGI_EVAL_REASONS_MAX);
+}
+
+/* The weights are data now; the sum must still be the reference's, bit for bit. */
+static void the_built_in_profile_gives_the_same_score_in_both_modes(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 4096; i++) {
+		struct agi_facts f = {.expected_benefit = (float)(i % 16) / 15, .expected_harm = (float)(i / 16 % 16) / 15,
+		                      .physical_harm_risk = (float)(i / 256) / 20, .has_valid_consent = i & 1,
+		                      .exploits_vulnerable_population = i & 2, .evidence_quality = 0.3f};
+		struct agi_step_eval strict = judge(AGI_EVAL_STRICT, &f), reference = judge(AGI_EVAL_REFERENCE, &f);
+		const double *m = strict.moral;
+		double s = ((((((((1.0 - m[0]) * 2.0 + m[1] * 2.0) + m[2]) + m[3]) + m[4]) + m[5]) + m[6]) + m[7]) / 10.0;
+
+		assert_memory_equal(&strict.score, &s, sizeof s);
+		assert_memory_equal(&reference.score, &s, sizeof s);
+	}
+}
+
+static void a_profile_weighs_and_vetoes_in_strict_mode_only(void **state)
+{
+	struct agi_profiles *set;
+	struct agi_profile p;
+	struct agi_eval_policy policy;
+	struct agi_facts f = good_facts();
+	struct agi_step_eval e, plain;
+	(void)state;
+
+	agi_profile_init(&p, AGI_STR("mine"));
+	p.weights[AGI_MORAL_EPISTEMIC_QUALITY] = 10;
+	p.limited = 1u << AGI_MORAL_PHYSICAL_HARM | 1u << AGI_MORAL_EPISTEMIC_QUALITY;
+	p.limits[AGI_MORAL_PHYSICAL_HARM] = 0.5;
+	p.limits[AGI_MORAL_EPISTEMIC_QUALITY] = 0.25;
+	assert_int_equal(agi_profiles_new(&set), AGI_OK);
+	assert_int_equal(agi_profiles_add(set, &p, NULL), AGI_OK);
+	agi_eval_policy_default(&policy);
+	policy.profiles = set;
+	agi_eval_policy_use(&policy, AGI_STR("mine"));
+	f.evidence_quality = 0.5f;
+	f.uncertainty_level = 0;
+	f.novel_situation = false;
+	plain = judge(AGI_EVAL_STRICT, &f);
+	agi_step_evaluate(&e, &policy, &f);
+	assert_true(e.n_flags == 0 && e.score == (plain.score * 10 + 0.5 * 10) / 20);
+	f.evidence_quality = 0.2f;
+	agi_step_evaluate(&e, &policy, &f);
+	assert_true(e.is_vetoed && has(e.flags, e.n_flags, "PROFILE_LIMIT"));
+	assert_true(has(e.reasons, e.n_reasons, "profile_limit:epistemic_quality"));
+	f.evidence_quality = 0.5f;
+	f.physical_harm_risk = 0.6f;
+	agi_step_evaluate(&e, &policy, &f);
+	assert_true(e.is_vetoed && has(e.flags, e.n_flags, "PHYSICAL_HARM"));
+	policy.mode = AGI_EVAL_REFERENCE;
+	agi_step_evaluate(&e, &policy, &f);
+	plain = judge(AGI_EVAL_REFERENCE, &f);
+	assert_memory_equal(&e.score, &plain.score, sizeof e.score);
+	assert_true(!e.is_vetoed);
+	agi_profiles_free(set);
+}
+
+static void a_profile_that_is_not_known_forbids_every_step(void **state)
+{
+	struct agi_eval_policy policy;
+	struct agi_facts f = good_facts();
+	struct agi_step_eval e;
+	(void)state;
+
+	agi_eval_policy_default(&policy);
+	agi_eval_policy_use(&policy, AGI_STR("agi_hpc_safety_v2"));
+	agi_step_evaluate(&e, &policy, &f);
+	assert_true(e.is_vetoed && has(e.flags, e.n_flags, "INVALID_INPUT"));
+	assert_true(has(e.reasons, e.n_reasons, "invalid_input:profile_name"));
+	policy.mode = AGI_EVAL_REFERENCE;
+	agi_eval_policy_use(&policy, AGI_STR("agi_hpc_safety_v2"));
+	agi_step_evaluate(&e, &policy, &f);
+	assert_false(e.is_vetoed);
 }
 
 static void a_simulated_risk_that_is_no_probability_is_handed_on(void **state)
@@ -770,6 +855,9 @@ int main(void)
 	    cmocka_unit_test(each_input_out_of_range_vetoes),
 	    cmocka_unit_test(inputs_at_the_ends_of_their_range_are_valid),
 	    cmocka_unit_test(the_most_reasons_and_flags_of_one_step_fit),
+	    cmocka_unit_test(the_built_in_profile_gives_the_same_score_in_both_modes),
+	    cmocka_unit_test(a_profile_weighs_and_vetoes_in_strict_mode_only),
+	    cmocka_unit_test(a_profile_that_is_not_known_forbids_every_step),
 	    cmocka_unit_test(a_simulated_risk_that_is_no_probability_is_handed_on),
 	    cmocka_unit_test(invalid_sensor_readings_are_unsafe),
 	    cmocka_unit_test(maxims_are_whole_words_of_the_tool_id),

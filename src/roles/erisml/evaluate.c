@@ -51,28 +51,37 @@ enum agi_verdict agi_verdict_parse(struct agi_str s)
 	return AGI_VERDICT_UNKNOWN;
 }
 
-const char *agi_moral_dim_name(enum agi_moral_dim d)
-{
-	static const char *const names[] = {
-	    "physical_harm",      "rights_respect",         "fairness_equity",
-	    "autonomy_respect",   "privacy_protection",     "societal_environmental",
-	    "virtue_care",        "legitimacy_trust",       "epistemic_quality"};
-
-	return NAME_AT(names, d);
-}
-
 void agi_eval_policy_default(struct agi_eval_policy *p)
 {
 	*p = (struct agi_eval_policy){.mode = AGI_EVAL_STRICT,
 	                              .physical_harm_threshold = 0.9,
-	                              .profile_name = AGI_STR("agi_hpc_safety_v1")};
+	                              .profile_name = AGI_STR(AGI_PROFILE_BUILTIN)};
 }
+
+void agi_eval_policy_use(struct agi_eval_policy *p, struct agi_str profile_name)
+{
+	if (profile_name.n)
+		p->profile_name = profile_name;
+	p->profile = p->mode == AGI_EVAL_STRICT ? agi_profiles_find(p->profiles, p->profile_name) : NULL;
+}
+
+static const struct agi_profile *profile_of(const struct agi_eval_policy *p)
+{
+	return p->profile && p->mode == AGI_EVAL_STRICT ? p->profile : &agi_profile_builtin;
+}
+
+bool agi_eval_has_own_profile(const struct agi_eval_policy *p) { return profile_of(p) != &agi_profile_builtin; }
 
 double agi_eval_harm_limit(const struct agi_eval_policy *p)
 {
-	if (p->mode == AGI_EVAL_STRICT && p->physical_harm_threshold < HARM_VETO)
-		return p->physical_harm_threshold;
-	return HARM_VETO;
+	const struct agi_profile *profile = profile_of(p);
+	double limit = HARM_VETO;
+
+	if (p->mode == AGI_EVAL_STRICT && p->physical_harm_threshold < limit)
+		limit = p->physical_harm_threshold;
+	if (profile->limited & 1u << AGI_MORAL_PHYSICAL_HARM && profile->limits[AGI_MORAL_PHYSICAL_HARM] < limit)
+		limit = profile->limits[AGI_MORAL_PHYSICAL_HARM];
+	return limit;
 }
 
 /* max and min as the reference's language has them: a NaN in the first place stays, one in the second is
@@ -98,7 +107,7 @@ static bool has_infinite_extension(const struct agi_facts *f)
 	return false;
 }
 
-static void check_inputs(struct agi_step_eval *e, const struct agi_facts *f)
+static void check_inputs(struct agi_step_eval *e, const struct agi_facts *f, const struct agi_profile *profile)
 {
 	const struct {
 		float value;
@@ -118,6 +127,8 @@ static void check_inputs(struct agi_step_eval *e, const struct agi_facts *f)
 			add_reason(e, inputs[i].reason);
 	if (has_infinite_extension(f))
 		add_reason(e, "invalid_input:extensions");
+	if (profile->is_unknown)
+		add_reason(e, "invalid_input:profile_name");
 	if (e->n_reasons)
 		add_flag(e, "INVALID_INPUT");
 }
@@ -190,19 +201,36 @@ static void judge_knowledge_and_society(struct agi_step_eval *e, const struct ag
 	e->moral[AGI_MORAL_LEGITIMACY_TRUST] = 1.0;
 }
 
-/* The order of these additions decides cases one ulp from a threshold. */
-static double score_of(const double *m)
+static void judge_limits(struct agi_step_eval *e, const struct agi_profile *profile)
 {
-	double s = (1.0 - m[AGI_MORAL_PHYSICAL_HARM]) * 2.0;
+	static const char *const reasons[AGI_MORAL_DIMS] = {
+	    [AGI_MORAL_RIGHTS_RESPECT] = "profile_limit:rights_respect",
+	    [AGI_MORAL_FAIRNESS_EQUITY] = "profile_limit:fairness_equity",
+	    [AGI_MORAL_AUTONOMY_RESPECT] = "profile_limit:autonomy_respect",
+	    [AGI_MORAL_PRIVACY_PROTECTION] = "profile_limit:privacy_protection",
+	    [AGI_MORAL_SOCIETAL_ENVIRONMENTAL] = "profile_limit:societal_environmental",
+	    [AGI_MORAL_VIRTUE_CARE] = "profile_limit:virtue_care",
+	    [AGI_MORAL_LEGITIMACY_TRUST] = "profile_limit:legitimacy_trust",
+	    [AGI_MORAL_EPISTEMIC_QUALITY] = "profile_limit:epistemic_quality"};
+	uint8_t n = e->n_reasons;
 
-	s += m[AGI_MORAL_RIGHTS_RESPECT] * 2.0;
-	s += m[AGI_MORAL_FAIRNESS_EQUITY];
-	s += m[AGI_MORAL_AUTONOMY_RESPECT];
-	s += m[AGI_MORAL_PRIVACY_PROTECTION];
-	s += m[AGI_MORAL_SOCIETAL_ENVIRONMENTAL];
-	s += m[AGI_MORAL_VIRTUE_CARE];
-	s += m[AGI_MORAL_LEGITIMACY_TRUST];
-	return s / 10.0;
+	/* harm's is in agi_eval_harm_limit */
+	for (unsigned d = AGI_MORAL_RIGHTS_RESPECT; d < AGI_MORAL_DIMS; d++)
+		if (profile->limited & 1u << d && !(e->moral[d] >= profile->limits[d]))
+			add_reason(e, reasons[d]);
+	if (e->n_reasons > n)
+		add_flag(e, "PROFILE_LIMIT");
+}
+
+/* The order of these additions decides cases one ulp from a threshold; a factor of 1 changes no bit. */
+static double score_of(const double *m, const struct agi_profile *profile)
+{
+	double s = (1.0 - m[AGI_MORAL_PHYSICAL_HARM]) * profile->weights[AGI_MORAL_PHYSICAL_HARM];
+
+	for (unsigned d = AGI_MORAL_RIGHTS_RESPECT; d < AGI_MORAL_DIMS; d++)
+		if (profile->weights[d] > 0) /* what weighs nothing does not matter, not even as NaN */
+			s += m[d] * profile->weights[d];
+	return s / profile->weight_sum;
 }
 
 /* NaN is no number above a threshold: forbidden. */
@@ -224,15 +252,17 @@ void agi_step_evaluate(struct agi_step_eval *e, const struct agi_eval_policy *po
 {
 	static const struct agi_facts none;
 	const struct agi_facts *f = facts ? facts : &none;
+	const struct agi_profile *profile = profile_of(policy);
 
 	*e = (struct agi_step_eval){.verdict = AGI_VERDICT_FORBID};
 	if (policy->mode == AGI_EVAL_STRICT)
-		check_inputs(e, f);
+		check_inputs(e, f, profile);
 	judge_harm(e, f, agi_eval_harm_limit(policy));
 	judge_rights(e, f);
 	judge_fairness(e, f);
 	judge_knowledge_and_society(e, f);
-	e->score = score_of(e->moral);
+	judge_limits(e, profile);
+	e->score = score_of(e->moral, profile);
 	e->verdict = e->n_flags ? AGI_VERDICT_FORBID : verdict_of(e->score);
 	e->is_vetoed = e->verdict == AGI_VERDICT_FORBID;
 }

@@ -5,6 +5,7 @@
 #define AGI_ROLES_ERISML_EVALUATE_H
 
 #include "roles/erisml/facts.h"
+#include "roles/erisml/profile.h"
 
 enum agi_eval_mode {
 	AGI_EVAL_STRICT,   /* default: closes the gaps of the reference, see agihpc.yaml(5) "evaluation" */
@@ -25,35 +26,27 @@ enum agi_verdict {
 const char *agi_verdict_name(enum agi_verdict v);
 enum agi_verdict agi_verdict_parse(struct agi_str s);
 
-/* In the order of the fields of agi.erisml.v1.MoralVectorProto (numbers 1 … 9). */
-enum agi_moral_dim {
-	AGI_MORAL_PHYSICAL_HARM, /* the only one of which more is worse */
-	AGI_MORAL_RIGHTS_RESPECT,
-	AGI_MORAL_FAIRNESS_EQUITY,
-	AGI_MORAL_AUTONOMY_RESPECT,
-	AGI_MORAL_PRIVACY_PROTECTION,
-	AGI_MORAL_SOCIETAL_ENVIRONMENTAL,
-	AGI_MORAL_VIRTUE_CARE,
-	AGI_MORAL_LEGITIMACY_TRUST,
-	AGI_MORAL_EPISTEMIC_QUALITY,
-	AGI_MORAL_DIMS
-};
-const char *agi_moral_dim_name(enum agi_moral_dim d);
-
 struct agi_eval_policy {
 	enum agi_eval_mode mode;
 	/* STRICT: a harm above this or above the reference's 0.8 is vetoed. */
 	double physical_harm_threshold;
 	struct agi_str profile_name; /* used where a request names none */
+	const struct agi_profiles *profiles; /* this host's; NULL: only the built-in one. Borrowed */
+	const struct agi_profile *profile;   /* STRICT: what is judged by; NULL: the built-in one */
 };
+/* Judge by the profile of this name from now on, empty = by p's own; one that is not known vetoes everything. The mode
+ * reference takes any name and changes nothing. The name is borrowed. */
+void agi_eval_policy_use(struct agi_eval_policy *p, struct agi_str profile_name);
+/* A profile that is not the built-in one, or unknown. */
+bool agi_eval_has_own_profile(const struct agi_eval_policy *p);
 /* strict, 0.9, "agi_hpc_safety_v1" */
 void agi_eval_policy_default(struct agi_eval_policy *p);
 /* The harm above which a step is vetoed under this policy. */
 double agi_eval_harm_limit(const struct agi_eval_policy *p);
 
 enum {
-	AGI_EVAL_FLAGS_MAX = 5,   /* invalid input, harm, rights, maxim, discrimination */
-	AGI_EVAL_REASONS_MAX = 13 /* eight inputs, and one each for the five lines of the table */
+	AGI_EVAL_FLAGS_MAX = 6,   /* invalid input, harm, rights, maxim, discrimination, a limit of the profile */
+	AGI_EVAL_REASONS_MAX = 22 /* eight inputs and the profile, five lines of the table, eight limits */
 };
 
 struct agi_step_eval {

@@ -47,6 +47,7 @@ static void hash_text(char out[AGI_HASH_TEXT], struct agi_str text)
 void agi_profile_hash(char out[AGI_HASH_TEXT], const struct agi_eval_policy *policy,
                       struct agi_str profile_name)
 {
+	char content[2 * sizeof policy->profile->hash + 1];
 	struct agi_why rest;
 	struct agi_buf b;
 
@@ -56,6 +57,11 @@ void agi_profile_hash(char out[AGI_HASH_TEXT], const struct agi_eval_policy *pol
 	agi_buf_put_str(&b, AGI_STR("profile="));
 	agi_buf_put_str(&b, profile_name);
 	agi_buf_put_str(&b, agi_str_of(rest.text));
+	if (agi_eval_has_own_profile(policy)) {
+		agi_hex(content, policy->profile->hash, sizeof policy->profile->hash);
+		agi_buf_put_str(&b, AGI_STR("weights_and_limits="));
+		agi_buf_put_str(&b, agi_str_of(content));
+	}
 	hash_text(out, agi_buf_str(&b));
 	agi_buf_free(&b);
 }

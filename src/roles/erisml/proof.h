@@ -52,7 +52,7 @@ struct agi_proof *agi_proof_of_plan(const struct agi_proof_ctx *ctx,
                                     const struct agi_proof_option *options, size_t n,
                                     double bond_index);
 
-/* What the profile says, hashed (64 hex digits): name, mode and thresholds. */
+/* What is judged by, hashed (64 hex digits): name, mode, thresholds, and what a profile of one's own says. */
 void agi_profile_hash(char out[AGI_HASH_TEXT], const struct agi_eval_policy *policy,
                       struct agi_str profile_name);
 /* "2026-11-23T12:06:03.843420+00:00" */

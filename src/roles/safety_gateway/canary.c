@@ -65,5 +65,4 @@ void agi_canary_policy(struct agi_gateway_policy *out, const struct agi_gateway_
 	out->banned = p->banned;
 	out->n_banned = p->n_banned;
 	out->eval.mode = p->eval.mode;
-	out->eval.profile_name = p->eval.profile_name;
 }

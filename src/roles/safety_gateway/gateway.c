@@ -48,6 +48,8 @@ static const struct {
     CAUSE(VOTE_SIGNATURE_WRONG, "a gateway's signature is wrong"),
     CAUSE(CANARY_FAILED, "this gateway misjudges a plan whose decision is known"),
     CAUSE(POLICY_STATE_UNKNOWN, "which policy is in force could not be confirmed"),
+    CAUSE(PROFILE_UNKNOWN, "the policy's profile is not known at this gateway"),
+    CAUSE(PROFILE_MISMATCH, "ErisML judged by another profile than this gateway's"),
 #undef CAUSE
 };
 
@@ -122,6 +124,7 @@ static unsigned categories_of(const struct agi_step_result *s)
 	    {{"vulnerable_population_exploitation", 34}, AGI_RISK_FAIRNESS},
 	    {{"novel_situation_uncertainty", 27}, AGI_RISK_EPISTEMIC},
 	    {{"INVALID_INPUT", 13}, AGI_RISK_EPISTEMIC},
+	    {{"PROFILE_LIMIT", 13}, AGI_RISK_RULE_VIOLATION},
 	};
 	unsigned bits = 0;
 
@@ -272,6 +275,11 @@ enum agi_gateway_next agi_gateway_begin(struct agi_gateway_check *c,
 	*c = (struct agi_gateway_check){.policy = policy, .plan = plan ? plan : &none, .pool = pool};
 	if (c->plan->n_steps > AGI_PLAN_STEPS_MAX) {
 		agi_check_block(out, AGI_CHECK_TOO_LARGE);
+		out->phase = "rule_check";
+		return AGI_GATEWAY_DONE;
+	}
+	if (is_strict(c) && policy->eval.profile && policy->eval.profile->is_unknown) {
+		agi_check_block(out, AGI_CHECK_PROFILE_UNKNOWN);
 		out->phase = "rule_check";
 		return AGI_GATEWAY_DONE;
 	}
@@ -504,6 +512,18 @@ static void weigh(struct agi_gateway_check *c, const struct agi_plan_eval *e,
 	}
 }
 
+/* Of what only this project's ErisML can judge by: the reference's own evaluation needs no proof of itself. */
+static bool is_by_another_profile(const struct agi_gateway_check *c, const struct agi_plan_eval *e)
+{
+	const struct agi_eval_policy *p = &c->policy->eval;
+	char hash[AGI_HASH_TEXT];
+
+	if (!agi_eval_has_own_profile(p))
+		return false;
+	agi_profile_hash(hash, p, p->profile_name);
+	return !e->proof || !agi_str_eq(e->proof->profile_hash, agi_str_of(hash));
+}
+
 void agi_gateway_finish(struct agi_gateway_check *c, const struct agi_plan_eval *eval,
                         struct agi_check_result *out)
 {
@@ -512,6 +532,10 @@ void agi_gateway_finish(struct agi_gateway_check *c, const struct agi_plan_eval 
 
 	if (wrong) {
 		agi_gateway_fail(c, AGI_CHECK_ERISML_MALFORMED, wrong, out);
+		return;
+	}
+	if (is_by_another_profile(c, eval)) {
+		agi_gateway_fail(c, AGI_CHECK_PROFILE_MISMATCH, NULL, out);
 		return;
 	}
 	*out = (struct agi_check_result){

@@ -52,6 +52,8 @@ enum agi_check_cause {
 	AGI_CHECK_VOTE_SIGNATURE_WRONG,
 	AGI_CHECK_CANARY_FAILED,      /* this gateway has judged a plan wrongly whose decision is known (canary.h) */
 	AGI_CHECK_POLICY_STATE_UNKNOWN, /* which policy is in force could not be confirmed (policy.h) */
+	AGI_CHECK_PROFILE_UNKNOWN,    /* the policy names a profile that this gateway does not have */
+	AGI_CHECK_PROFILE_MISMATCH,   /* ErisML judged by another profile, or by another one of that name */
 	AGI_CHECK_CAUSES
 };
 const char *agi_check_cause_name(enum agi_check_cause c); /* "ERISML_TIMEOUT" */

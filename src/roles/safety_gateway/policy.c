@@ -56,6 +56,7 @@ enum agi_err agi_policy_new(const struct agi_policy *from, struct agi_policy **o
 	p->refs = 1;
 	agi_pool_init(&p->pool, 0);
 	copy_texts(p);
+	agi_eval_policy_use(&p->rules.eval, (struct agi_str){"", 0});
 	p->needed = p->quorum >= 1 && p->quorum <= AGI_PANEL_MAX
 	                ? agi_quorum_needed(p->quorum_rule, p->quorum, p->byzantine_faults) : 0;
 	is_whole = !p->pool.err && take_hash(p) == AGI_OK;
@@ -274,7 +275,8 @@ static void take_fields(struct agi_cur *c, struct agi_policy *p)
 
 enum agi_err agi_policy_decode(struct agi_str bytes, const struct agi_gateway_policy *host, struct agi_policy **out)
 {
-	struct agi_policy p = {.rules.eval.mode = host->eval.mode, .rules.rule_set = host->rule_set};
+	struct agi_policy p = {.rules.eval.mode = host->eval.mode, .rules.eval.profiles = host->eval.profiles,
+	                       .rules.rule_set = host->rule_set};
 	struct agi_cur c = agi_cur_of(bytes);
 	enum agi_err e = AGI_E_MALFORMED;
 	struct agi_str *tools;

@@ -32,7 +32,8 @@ struct agi_policy {
 	uint8_t id[AGI_POLICY_ID_BYTES]; /* random, of this change */
 	bool is_looser;     /* than the one before it, in something */
 	struct agi_str reason, author, node;
-	/* rules.eval.mode and rule_set are the host's own: they are no part of the record, but of the hash */
+	/* rules.eval.mode, profiles and rule_set are the host's own: they are no part of the record; rules.eval.profile is found
+	 * by its name. Mode, rules and what the profile says are part of the hash. */
 	struct agi_gateway_policy rules;
 	uint32_t quorum;    /* gateways asked */
 	enum agi_quorum_rule quorum_rule;
@@ -58,7 +59,7 @@ void agi_policy_looser(struct agi_strs *out, struct agi_pool *pool, const struct
                        const struct agi_policy *to);
 
 void agi_policy_encode(struct agi_buf *b, const struct agi_policy *p);
-/* host: its own mode and rule_set become part of it; borrowed for its life. MALFORMED: no record of this version, or from epoch 1 on one that _check refuses. NOMEM. */
+/* host: its own mode, profiles and rule_set become part of it; borrowed for its life. MALFORMED: no record of this version, or from epoch 1 on one that _check refuses. NOMEM. */
 AGI_MUST_USE enum agi_err agi_policy_decode(struct agi_str bytes, const struct agi_gateway_policy *host, struct agi_policy **out);
 
 /* --- as one loop of a host knows it ------------------------------------------------------------------------- */

@@ -87,6 +87,8 @@ void agi_policy_hash(uint8_t out[32], const struct agi_gateway_policy *p)
 	agi_buf_put_str(&b, p->eval.profile_name);
 	for (size_t i = 0; i < p->n_banned; i++)
 		agi_buf_blob(&b, p->banned[i]);
+	if (agi_eval_has_own_profile(&p->eval))
+		agi_buf_put(&b, p->eval.profile->hash, 32);
 	if (p->rule_set)
 		agi_buf_put(&b, agi_rules_hash(p->rule_set), 32);
 	memset(out, 0, 32); /* out of memory: a policy that nobody else has */
