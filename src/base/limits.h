@@ -24,7 +24,9 @@ enum {
 	/* --- routing (Kademlia) --- */
 	AGI_K = 20,                  /* bucket size and size of a FIND_NODE answer (Kademlia 2.3) */
 	AGI_ALPHA = 3,               /* parallel requests of one lookup (Kademlia 2.3) */
-	AGI_LOOKUP_MAX = 64,         /* candidates kept by one lookup */
+	AGI_LOOKUP_MAX = 64,         /* candidates kept by a lookup of one path, and hops told of any */
+	AGI_LOOKUP_PATHS_DEFAULT = 8, /* disjoint; S/Kademlia: beyond 8 little is won, even with half of all hosts hostile */
+	AGI_LOOKUP_PATHS_MAX = 16,
 	AGI_LOOKUP_HOPS_MAX = 20,    /* rounds before a lookup gives up; log2(1e6) */
 	AGI_CONTACTS_MAX = 16384,    /* hosts remembered; one-hop routing up to about 10,000 */
 	AGI_BOOTSTRAP_MAX = 64,      /* addresses in a bootstrap list */

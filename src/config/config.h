@@ -162,6 +162,7 @@ struct agi_config {
 		uint32_t repair_interval_ms;
 		uint64_t repair_bytes_per_s;
 		uint32_t hint_ttl_ms, tombstone_grace_ms; /* after _check the first is the shorter one */
+		uint32_t lookup_paths;
 		enum agi_consistency consistency; /* eventual */
 		struct agi_config_choices namespaces; /* enum agi_config_level; names as clients give them */
 		struct agi_config_services services;

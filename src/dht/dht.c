@@ -51,6 +51,7 @@ static void fill_defaults(struct agi_dht_cfg *c)
 	use_default(&c->genesis_wait_ms, AGI_GENESIS_WAIT_MS);
 	use_default(&c->ping_interval_ms, AGI_PING_INTERVAL_MS);
 	use_default(&c->max_skew_ms, AGI_MAX_SKEW_MS);
+	use_default(&c->lookup_paths, AGI_LOOKUP_PATHS_DEFAULT);
 	use_default(&c->repair_bytes, AGI_REPAIR_BYTES);
 	use_default(&c->rebalance_slots, AGI_RECONFIG_SLOTS);
 	use_default(&c->repair_interval_ms, AGI_REPAIR_INTERVAL_MS);
@@ -69,7 +70,7 @@ enum agi_err agi_dht_new(const struct agi_dht_cfg *cfg, const struct agi_dht_eff
 	d->cfg = *cfg;
 	fill_defaults(&d->cfg);
 	if (d->cfg.slot_bits > AGI_SLOT_BITS_MAX || d->cfg.replicas > AGI_REPLICAS_MAX ||
-	    d->cfg.n_bootstrap > AGI_BOOTSTRAP_MAX) {
+	    d->cfg.n_bootstrap > AGI_BOOTSTRAP_MAX || d->cfg.lookup_paths > AGI_LOOKUP_PATHS_MAX) {
 		free(d);
 		return AGI_E_INVALID;
 	}

@@ -35,6 +35,7 @@ struct agi_dht_cfg {
 	/* An operator's task for this node, told by another one; called with the effects' ctx. Answers at once, and
 	 * must not call the core. NULL: this node has no operators. */
 	enum agi_err (*operate)(void *ctx, struct agi_str task, struct agi_buf *answer);
+	uint32_t lookup_paths;          /* disjoint ones of a lookup; 1 = one that trusts whom it asks; at most AGI_LOOKUP_PATHS_MAX */
 	uint32_t repair_bytes;          /* a second: read and sent in the background */
 	uint32_t rebalance_slots;       /* copied at once, and led through it at once */
 	uint64_t rebalance_bytes_per_s; /* in each direction; 0 = as fast as it goes */

@@ -1,9 +1,19 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Iterative lookup (Kademlia 2.3): asks the α nearest candidates not asked yet, until the k nearest that
- * are alive have answered. Distance to a host is that of its nearest virtual node. */
+ * Iterative lookup (Kademlia 2.3) over disjoint paths (S/Kademlia, Baumgart and Mies 2007, 4.3). Distance to a host
+ * is that of its nearest virtual node.
+ *
+ * The k nearest of our own table are dealt out to d paths. A host belongs to the path that named it first, and is
+ * asked by that path only: a host that names its accomplices spoils its own path. Each path asks on until its
+ * own nearest have answered, whatever the others found; and all of them together until the k nearest that
+ * are alive have answered. In a cluster that is known whole this asks nobody a single path would not have asked. */
 #include <stdlib.h>
 
 #include "dht/state.h"
+
+enum {
+	PATH_CANDIDATES = 24, /* kept by each of several paths: the k nearest may all come by one of them */
+	PATH_NEAREST = 3      /* a path ends when so many of its own nearest have answered */
+};
 
 enum candidate_state { CAND_IDLE, CAND_ASKED, CAND_DONE, CAND_FAILED };
 
@@ -11,6 +21,7 @@ struct candidate {
 	struct agi_contact c;
 	uint64_t distance;
 	enum candidate_state state;
+	uint8_t path;
 	uint32_t round;    /* learnt in; 1 = from our own table */
 	uint32_t rtt_us;
 	uint64_t asked_us, rpc;
@@ -21,12 +32,14 @@ struct agi_lookup {
 	struct agi_id target;
 	agi_lookup_fn *fn;
 	void *arg;
-	struct candidate cand[AGI_LOOKUP_MAX]; /* sorted by distance */
-	uint32_t n;
+	uint32_t n_paths, per_path; /* candidates of one path at most */
+	uint32_t n, n_of[AGI_LOOKUP_PATHS_MAX];
+	uint32_t n_asks;
 	struct agi_hop hops[AGI_LOOKUP_MAX];
 	uint32_t n_hops;
 	struct agi_timer done; /* the result is delivered from the loop, never from start */
 	TAILQ_ENTRY(agi_lookup) entry;
+	struct candidate cand[]; /* sorted by distance; room for n_paths * per_path */
 };
 
 static void on_nodes(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,
@@ -40,10 +53,27 @@ static struct candidate *find(struct agi_lookup *l, const struct agi_id *id)
 	return NULL;
 }
 
-static void add(struct agi_lookup *l, const struct agi_contact *c, uint32_t round)
+/* The farthest of a full path makes room for one that is nearer, unless it is being asked. */
+static bool make_room(struct agi_lookup *l, const struct candidate *fresh)
+{
+	uint32_t i = l->n;
+
+	if (l->n_of[fresh->path] < l->per_path)
+		return true;
+	while (i > 0 && l->cand[i - 1].path != fresh->path)
+		i--;
+	if (i == 0 || l->cand[i - 1].distance <= fresh->distance || l->cand[i - 1].state == CAND_ASKED)
+		return false;
+	memmove(&l->cand[i - 1], &l->cand[i], (l->n - i) * sizeof *l->cand);
+	l->n--;
+	l->n_of[fresh->path]--;
+	return true;
+}
+
+static void add(struct agi_lookup *l, const struct agi_contact *c, uint8_t path, uint32_t round)
 {
 	uint32_t vnodes = agi_ring_vnodes(l->d->cfg.virtual_nodes, c->weight_milli);
-	struct candidate fresh = {.c = *c, .round = round, .rtt_us = UINT32_MAX};
+	struct candidate fresh = {.c = *c, .path = path, .round = round, .rtt_us = UINT32_MAX};
 	uint32_t i;
 
 	if (agi_id_is_zero(&c->id) || find(l, &c->id))
@@ -51,17 +81,13 @@ static void add(struct agi_lookup *l, const struct agi_contact *c, uint32_t roun
 	fresh.distance = agi_ring_distance(&l->target, &c->id, vnodes);
 	if (agi_id_eq(&c->id, &l->d->self.id))
 		fresh.state = CAND_DONE; /* our own table is where we started */
-	if (l->n == AGI_LOOKUP_MAX) {
-		struct candidate *last = &l->cand[l->n - 1];
-
-		if (last->distance <= fresh.distance || last->state == CAND_ASKED)
-			return;
-		l->n--;
-	}
+	if (!make_room(l, &fresh))
+		return;
 	for (i = l->n; i > 0 && l->cand[i - 1].distance > fresh.distance; i--)
 		l->cand[i] = l->cand[i - 1];
 	l->cand[i] = fresh;
 	l->n++;
+	l->n_of[path]++;
 }
 
 static void end(struct agi_lookup *l)
@@ -93,28 +119,63 @@ static void ask(struct agi_lookup *l, struct candidate *c)
 
 	c->state = CAND_ASKED;
 	c->asked_us = l->d->now.mono_us;
+	l->n_asks++;
 	c->rpc = agi_rpc_ask(l->d, &to, AGI_TRAFFIC_CONTROL, &m, AGI_RPC_TIMEOUT_MS, on_nodes, l, 0);
 	if (!c->rpc)
 		c->state = CAND_FAILED;
 }
 
-/* Asks on, or finishes when the k nearest living candidates have answered. */
-static void step(struct agi_lookup *l)
-{
-	uint32_t asked = 0, alive = 0;
+/* What is asked now: in flight, in all and of each path. */
+struct flight {
+	uint32_t n, of[AGI_LOOKUP_PATHS_MAX];
+};
 
-	for (uint32_t i = 0; i < l->n; i++)
-		asked += l->cand[i].state == CAND_ASKED;
-	for (uint32_t i = 0; i < l->n && alive < AGI_K && asked < AGI_ALPHA; i++) {
+static void ask_if_may(struct agi_lookup *l, struct candidate *c, struct flight *f)
+{
+	uint32_t at_once = l->n_paths > AGI_ALPHA ? l->n_paths : AGI_ALPHA;
+
+	if (c->state != CAND_IDLE || c->round > AGI_LOOKUP_HOPS_MAX || f->n >= at_once ||
+	    f->of[c->path] >= AGI_ALPHA || l->n_asks >= l->n_paths * l->per_path * 2)
+		return;
+	ask(l, c);
+	f->n += c->state == CAND_ASKED;
+	f->of[c->path] += c->state == CAND_ASKED;
+}
+
+static bool counts(const struct candidate *c) { return c->state == CAND_DONE || c->state == CAND_ASKED; }
+
+/* Each path by itself: its nearest living ones. */
+static void step_paths(struct agi_lookup *l, struct flight *f)
+{
+	uint32_t alive[AGI_LOOKUP_PATHS_MAX] = {0};
+
+	for (uint32_t i = 0; i < l->n; i++) {
 		struct candidate *c = &l->cand[i];
 
-		if (c->state == CAND_IDLE && c->round <= AGI_LOOKUP_HOPS_MAX) {
-			ask(l, c);
-			asked += c->state == CAND_ASKED;
-		}
-		alive += c->state == CAND_DONE || c->state == CAND_ASKED;
+		if (alive[c->path] == PATH_NEAREST)
+			continue;
+		ask_if_may(l, c, f);
+		alive[c->path] += counts(c);
 	}
-	if (asked == 0)
+}
+
+/* Asks on, or finishes when the k nearest living candidates, and the nearest of each path, have answered. */
+static void step(struct agi_lookup *l)
+{
+	struct flight f = {0};
+	uint32_t alive = 0;
+
+	for (uint32_t i = 0; i < l->n; i++) {
+		f.n += l->cand[i].state == CAND_ASKED;
+		f.of[l->cand[i].path] += l->cand[i].state == CAND_ASKED;
+	}
+	if (l->n_paths > 1)
+		step_paths(l, &f);
+	for (uint32_t i = 0; i < l->n && alive < AGI_K; i++) {
+		ask_if_may(l, &l->cand[i], &f);
+		alive += counts(&l->cand[i]);
+	}
+	if (f.n == 0)
 		agi_timer_set(&l->d->timers, &l->done, l->d->now.mono_us);
 }
 
@@ -137,12 +198,14 @@ static void on_nodes(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 	struct agi_lookup *l = arg;
 	struct candidate *c = find_rpc(l, &from->id);
 	uint32_t round;
+	uint8_t path;
 
 	(void)which;
 	if (!c)
 		return;
 	c->rpc = 0;
 	round = c->round + 1;
+	path = c->path;
 	if (err != AGI_OK || m->kind != AGI_MSG_NODES) {
 		c->state = CAND_FAILED;
 		record_hop(l, c);
@@ -153,22 +216,35 @@ static void on_nodes(struct agi_dht *d, void *arg, uint32_t which, enum agi_err 
 	c->rtt_us = (uint32_t)(d->now.mono_us - c->asked_us);
 	record_hop(l, c);
 	for (size_t i = 0; i < m->n_contacts; i++) {
-		add(l, &m->contacts[i], round);
+		add(l, &m->contacts[i], path, round);
 		agi_hosts_heard_of(d, &m->contacts[i]);
 	}
 	step(l);
 }
 
-struct agi_lookup *agi_lookup_start(struct agi_dht *d, const struct agi_id *target, agi_lookup_fn *fn,
-                                    void *arg)
+static struct agi_lookup *new_lookup(struct agi_dht *d, uint32_t paths)
 {
-	const struct agi_contact *near[AGI_K];
-	struct agi_lookup *l = calloc(1, sizeof *l);
-	size_t n;
+	uint32_t per_path = paths > 1 ? PATH_CANDIDATES : AGI_LOOKUP_MAX;
+	struct agi_lookup *l = calloc(1, sizeof *l + (size_t)paths * per_path * sizeof *l->cand);
 
 	if (!l)
 		return NULL;
 	l->d = d;
+	l->n_paths = paths;
+	l->per_path = per_path;
+	return l;
+}
+
+static struct agi_lookup *start(struct agi_dht *d, uint32_t paths, const struct agi_id *target, agi_lookup_fn *fn,
+                                void *arg)
+{
+	const struct agi_contact *near[AGI_K];
+	struct agi_lookup *l = new_lookup(d, paths);
+	uint32_t n_dealt = 0;
+	size_t n;
+
+	if (!l)
+		return NULL;
 	l->target = *target;
 	l->fn = fn;
 	l->arg = arg;
@@ -178,9 +254,21 @@ struct agi_lookup *agi_lookup_start(struct agi_dht *d, const struct agi_id *targ
 	n = agi_hosts_nearest(d, target, near, AGI_K);
 	for (size_t i = 0; i < n; i++)
 		if (agi_hosts_is_up(d, &near[i]->id))
-			add(l, near[i], 1);
+			add(l, near[i], (uint8_t)(n_dealt++ % l->n_paths), 1);
 	step(l);
 	return l;
+}
+
+struct agi_lookup *agi_lookup_start(struct agi_dht *d, const struct agi_id *target, agi_lookup_fn *fn,
+                                    void *arg)
+{
+	return start(d, d->cfg.lookup_paths, target, fn, arg);
+}
+
+struct agi_lookup *agi_lookup_start_plain(struct agi_dht *d, const struct agi_id *target, agi_lookup_fn *fn,
+                                          void *arg)
+{
+	return start(d, 1, target, fn, arg);
 }
 
 void agi_lookup_cancel(struct agi_lookup *l) { end(l); }

@@ -312,7 +312,7 @@ static void on_refresh(struct agi_dht *d, void *arg)
 	for (int i = 0; i < AGI_ID_BYTES; i++)
 		target.b[i] = (uint8_t)agi_prng_u64(&d->prng);
 	if (d->member.is_joined)
-		(void)agi_lookup_start(d, &target, on_refresh_lookup, NULL);
+		(void)agi_lookup_start_plain(d, &target, on_refresh_lookup, NULL);
 	agi_timer_set(&d->timers, &d->member.refresh,
 	              agi_after_ms(d, is_growing ? AGI_JOIN_RETRY_MS : AGI_REFRESH_MS));
 }

@@ -266,10 +266,13 @@ bool agi_farewell_permits(struct agi_dht *d, const struct agi_view *present, con
 typedef void agi_lookup_fn(struct agi_dht *d, void *arg, const struct agi_contact *nearest, size_t n,
                            const struct agi_hop *hops, size_t n_hops);
 struct agi_lookup;
-/* Iterative lookup of the k hosts nearest to target; fn is called once, never before return, unless
+/* Iterative lookup of the k hosts nearest to target over disjoint paths; fn is called once, never before return, unless
  * cancelled. NULL when out of memory. */
 struct agi_lookup *agi_lookup_start(struct agi_dht *d, const struct agi_id *target, agi_lookup_fn *fn,
                                     void *arg);
+/* The same by one path that believes whom it asks: cheaper, for looking around. */
+struct agi_lookup *agi_lookup_start_plain(struct agi_dht *d, const struct agi_id *target, agi_lookup_fn *fn,
+                                          void *arg);
 void agi_lookup_cancel(struct agi_lookup *l);
 void agi_lookup_on_find_node(struct agi_dht *d, const struct agi_peer *from, const struct agi_msg *m);
 void agi_lookups_free(struct agi_dht *d);

@@ -561,6 +561,7 @@ static void fill_dht_cfg(struct agi_node *n, struct agi_dht_cfg *c)
 	c->repair_bytes = (uint32_t)f->dht.repair_bytes_per_s;
 	c->hint_ttl_ms = f->dht.hint_ttl_ms;
 	c->tombstone_grace_ms = f->dht.tombstone_grace_ms;
+	c->lookup_paths = f->dht.lookup_paths;
 	c->down_after_ms = f->node.down_after_ms;
 	c->stable_ms = f->node.stable_after_ms;
 	c->genesis_wait_ms = f->node.genesis_wait_ms;

@@ -385,7 +385,8 @@ void sim_start_node(struct sim_world *w, uint32_t i)
 	                          .down_after_ms = w->cfg.down_after_ms ? w->cfg.down_after_ms : 20000,
 	                          .stable_ms = w->cfg.stable_ms ? w->cfg.stable_ms : 800, .virtual_nodes = 32,
 	                          .repair_interval_ms = w->cfg.repair_ms ? w->cfg.repair_ms : 4000,
-	                          .hint_ttl_ms = grace_ms / 2, .tombstone_grace_ms = grace_ms};
+	                          .hint_ttl_ms = grace_ms / 2, .tombstone_grace_ms = grace_ms,
+	                          .lookup_paths = 1 /* everybody is known: more would ask the same hosts */};
 
 	memcpy(cfg.seckey, n->seckey, sizeof cfg.seckey);
 	cfg.self.addr = n->addr;

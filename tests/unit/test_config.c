@@ -104,6 +104,7 @@ static void defaults_are_the_documented_ones(void **state)
 	assert_int_equal(c->dht.replication_factor, AGI_REPLICAS_DEFAULT);
 	assert_int_equal(c->dht.virtual_nodes, AGI_VIRTUAL_NODES_DEFAULT);
 	assert_int_equal(c->dht.repair_interval_ms, AGI_REPAIR_INTERVAL_MS);
+	assert_int_equal(c->dht.lookup_paths, AGI_LOOKUP_PATHS_DEFAULT);
 	assert_int_equal(c->dht.repair_bytes_per_s, AGI_REPAIR_BYTES);
 	assert_int_equal(c->dht.hint_ttl_ms, AGI_HINT_TTL_MS);
 	assert_int_equal(c->dht.tombstone_grace_ms, AGI_TOMBSTONE_GRACE_MS);

@@ -35,6 +35,7 @@ struct toy {
 	bool (*serve)(struct toy *t, uint32_t host, const struct agi_msg *m, struct agi_msg *out);
 	void (*reply)(struct toy *t, const struct agi_result *res);
 	bool has_replied;
+	bool is_mute; /* PINGs are not answered: nobody new becomes known */
 };
 
 static inline void toy_queue(struct toy *t, struct toy_event e)
@@ -69,6 +70,8 @@ static inline enum agi_err toy_send(void *ctx, const struct agi_peer *to, enum a
 		return AGI_E_UNREACHABLE;
 	t->host[i].pings += m->kind == AGI_MSG_PING;
 	if (t->host[i].is_silent || agi_msg_is_answer(m->kind))
+		return AGI_OK;
+	if (m->kind == AGI_MSG_PING && t->is_mute)
 		return AGI_OK;
 	if (m->kind == AGI_MSG_PING)
 		out = (struct agi_msg){.kind = AGI_MSG_PONG, .contact = t->host[i].c, .cluster = t->cluster};
