@@ -114,6 +114,8 @@ enum {
 	AGI_LEASE_TTL_MAX_MS = 86400000,
 	AGI_FEED_IDLE_MS = 10000,    /* a watch that is not asked for again by then is over */
 	AGI_PROVIDER_TTL_MS = 6000,  /* a provider record not refreshed for so long is gone */
+	AGI_PROVIDER_KEEP_MS = 300000, /* … but by a host that may be cut off itself: five minutes, most partitions are shorter */
+	AGI_PROVIDER_BACK_MS = 3000, /* … for the hosts of a partition that is over to come back, one after the other */
 	AGI_PROVIDER_REFRESH_MS = 2000, /* a third of the TTL: two refreshes may be lost */
 	AGI_MAX_SKEW_MS = 5000,      /* a version stamped further ahead than this is refused */
 	AGI_HINT_TTL_MS = 10800000,  /* three hours: then the comparison of replicas is cheaper than many hints */

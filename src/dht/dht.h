@@ -408,6 +408,10 @@ bool agi_dht_trees(const struct agi_dht *d, uint32_t slot, const struct agi_merk
  * returns how many were written. */
 size_t agi_dht_known_instances(const struct agi_dht *d, struct agi_str service,
                                struct agi_instance *out, size_t max);
+/* The same as DISCOVER would answer now: with those, marked stale, that this node does not see any more but keeps as it
+ * may be cut off itself. */
+size_t agi_dht_found_instances(const struct agi_dht *d, struct agi_str service,
+                               struct agi_instance *out, size_t max);
 /* False until the registry has been asked for the service once. is_stale: the last time it did not answer;
  * n_records: instances that are known, those included that agi_dht_known_instances leaves out. */
 bool agi_dht_service_known(const struct agi_dht *d, struct agi_str service, bool *is_stale, size_t *n_records);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0
  * Finding the instances of a service: the holders of its records are asked, signatures checked, and the
  * newest record of each instance kept in a cache. When no holder answers, the last known good answer is
- * given, marked stale; a registry that cannot be reached never empties the cache. */
+ * given, marked stale; a registry that cannot be reached never empties the cache, and a host that has lost sight of
+ * half the others, so may be cut off itself, keeps what it knew of them for AGI_PROVIDER_KEEP_MS, marked stale. */
 #include <stdlib.h>
 
 #include "dht/state.h"
@@ -24,6 +25,8 @@ struct agi_known {
 	uint32_t open, answered;
 	uint64_t rpc[AGI_PROVIDER_HOLDERS];
 	uint64_t used_us;
+	uint64_t judged_us;          /* the last round's end: what had expired then is expired, so that all does not vanish
+	                              * because this host slept */
 	struct agi_timer refresh;
 	TAILQ_HEAD(, waiter) waiters;
 	UT_hash_handle hh;
@@ -108,20 +111,13 @@ static struct agi_known *get(struct agi_dht *d, struct agi_str service)
 
 enum agi_choice agi_discover_judge(const struct agi_dht *d, const struct agi_record *r, bool is_stale)
 {
-	const struct agi_host *h = agi_hosts_find((struct agi_dht *)d, &r->node);
-
 	if (!r->p.is_healthy || r->p.is_withdrawn)
 		return AGI_CHOICE_UNHEALTHY;
+	if (agi_record_is_ghost(r) || agi_registry_is_ghost(d, &r->node, r->p.incarnation))
+		return AGI_CHOICE_GHOST;
 	if (!agi_hosts_is_up(d, &r->node))
 		return AGI_CHOICE_DOWN;
-	if (h && r->p.incarnation < h->c.incarnation)
-		return AGI_CHOICE_GHOST;
 	return is_stale || r->expires_us > d->now.mono_us ? AGI_CHOICE_NOT_MEASURED : AGI_CHOICE_EXPIRED;
-}
-
-static bool is_listed(const struct agi_known *k, const struct agi_record *r)
-{
-	return agi_discover_judge(k->d, r, k->is_stale) == AGI_CHOICE_NOT_MEASURED;
 }
 
 const struct agi_records *agi_discover_records(const struct agi_dht *d, struct agi_str service, bool *is_stale)
@@ -132,11 +128,52 @@ const struct agi_records *agi_discover_records(const struct agi_dht *d, struct a
 	return k ? &k->records : NULL;
 }
 
+/* KEPT: as last known good, only because this host doubts what it sees, or the instance's host has just come back. */
+enum listing { UNLISTED, GOOD, STALE, KEPT };
+
+static bool is_too_old(const struct agi_dht *d, const struct agi_record *r)
+{
+	return r->expires_us + (uint64_t)AGI_PROVIDER_KEEP_MS * 1000 < d->now.mono_us;
+}
+
+static enum listing judge_expired(const struct agi_known *k, const struct agi_record *r, bool is_in_doubt)
+{
+	const struct agi_host *h = agi_hosts_find(k->d, &r->node);
+	bool is_back = h && agi_registry_is_recent(k->d, h->since_us, AGI_PROVIDER_TTL_MS); /* and will refresh it */
+
+	if (r->expires_us > k->judged_us)
+		return GOOD;
+	return (is_in_doubt || is_back) && !is_too_old(k->d, r) ? KEPT : UNLISTED;
+}
+
+static enum listing judge_lost(const struct agi_known *k, const struct agi_record *r, bool is_in_doubt)
+{
+	const struct agi_host *h = is_in_doubt ? agi_hosts_find(k->d, &r->node) : NULL;
+
+	return h && agi_registry_is_recent(k->d, h->since_us, AGI_PROVIDER_KEEP_MS) && !is_too_old(k->d, r) ? KEPT : UNLISTED;
+}
+
+static enum listing judge(const struct agi_known *k, const struct agi_record *r, bool is_in_doubt)
+{
+	switch (agi_discover_judge(k->d, r, k->is_stale)) {
+	case AGI_CHOICE_NOT_MEASURED:
+		return k->is_stale ? STALE : GOOD;
+	case AGI_CHOICE_EXPIRED:
+		return judge_expired(k, r, is_in_doubt);
+	case AGI_CHOICE_DOWN:
+		return judge_lost(k, r, is_in_doubt);
+	default:
+		return UNLISTED;
+	}
+}
+
 static int cmp_instances(const void *a, const void *b)
 {
 	const struct agi_instance *x = a, *y = b;
 	int c;
 
+	if (x->is_stale != y->is_stale)
+		return x->is_stale ? 1 : -1;
 	if (x->rtt_us != y->rtt_us)
 		return x->rtt_us < y->rtt_us ? -1 : 1;
 	if (x->provider->load_milli != y->provider->load_milli)
@@ -145,17 +182,20 @@ static int cmp_instances(const void *a, const void *b)
 	return c ? c : agi_str_cmp(x->provider->address, y->provider->address);
 }
 
-static size_t list(const struct agi_known *k, struct agi_instance *out, size_t max)
+static size_t list(const struct agi_known *k, enum listing worst, struct agi_instance *out, size_t max)
 {
+	bool is_in_doubt = worst >= KEPT && agi_registry_is_in_doubt(k->d);
 	struct agi_record *r, *tmp;
 	size_t n = 0;
 
 	HASH_ITER(hh, k->records.by_key, r, tmp) {
-		if (!is_listed(k, r))
+		enum listing how = judge(k, r, is_in_doubt);
+
+		if (how == UNLISTED || how > worst)
 			continue;
 		if (n == max)
 			break;
-		out[n++] = (struct agi_instance){&r->p, r->node, agi_hosts_rtt(k->d, &r->node), k->is_stale};
+		out[n++] = (struct agi_instance){&r->p, r->node, agi_hosts_rtt(k->d, &r->node), how != GOOD};
 	}
 	qsort(out, n, sizeof *out, cmp_instances);
 	return n;
@@ -166,7 +206,15 @@ size_t agi_dht_known_instances(const struct agi_dht *d, struct agi_str service, 
 {
 	struct agi_known *k = find(d, service);
 
-	return k ? list(k, out, max) : 0;
+	return k ? list(k, STALE, out, max) : 0;
+}
+
+size_t agi_dht_found_instances(const struct agi_dht *d, struct agi_str service, struct agi_instance *out,
+                               size_t max)
+{
+	struct agi_known *k = find(d, service);
+
+	return k ? list(k, KEPT, out, max) : 0;
 }
 
 static void reply_all(struct agi_known *k)
@@ -177,7 +225,7 @@ static void reply_all(struct agi_known *k)
 	struct waiter *w;
 
 	if (out)
-		res.n_instances = list(k, out, k->records.n);
+		res.n_instances = list(k, KEPT, out, k->records.n);
 	else
 		res.err = AGI_E_NOMEM;
 	if (k->is_stale && res.n_instances == 0 && !res.err) {
@@ -196,13 +244,16 @@ static void reply_all(struct agi_known *k)
 
 static void round_over(struct agi_known *k)
 {
+	const uint64_t keep_us = (uint64_t)AGI_PROVIDER_KEEP_MS * 1000;
 	struct agi_dht *d = k->d;
 
 	k->is_asking = false;
 	k->has_asked = true;
 	k->is_stale = k->answered == 0;
 	if (!k->is_stale)
-		agi_records_expire(&k->records, d->now.mono_us);
+		k->judged_us = d->now.mono_us;
+	if (d->now.mono_us > keep_us)
+		agi_records_expire(&k->records, d->now.mono_us - keep_us);
 	if (is_followed(k))
 		agi_timer_set(&d->timers, &k->refresh,
 		              agi_after_ms(d, FOLLOW_MS - agi_prng_below(&d->prng, FOLLOW_MS / 8)));
@@ -224,8 +275,11 @@ static void take(struct agi_known *k, const struct agi_provider *p)
 		return;
 	}
 	/* a record seen again is not fresher for it: only its host can renew it */
-	if (!is_same)
-		(void)agi_records_put(&k->records, p, agi_after_ms(k->d, p->ttl_ms), AGI_PROVIDERS_MSG_MAX);
+	if (is_same)
+		return;
+	if (k->records.n >= AGI_PROVIDERS_MSG_MAX)
+		agi_records_expire(&k->records, k->judged_us); /* what is kept in case of doubt makes room */
+	(void)agi_records_put(&k->records, p, agi_after_ms(k->d, p->ttl_ms), AGI_PROVIDERS_MSG_MAX);
 }
 
 static void on_providers(struct agi_dht *d, void *arg, uint32_t which, enum agi_err err,

@@ -42,8 +42,36 @@ bool agi_record_is_newer(const struct agi_provider *a, const struct agi_provider
 	return a->incarnation != b->incarnation ? a->incarnation > b->incarnation : a->seq > b->seq;
 }
 
+bool agi_record_is_ghost(const struct agi_record *r) { return r->p.incarnation < r->host->incarnation; }
+
+static struct agi_record_host *host_of(struct agi_records *rs, const struct agi_id *id)
+{
+	struct agi_record_host *h;
+
+	HASH_FIND(hh, rs->by_host, id, sizeof *id, h);
+	if (h || !(h = calloc(1, sizeof *h)))
+		return h;
+	h->id = *id;
+	HASH_ADD(hh, rs->by_host, id, sizeof h->id, h);
+	if (!h->hh.tbl) {
+		free(h);
+		return NULL;
+	}
+	return h;
+}
+
+static void drop_host(struct agi_records *rs, struct agi_record_host *h)
+{
+	if (h->n > 0)
+		return;
+	HASH_DEL(rs->by_host, h);
+	free(h);
+}
+
 static void fill(struct agi_record *r, const struct agi_provider *p)
 {
+	if (r->host->incarnation < p->incarnation)
+		r->host->incarnation = p->incarnation;
 	r->p = *p;
 	r->p.service = (struct agi_str){r->bytes + AGI_ID_BYTES, p->service.n};
 	r->p.address = (struct agi_str){r->bytes + AGI_ID_BYTES + p->service.n + 1, p->address.n};
@@ -61,10 +89,16 @@ static struct agi_record *insert(struct agi_records *rs, const struct agi_provid
 		goto fail;
 	key_fill(r->bytes, p);
 	memcpy(r->node.b, r->bytes, AGI_ID_BYTES);
-	HASH_ADD_KEYPTR(hh, rs->by_key, r->bytes, r->key_bytes, r);
-	if (!r->hh.tbl)
+	r->host = host_of(rs, &r->node);
+	if (!r->host)
 		goto fail;
+	HASH_ADD_KEYPTR(hh, rs->by_key, r->bytes, r->key_bytes, r);
+	if (!r->hh.tbl) {
+		drop_host(rs, r->host);
+		goto fail;
+	}
 	rs->n++;
+	r->host->n++;
 	fill(r, p);
 	return r;
 fail:
@@ -77,8 +111,12 @@ struct agi_record *agi_records_put(struct agi_records *rs, const struct agi_prov
                                    uint32_t max)
 {
 	struct agi_record *r = agi_records_find(rs, p);
+	struct agi_record_host *h;
+	struct agi_id node;
 
-	if (!r && rs->n >= max)
+	agi_id_of_pubkey(&node, p->pubkey);
+	HASH_FIND(hh, rs->by_host, &node, sizeof node, h);
+	if ((!r && rs->n >= max) || (h && p->incarnation < h->incarnation))
 		return NULL;
 	if (!r)
 		r = insert(rs, p);
@@ -95,6 +133,8 @@ void agi_records_remove(struct agi_records *rs, struct agi_record *r)
 {
 	HASH_DEL(rs->by_key, r);
 	rs->n--;
+	r->host->n--;
+	drop_host(rs, r->host);
 	free(r->bytes);
 	free(r);
 }
@@ -110,7 +150,7 @@ void agi_records_expire(struct agi_records *rs, uint64_t now_us)
 	struct agi_record *r, *tmp;
 
 	HASH_ITER(hh, rs->by_key, r, tmp) {
-		if (r->expires_us <= now_us)
+		if (r->expires_us <= now_us || agi_record_is_ghost(r))
 			agi_records_remove(rs, r);
 	}
 }

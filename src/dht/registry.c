@@ -300,6 +300,38 @@ bool agi_dht_registration(const struct agi_dht *d, size_t i, struct agi_provider
 	return false;
 }
 
+/* --- doubt ------------------------------------------------------------------------------------------------- */
+
+bool agi_registry_is_ghost(const struct agi_dht *d, const struct agi_id *node, uint64_t incarnation)
+{
+	const struct agi_host *h;
+
+	HASH_FIND(hh, d->hosts.by_id, node, sizeof *node, h);
+	return h && incarnation < h->c.incarnation;
+}
+
+bool agi_registry_is_recent(const struct agi_dht *d, uint64_t since_us, uint32_t ms)
+{
+	return d->now.mono_us - since_us < (uint64_t)ms * 1000;
+}
+
+bool agi_registry_is_in_doubt(const struct agi_dht *d)
+{
+	uint32_t out = d->hosts.down + d->hosts.suspect, stays = 1, lost = 0, back = 0;
+	const struct agi_host *h;
+
+	if (out == 0 || (out <= d->hosts.up && !agi_registry_is_recent(d, d->hosts.changed_us, AGI_PROVIDER_BACK_MS)))
+		return false; /* the usual cases, told without a walk */
+	for (h = d->hosts.by_id; h; h = h->hh.next)
+		if (h->state == AGI_MEMBER_DOWN || h->is_cut)
+			lost += agi_registry_is_recent(d, h->since_us, AGI_PROVIDER_KEEP_MS);
+		else if (agi_registry_is_recent(d, h->since_us, AGI_PROVIDER_BACK_MS))
+			back++;
+		else
+			stays++;
+	return lost > 0 && lost + back >= stays;
+}
+
 /* --- for others -------------------------------------------------------------------------------------------- */
 
 static void on_expiry(struct agi_dht *d, void *arg)
@@ -344,7 +376,8 @@ void agi_registry_on_get(struct agi_dht *d, const struct agi_peer *from, const s
 	HASH_ITER(hh, d->registry.records.by_key, r, tmp) {
 		if (!out || answer.n_providers == AGI_PROVIDERS_MSG_MAX)
 			break;
-		if (r->expires_us > d->now.mono_us && agi_str_eq(r->p.service, m->service))
+		if (r->expires_us > d->now.mono_us && agi_str_eq(r->p.service, m->service) &&
+		    !agi_record_is_ghost(r) && !agi_registry_is_ghost(d, &r->node, r->p.incarnation))
 			out[answer.n_providers++] = r->p;
 	}
 	if (!out)

@@ -579,6 +579,13 @@ struct agi_registry {
 };
 enum { AGI_PROVIDER_HOLDERS = 5 }; /* hosts nearest to the service's id keep its records */
 /* The living hosts that keep records of this service, nearest first. */
+/* The host has started anew since: the table of hosts says so. */
+bool agi_registry_is_ghost(const struct agi_dht *d, const struct agi_id *node, uint64_t incarnation);
+/* Of the hosts it knew, itself included, this one has lost sight of half or more within AGI_PROVIDER_KEEP_MS, or they are
+ * just coming back, one after the other: it may be cut off itself, and what it does not hear of any more is kept as last
+ * known good. */
+bool agi_registry_is_in_doubt(const struct agi_dht *d);
+bool agi_registry_is_recent(const struct agi_dht *d, uint64_t since_us, uint32_t ms);
 size_t agi_registry_holders(struct agi_dht *d, struct agi_str service,
                             struct agi_peer out[AGI_PROVIDER_HOLDERS]);
 enum agi_err agi_registry_load(struct agi_dht *d, struct agi_str key, struct agi_str value,

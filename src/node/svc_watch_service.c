@@ -158,7 +158,7 @@ static void look(struct agi_service_watches *ws, struct feed *f)
 	list = calloc(n + 1, sizeof *list);
 	if (!list)
 		return; /* the next look will tell */
-	n = agi_dht_known_instances(core, name, list, n);
+	n = agi_dht_found_instances(core, name, list, n);
 	if (agi_service_feed_update(f->f, list, n) == AGI_OK)
 		f->has_looked = true;
 	free(list);

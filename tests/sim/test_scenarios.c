@@ -514,6 +514,132 @@ static void without_the_registry_the_last_known_answer_is_given_and_marked_stale
 	end(w);
 }
 
+static size_t found(struct sim_world *w, uint32_t node, size_t *n_stale)
+{
+	struct agi_instance inst[8];
+	size_t n = agi_dht_found_instances(w->node[node].dht, AGI_STR("planner"), inst, 8);
+
+	*n_stale = 0;
+	for (size_t i = 0; i < n; i++)
+		*n_stale += inst[i].is_stale;
+	return n;
+}
+
+static void advertise_each(struct sim_world *w, uint32_t first, uint32_t last)
+{
+	for (uint32_t i = first; i <= last; i++) {
+		char address[32];
+
+		snprintf(address, sizeof address, "10.0.0.%u:1", i);
+		advertise(w, i, address);
+		set_health(w, i, address, true);
+	}
+}
+
+/* For how long the instances of others are known at node 0 while it is cut off; and that none is missing, not even for
+ * one look, until everybody is heard again. */
+static void a_host_that_is_cut_off_keeps_what_it_knew_for_some_minutes_marked_stale(void **state)
+{
+	struct sim_world *w = cluster(5, 4);
+	struct sim_node *n = &w->node[0];
+	size_t n_stale, strict;
+	struct agi_instance inst[8];
+
+	(void)state;
+	advertise_each(w, 0, 3);
+	agi_dht_follow_service(n->dht, sim_now(n), AGI_STR("planner"));
+	sim_rearm(n);
+	run_ms(w, 2500);
+	assert_int_equal(found(w, 0, &n_stale), 4);
+	assert_int_equal(n_stale, 0);
+	for (int i = 1; i < 5; i++)
+		w->is_cut[0][i] = w->is_cut[i][0] = true;
+	run_ms(w, 20000);
+	assert_int_equal(found(w, 0, &n_stale), 4);
+	assert_int_equal(n_stale, 3);
+	discover(w, 0, "planner");
+	assert_true(got.n_instances == 4 && got.is_stale);
+	assert_string_equal(got.address[0], "10.0.0.0:1"); /* what is sure comes first */
+	strict = agi_dht_known_instances(n->dht, AGI_STR("planner"), inst, 8);
+	assert_int_equal(strict, 1); /* the safety plane is told of none it cannot reach */
+	discover(w, 4, "planner"); /* the others are four of five, and do not doubt */
+	assert_true(got.n_instances == 3 && !got.is_stale);
+	for (int i = 1; i < 5; i++)
+		w->is_cut[0][i] = w->is_cut[i][0] = false;
+	for (int i = 0; i < 150; i++) {
+		run_ms(w, 200);
+		assert_int_equal(found(w, 0, &n_stale), 4);
+	}
+	assert_int_equal(n_stale, 0);
+	for (int i = 1; i < 5; i++)
+		w->is_cut[0][i] = w->is_cut[i][0] = true;
+	run_ms(w, AGI_PROVIDER_KEEP_MS - 5000);
+	assert_int_equal(found(w, 0, &n_stale), 4);
+	run_ms(w, 10000 + AGI_PROVIDER_TTL_MS);
+	assert_int_equal(found(w, 0, &n_stale), 1); /* bounded */
+	end(w);
+}
+
+static void both_halves_of_a_cluster_keep_what_they_knew_of_the_other(void **state)
+{
+	struct sim_world *w = cluster(6, 4);
+	size_t n_stale;
+
+	(void)state;
+	advertise_each(w, 0, 5);
+	for (uint32_t i = 0; i < 6; i++) {
+		agi_dht_follow_service(w->node[i].dht, sim_now(&w->node[i]), AGI_STR("planner"));
+		sim_rearm(&w->node[i]);
+	}
+	run_ms(w, 2500);
+	for (int i = 0; i < 36; i++)
+		w->is_cut[i / 6][i % 6] = (i / 6 < 3) != (i % 6 < 3);
+	run_ms(w, 20000);
+	for (uint32_t i = 0; i < 6; i++) {
+		assert_int_equal(found(w, i, &n_stale), 6);
+		assert_int_equal(n_stale, 3);
+	}
+	memset(w->is_cut, 0, sizeof w->is_cut);
+	for (int k = 0; k < 150; k++) {
+		run_ms(w, 200);
+		for (uint32_t i = 0; i < 6; i++)
+			assert_int_equal(found(w, i, &n_stale), 6);
+	}
+	for (uint32_t i = 0; i < 6; i++) {
+		assert_int_equal(found(w, i, &n_stale), 6);
+		assert_int_equal(n_stale, 0);
+	}
+	end(w);
+}
+
+/* Faster than anybody notices: only the number of its start tells that what it advertised is over. */
+static void what_a_host_advertised_before_a_restart_is_gone_with_its_first_word_after_it(void **state)
+{
+	struct sim_world *w = cluster(5, 4);
+	struct sim_node *n = &w->node[4];
+	size_t n_stale;
+
+	(void)state;
+	advertise_each(w, 1, 1);
+	agi_dht_follow_service(n->dht, sim_now(n), AGI_STR("planner"));
+	sim_rearm(n);
+	run_ms(w, 2500);
+	assert_int_equal(found(w, 4, &n_stale), 1);
+	sim_crash_node(w, 1);
+	sim_start_node(w, 1);
+	for (int i = 0; i < 100 && found(w, 4, &n_stale); i++)
+		run_ms(w, 50);
+	run_ms(w, 1);
+	for (int i = 0; i < 100; i++) { /* never again, although holders have its record for seconds */
+		assert_int_equal(found(w, 4, &n_stale), 0);
+		run_ms(w, 100);
+	}
+	set_health(w, 1, "10.0.0.1:1", true);
+	run_ms(w, 2500);
+	assert_int_equal(found(w, 4, &n_stale), 1);
+	end(w);
+}
+
 /* --- overlay ---------------------------------------------------------------------------------------------- */
 
 static void a_lookup_finds_the_hosts_that_really_are_nearest(void **state)
@@ -660,6 +786,9 @@ int main(void)
 	    cmocka_unit_test(a_dead_host_disappears_within_three_probes_and_returns_without_ghosts),
 	    cmocka_unit_test(a_deregistered_service_is_gone_and_stays_gone_after_a_restart),
 	    cmocka_unit_test(instances_come_nearest_first),
+	    cmocka_unit_test(a_host_that_is_cut_off_keeps_what_it_knew_for_some_minutes_marked_stale),
+	    cmocka_unit_test(both_halves_of_a_cluster_keep_what_they_knew_of_the_other),
+	    cmocka_unit_test(what_a_host_advertised_before_a_restart_is_gone_with_its_first_word_after_it),
 	    cmocka_unit_test(without_the_registry_the_last_known_answer_is_given_and_marked_stale),
 	    cmocka_unit_test(a_lookup_finds_the_hosts_that_really_are_nearest),
 	    cmocka_unit_test(a_minority_side_serves_no_quorum_and_the_majority_goes_on),

@@ -394,6 +394,8 @@ static void newer_records_replace_older_ones_and_never_the_other_way(void **stat
 	p.seq = 99;
 	assert_null(agi_records_put(&rs, &p, 300, 2));
 	p.address = AGI_STR("h:2");
+	assert_null(agi_records_put(&rs, &p, 300, 2)); /* of a life that has ended */
+	p.incarnation = 3;
 	assert_non_null(agi_records_put(&rs, &p, 300, 2));
 	p.address = AGI_STR("h:3");
 	assert_null(agi_records_put(&rs, &p, 300, 2)); /* full */
@@ -402,6 +404,32 @@ static void newer_records_replace_older_ones_and_never_the_other_way(void **stat
 	assert_int_equal(rs.n, 1);
 	agi_records_free(&rs);
 	assert_int_equal(rs.n, 0);
+}
+
+static void a_record_of_a_newer_start_makes_all_older_ones_of_its_host_ghosts(void **state)
+{
+	struct agi_provider p = {.service = AGI_STR("a"), .address = AGI_STR("h:1"), .incarnation = 2, .seq = 5};
+	struct agi_provider other = p;
+	struct agi_records rs = {0};
+	struct agi_record *was, *elsewhere;
+
+	(void)state;
+	other.pubkey[0] = 1;
+	was = agi_records_put(&rs, &p, 100, 9);
+	elsewhere = agi_records_put(&rs, &other, 100, 9);
+	assert_false(agi_record_is_ghost(was));
+	p.address = AGI_STR("h:2");
+	p.incarnation = 3;
+	assert_false(agi_record_is_ghost(agi_records_put(&rs, &p, 100, 9)));
+	assert_true(agi_record_is_ghost(was));
+	assert_false(agi_record_is_ghost(elsewhere));
+	agi_records_expire(&rs, 0);
+	assert_int_equal(rs.n, 2);
+	agi_records_expire(&rs, 100); /* with the last record of a host, what is known of its starts is gone */
+	assert_null(rs.by_host);
+	p.incarnation = 1;
+	assert_non_null(agi_records_put(&rs, &p, 200, 9));
+	agi_records_free(&rs);
 }
 
 static void service_names_are_dns_labels(void **state)
@@ -521,6 +549,7 @@ int main(void)
 	    cmocka_unit_test(signature_covers_every_field_of_a_provider),
 	    cmocka_unit_test(a_record_without_traits_is_signed_as_it_was_before_there_were_any),
 	    cmocka_unit_test(newer_records_replace_older_ones_and_never_the_other_way),
+	    cmocka_unit_test(a_record_of_a_newer_start_makes_all_older_ones_of_its_host_ghosts),
 	    cmocka_unit_test(service_names_are_dns_labels),
 	    cmocka_unit_test(a_cloned_message_shares_nothing_with_the_original),
 	    cmocka_unit_test(the_time_is_the_median_clock_and_one_wrong_clock_does_not_matter),
