@@ -49,11 +49,14 @@ bind9-dnsutils           : dig, a DNS client
 xz-utils                 : make distcheck packs with it
 "
 
-# What make bench-grpc (gRPC C++) and make bench-kv (etcd, Redis) measure beside this program, by hand.
+# What make bench-grpc (gRPC C++), bench-kv (etcd, Redis) and bench-dht (OpenDHT, libtorrent) measure beside this program,
+# by hand.
 AGI_PACKAGES_BENCH="
 libgrpc++-dev            : the library that is measured beside ours
 protobuf-compiler-grpc   : its code generator
 etcd-server              : strong puts and gets beside ours
 etcd-client              : finds its leader
 redis-server             : quorum puts beside ours
+libopendht-dev           : gets and puts beside ours
+libtorrent-rasterbar-dev : gets and puts beside ours
 "
