@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <time.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -221,6 +222,16 @@ enum agi_err agi_loop_start(struct agi_loop *l)
 }
 
 /* What waits is not run any more: take() finds the mailbox closed. */
+uint64_t agi_loop_cpu_us(const struct agi_loop *l)
+{
+	struct timespec t;
+	clockid_t clock;
+
+	if (!l->is_running || pthread_getcpuclockid(l->thread, &clock) || clock_gettime(clock, &t))
+		return 0;
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
 void agi_loop_stop(struct agi_loop *l)
 {
 	pthread_mutex_lock(&l->lock);

@@ -46,6 +46,8 @@ void agi_loop_stop(struct agi_loop *l);
 void agi_loop_free(struct agi_loop *l);
 
 struct event_base *agi_loop_base(const struct agi_loop *l);
+/* CPU time that the loop's own thread has used, in microseconds; 0 while it has none. For whoever owns the loop. */
+uint64_t agi_loop_cpu_us(const struct agi_loop *l);
 
 typedef void agi_loop_fn(void *arg);
 /* From any thread, the loop's own included (the message runs later, too). Runs fn(arg) on the loop's thread;

@@ -16,6 +16,7 @@
 #include "node/dns_services.h"
 #include "node/http_api.h"
 #include "node/disk.h"
+#include "node/load.h"
 #include "node/log.h"
 #include "node/metrics.h"
 #include "node/msg_codec.h"
@@ -70,6 +71,7 @@ struct agi_node {
 	struct agi_role_health role_health;
 	struct agi_loop *loop;          /* the mailbox of base */
 	struct agi_safety_host *safety; /* a loop of its own, with the roles */
+	struct agi_load role_load;      /* of that loop's thread */
 	struct agi_io_host *io;         /* loops of their own, with gRPC connections; NULL: main has them */
 	struct agi_stop_host *stop;
 	struct agi_svc_audit audit;
@@ -304,14 +306,17 @@ static void end_when_left(struct agi_node *n)
 		agi_node_stop(n);
 }
 
-static void tell_roles(struct agi_node *n)
+/* All roles run on the safety loop: how busy its thread is is how much more they can do. */
+static void tell_roles(struct agi_node *n, uint64_t now_us)
 {
+	uint32_t load_milli = agi_load_update(&n->role_load, agi_safety_host_cpu_us(n->safety), now_us);
+
 	for (size_t i = 0; i < n->n_roles; i++) {
 		const char *name = agi_role_host_def(n->roles[i])->name;
 		bool is_serving = false;
 
 		if (role_is_serving(n, agi_str_of(name), &is_serving) == AGI_OK)
-			agi_adverts_set_role(n->adverts, name, is_serving, 0);
+			agi_adverts_set_role(n->adverts, name, is_serving, load_milli);
 	}
 }
 
@@ -403,7 +408,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 		n->http_api.lag_max_us = now_us - n->tick_due_us;
 	tell_ready(n);
 	end_when_left(n);
-	tell_roles(n);
+	tell_roles(n, now_us);
 	resolve_again(n, now_us);
 	look_for_roles(n, now_us);
 	if (agi_security_tick(n->security, now_us))

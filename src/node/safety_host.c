@@ -376,6 +376,8 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 	agi_log_flush_repeats(h->own_log);
 }
 
+uint64_t agi_safety_host_cpu_us(const struct agi_safety_host *h) { return agi_loop_cpu_us(h->loop); }
+
 bool agi_safety_host_run(struct agi_safety_host *h, agi_loop_fn *fn, void *arg)
 {
 	return agi_loop_post(h->loop, fn, NULL, arg) == AGI_OK;

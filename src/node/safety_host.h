@@ -70,6 +70,8 @@ void agi_safety_host_on_policy(struct agi_safety_host *h, const struct agi_safet
 void agi_safety_host_take_link(struct agi_safety_host *h, int fd, const struct agi_addr *remote);
 /* Who is known; call often: told when it changes and every second. */
 void agi_safety_host_know(struct agi_safety_host *h, const struct agi_dht *d, uint64_t now_us);
+/* CPU time of the safety loop's thread, in microseconds. From the main loop. */
+uint64_t agi_safety_host_cpu_us(const struct agi_safety_host *h);
 /* Links of the safety channel, at most a second old. */
 const struct agi_links_stats *agi_safety_host_links(const struct agi_safety_host *h);
 /* Reads certificates and tokens again; the log level is as the main loop's. */

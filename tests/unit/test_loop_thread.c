@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 
@@ -197,6 +198,29 @@ static void other_event(evutil_socket_t fd, short what, void *arg)
 
 static bool is_set(void *arg) { return *(bool *)arg; }
 
+static void compute(void *arg)
+{
+	for (atomic_int *n = arg; *n > 0; --*n)
+		;
+}
+
+static void what_its_thread_computes_is_counted(void **state)
+{
+	struct agi_loop *l = loop_of(NULL, BOX);
+	atomic_int left = 3000000;
+	uint64_t before;
+
+	(void)state;
+	assert_true(agi_loop_cpu_us(l) == 0);
+	assert_int_equal(agi_loop_start(l), AGI_OK);
+	before = agi_loop_cpu_us(l);
+	assert_int_equal(agi_loop_post(l, compute, NULL, &left), AGI_OK);
+	while (left > 0)
+		sched_yield();
+	assert_true(agi_loop_cpu_us(l) > before);
+	agi_loop_free(l);
+}
+
 static void messages_without_end_leave_other_events_their_turn(void **state)
 {
 	struct event_base *base = event_base_new();
@@ -222,6 +246,7 @@ int main(void)
 	    cmocka_unit_test(a_given_base_runs_messages_on_its_own_thread),
 	    cmocka_unit_test(a_full_mailbox_refuses_and_a_stopped_one_drops_what_waits),
 	    cmocka_unit_test(a_kept_message_is_never_refused_and_waits_once),
+	    cmocka_unit_test(what_its_thread_computes_is_counted),
 	    cmocka_unit_test(messages_without_end_leave_other_events_their_turn),
 	};
 
