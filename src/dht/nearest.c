@@ -267,14 +267,20 @@ static void probe_next(struct agi_nearest *s)
 	}
 }
 
-/* When what is open can no more be nearer than who has answered. Links being made get the time for it. */
+/* Is it worth more time? A link is being made, or it was nearer a moment ago and may only have been held up. */
+static bool is_worth_waiting(const struct candidate *c, const struct candidate *first)
+{
+	return c->rpc && (c->is_new || c->has_answered || rtt_of(c) < rtt_of(first));
+}
+
+/* When what is open can no more be nearer than who has answered first. */
 static uint64_t decided_us(const struct agi_nearest *s)
 {
 	const struct candidate *first = first_in(s);
 	uint64_t wait = first ? as_near_as(rtt_of(first)) : (uint64_t)AGI_NEAREST_PROBE_MS * 1000;
 
 	for (uint32_t i = 0; first && i < s->n_asked; i++)
-		if (s->cand[i].rpc && (s->cand[i].is_new || s->cand[i].has_answered))
+		if (is_worth_waiting(&s->cand[i], first))
 			return s->round_us + 4 * wait + 1000;
 	return s->round_us + wait;
 }
