@@ -112,6 +112,7 @@ struct agi_config {
 		struct agi_config_list roles;  /* "erisml", "safety-gateway", "in-action", "post-action" */
 		enum agi_io_loops io_loops;    /* threads that have the overlay port's gRPC connections */
 		enum agi_switch forward;       /* true: calls of roles that run elsewhere are handed on */
+		struct agi_config_list exec_checks; /* absolute paths of what checks of kind exec may run, directories too */
 		struct agi_addr role_address;  /* port 0 always; after _check the ip of listen when not given */
 		char *cluster_key_file;
 		char *cluster_key_file_old;    /* "" = no rotation going on */

@@ -104,6 +104,8 @@ const struct agi_key_spec agi_config_spec[] = {
      .help = "Share of the data this host takes, relative to a host of weight 1."},
     {"node.roles", AGI_V_TEXTS, AT(node.roles), .max = AGI_SERVICE_NAME_MAX, .preset = "",
      .refuse = refuse_role, .help = "Roles this host serves."},
+    {"node.exec_checks", AGI_V_TEXTS, AT(node.exec_checks), .max = 255, .preset = "", .refuse = refuse_relative,
+     .help = "Programs, or directories of them, that health checks of kind exec may run."},
     {"node.forward", AGI_V_CHOICE, AT(node.forward), .choices = switches, .preset = "true",
      .help = "Hand calls of roles that run on other hosts on to the nearest one."},
     {"node.io_loops", AGI_V_CHOICE, AT(node.io_loops), .choices = io_loops, .preset = "auto",

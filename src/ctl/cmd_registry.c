@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  * register, deregister, discover, nearest: services and where they are. */
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "agihpc.pb-c.h"
@@ -13,9 +14,11 @@
 enum { INTERVAL_DEFAULT_MS = 5000 };
 
 const struct ctl_opt ctl_opts_register[] = {
-    {"check", 0, "KIND", "tcp grpc http none", "how the node checks the service (default: tcp)"},
+    {"check", 0, "KIND", "tcp grpc http exec ttl none", "how the node checks the service (default: tcp)"},
     {"interval", 0, "TIME", NULL, "time between two checks (default: 5s)"},
-    {"path", 0, "PATH", NULL, "http: path to ask for (default: /); grpc: service to ask about"},
+    {"check-timeout", 0, "TIME", NULL, "a check that takes longer has failed (default: 1s, or the interval)"},
+    {"path", 0, "PATH", NULL, "http: path to ask for (default: /); grpc: service to ask about; exec: program"},
+    {"args", 0, "WORDS", NULL, "exec: its arguments, separated by blanks"},
     {NULL, 0, NULL, NULL, NULL}};
 const struct ctl_opt ctl_opts_discover[] = {
     {"limit", 0, "N", NULL, "at most N instances (default: all)"}, {NULL, 0, NULL, NULL, NULL}};
@@ -60,21 +63,45 @@ static enum ctl_exit take_check(struct ctl *c, const struct ctl_input *in,
 	const char *kind = ctl_opt_value(&in->opts, "check");
 	const char *interval = ctl_opt_value(&in->opts, "interval");
 	const char *path = ctl_opt_value(&in->opts, "path");
-	uint64_t ms = INTERVAL_DEFAULT_MS;
+	const char *timeout = ctl_opt_value(&in->opts, "check-timeout");
+	uint64_t ms = INTERVAL_DEFAULT_MS, timeout_ms = 0;
 	struct agi_why why;
 
 	if (!kind)
 		kind = "tcp";
-	if (path && strcmp(kind, "http") != 0 && strcmp(kind, "grpc") != 0)
-		return ctl_usage(c, "--path belongs to --check http or --check grpc, not to %s",
-				 kind);
+	if (path && strcmp(kind, "http") != 0 && strcmp(kind, "grpc") != 0 && strcmp(kind, "exec") != 0)
+		return ctl_usage(c, "--path belongs to --check http, grpc or exec, not to %s", kind);
+	if (!path && strcmp(kind, "exec") == 0)
+		return ctl_usage(c, "--check exec needs --path PROGRAM");
+	if (timeout && (strcmp(kind, "none") == 0 || strcmp(kind, "ttl") == 0))
+		return ctl_usage(c, "--check-timeout has no meaning with --check %s", kind);
+	if (timeout && ctl_parse_duration(&timeout_ms, timeout, 0, 3600 * 1000, &why) != AGI_OK)
+		return ctl_usage(c, "--check-timeout %s", why.text);
 	if (interval && strcmp(kind, "none") == 0)
 		return ctl_usage(c, "--interval has no meaning with --check none");
 	if (interval && ctl_parse_duration(&ms, interval, 0, 3600 * 1000, &why) != AGI_OK)
 		return ctl_usage(c, "--interval %s", why.text);
 	hc->kind = ctl_bin_of(kind);
 	hc->interval_ms = (uint32_t)ms;
+	hc->timeout_ms = (uint32_t)timeout_ms;
 	hc->path = ctl_bin_of(path ? path : "");
+	return CTL_OK;
+}
+
+/* Takes text apart; args point into it. */
+static enum ctl_exit take_args(struct ctl *c, char *text, Agihpc__V1__HealthCheck *hc, ProtobufCBinaryData args[],
+			       size_t max)
+{
+	char *save = NULL;
+
+	for (char *word = text ? strtok_r(text, " ", &save) : NULL; word; word = strtok_r(NULL, " ", &save)) {
+		if (!agi_str_eq(ctl_str(hc->kind), AGI_STR("exec")))
+			return ctl_usage(c, "--args belongs to --check exec");
+		if (hc->n_args == max)
+			return ctl_usage(c, "--args: at most %zu words", max);
+		args[hc->n_args++] = ctl_bin_of(word);
+	}
+	hc->args = args;
 	return CTL_OK;
 }
 
@@ -119,8 +146,9 @@ static enum ctl_exit print_registered(struct ctl *c, const Agihpc__V1__RegisterR
 	return code;
 }
 
-enum ctl_exit ctl_register(struct ctl *c, const struct ctl_input *in)
+static enum ctl_exit register_with(struct ctl *c, const struct ctl_input *in, char *args_text)
 {
+	ProtobufCBinaryData args[16];
 	Agihpc__V1__RegisterRequest req = AGIHPC__V1__REGISTER_REQUEST__INIT;
 	Agihpc__V1__HealthCheck hc = AGIHPC__V1__HEALTH_CHECK__INIT;
 	struct ctl_call call = CTL_CALL("agihpc.v1.RegistryService/RegisterService", &req,
@@ -132,6 +160,8 @@ enum ctl_exit ctl_register(struct ctl *c, const struct ctl_input *in)
 		code = take_address(c, in->words.p[1], address, &req.address, &hc.tls);
 	if (code == CTL_OK)
 		code = take_check(c, in, &hc);
+	if (code == CTL_OK)
+		code = take_args(c, args_text, &hc, args, sizeof args / sizeof *args);
 	if (code != CTL_OK)
 		return code;
 	req.health_check = &hc;
@@ -140,6 +170,53 @@ enum ctl_exit ctl_register(struct ctl *c, const struct ctl_input *in)
 		code = print_registered(c, &req, (const Agihpc__V1__RegisterResponse *)call.res);
 	ctl_call_clear(&call);
 	return code;
+}
+
+enum ctl_exit ctl_register(struct ctl *c, const struct ctl_input *in)
+{
+	const char *words = ctl_opt_value(&in->opts, "args");
+	char *text = words ? ctl_copy(agi_str_of(words)) : NULL;
+	enum ctl_exit code = register_with(c, in, text);
+
+	free(text);
+	return code;
+}
+
+const struct ctl_opt ctl_opts_heartbeat[] = {
+    {"unwell", 0, "WHY", NULL, "it is not well: nobody is to find it until the next heartbeat without this"},
+    {"load", 0, "LOAD", NULL, "how busy it is, 0 to 1 (default: 0)"},
+    {NULL, 0, NULL, NULL, NULL}};
+
+static enum ctl_exit take_state(struct ctl *c, const struct ctl_input *in, Agihpc__V1__HeartbeatRequest *req)
+{
+	const char *unwell = ctl_opt_value(&in->opts, "unwell"), *load = ctl_opt_value(&in->opts, "load");
+	char *end = NULL;
+
+	req->unwell = unwell != NULL;
+	req->why = ctl_bin_of(unwell ? unwell : "");
+	req->load = load ? strtod(load, &end) : 0;
+	if (load && (end == load || *end || !(req->load >= 0 && req->load <= 1)))
+		return ctl_usage(c, "--load '%.40s': expected 0 to 1", load);
+	return CTL_OK;
+}
+
+enum ctl_exit ctl_heartbeat(struct ctl *c, const struct ctl_input *in)
+{
+	Agihpc__V1__HeartbeatRequest req = AGIHPC__V1__HEARTBEAT_REQUEST__INIT;
+	struct ctl_call call = CTL_CALL("agihpc.v1.RegistryService/Heartbeat", &req,
+					agihpc__v1__heartbeat_response__descriptor);
+	protobuf_c_boolean is_tls; /* does not matter here */
+	char address[CTL_TARGET_TEXT];
+	enum ctl_exit code = ctl_take_service(c, in->words.p[0], &req.service);
+
+	if (code == CTL_OK)
+		code = take_address(c, in->words.p[1], address, &req.address, &is_tls);
+	if (code == CTL_OK)
+		code = take_state(c, in, &req);
+	if (code == CTL_OK)
+		code = ctl_ask(c, &call);
+	ctl_call_clear(&call);
+	return code == CTL_OK && c->is_json ? ctl_print_json_take(c, registration_json(req.service, req.address)) : code;
 }
 
 enum ctl_exit ctl_deregister(struct ctl *c, const struct ctl_input *in)

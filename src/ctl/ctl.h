@@ -110,6 +110,7 @@ enum ctl_exit ctl_leave(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_slot_recover(struct ctl *c, const struct ctl_input *in); /* cmd_recover.c */
 enum ctl_exit ctl_register(struct ctl *c, const struct ctl_input *in); /* cmd_registry.c */
 enum ctl_exit ctl_deregister(struct ctl *c, const struct ctl_input *in);
+enum ctl_exit ctl_heartbeat(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_discover(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_nearest(struct ctl *c, const struct ctl_input *in);
 enum ctl_exit ctl_put(struct ctl *c, const struct ctl_input *in); /* cmd_kv.c */
@@ -149,7 +150,7 @@ enum ctl_exit ctl_completion(struct ctl *c, const struct ctl_input *in);   /* co
 
 extern const struct ctl_opt ctl_opts_backup[], ctl_opts_restore[], ctl_opts_verify[];
 extern const struct ctl_opt ctl_opts_rebalance[], ctl_opts_drain[], ctl_opts_slot_recover[],
-    ctl_opts_slots[], ctl_opts_register[], ctl_opts_discover[], ctl_opts_nearest[],
+    ctl_opts_slots[], ctl_opts_register[], ctl_opts_heartbeat[], ctl_opts_discover[], ctl_opts_nearest[],
     ctl_opts_put[], ctl_opts_get[], ctl_opts_del[], ctl_opts_incr[], ctl_opts_scan[], ctl_opts_batch[], ctl_opts_watch[],
     ctl_opts_owners[], ctl_opts_lease_grant[], ctl_opts_lease_keepalive[], ctl_opts_lock[],
     ctl_opts_lookup[], ctl_opts_safety_check[], ctl_opts_safety_stop[],

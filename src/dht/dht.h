@@ -289,10 +289,13 @@ void agi_dht_call(struct agi_dht *d, struct agi_now now, uint64_t call_id, const
 void agi_dht_watch_resume(struct agi_dht *d, struct agi_now now, uint64_t call_id);
 /* No reply will follow. Unknown ids are ignored. */
 void agi_dht_cancel(struct agi_dht *d, uint64_t call_id);
-/* Result of a local health check or a role's load: re-advertises at once on a change. NOT_FOUND when
- * (service, address) is not registered on this host. */
+/* Result of a local health check or a role's load (UINT32_MAX: as it was): re-advertises at once on a change. NOT_FOUND
+ * when (service, address) is not registered on this host. */
 AGI_MUST_USE enum agi_err agi_dht_set_health(struct agi_dht *d, struct agi_now now, struct agi_str service,
                                              struct agi_str address, bool is_healthy, uint32_t load_milli);
+/* 0 idle … 1000 full; advertised with the next refresh. NOT_FOUND as above. */
+AGI_MUST_USE enum agi_err agi_dht_set_load(struct agi_dht *d, struct agi_now now, struct agi_str service,
+                                           struct agi_str address, uint32_t load_milli);
 /* What callers of (service, address) have to know (agi_provider_trait), for registrations that were loaded:
  * their config is the caller's to read. NOT_FOUND as above. */
 AGI_MUST_USE enum agi_err agi_dht_set_traits(struct agi_dht *d, struct agi_now now, struct agi_str service,

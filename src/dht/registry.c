@@ -266,11 +266,24 @@ enum agi_err agi_dht_set_health(struct agi_dht *d, struct agi_now now, struct ag
 	agi_clock_enter(d, now);
 	if (!r || r->withdrawn_us)
 		return AGI_E_NOT_FOUND;
-	r->p.load_milli = load_milli < 1000 ? load_milli : 1000;
+	if (load_milli != UINT32_MAX)
+		r->p.load_milli = load_milli < 1000 ? load_milli : 1000;
 	if (r->p.is_healthy != is_healthy) {
 		r->p.is_healthy = is_healthy;
 		publish(r);
 	}
+	return AGI_OK;
+}
+
+enum agi_err agi_dht_set_load(struct agi_dht *d, struct agi_now now, struct agi_str service,
+                              struct agi_str address, uint32_t load_milli)
+{
+	struct agi_registration *r = find(d, service, address);
+
+	agi_clock_enter(d, now);
+	if (!r || r->withdrawn_us)
+		return AGI_E_NOT_FOUND;
+	r->p.load_milli = load_milli < 1000 ? load_milli : 1000; /* told with the next refresh */
 	return AGI_OK;
 }
 

@@ -47,6 +47,7 @@ static const struct {
     {"agihpc.v1.RegistryService", "Discover", READ},
     {"agihpc.v1.RegistryService", "Nearest", READ},
     {"agihpc.v1.RegistryService", "WatchService", READ},
+    {"agihpc.v1.RegistryService", "Heartbeat", WRITE},
     {"agihpc.v1.NodeService", "Status", READ},
     {"agihpc.v1.NodeService", "Members", READ},
     {"agihpc.v1.NodeService", "Slots", READ},

@@ -718,6 +718,17 @@ void agi_dht_host_set_traits(struct agi_dht_host *h, struct agi_str service, str
 		        agi_kv_str("address", address), agi_kv_z("err", agi_err_name(e)));
 }
 
+void agi_dht_host_set_load(struct agi_dht_host *h, struct agi_str service, struct agi_str address, uint32_t load_milli)
+{
+	struct agi_now now = enter(h);
+	enum agi_err e = agi_dht_set_load(h->dht, now, service, address, load_milli);
+
+	leave(h);
+	if (e)
+		AGI_LOG(h->log, AGI_LOG_DEBUG, "load_of_unknown", agi_kv_str("service", service),
+		        agi_kv_str("address", address), agi_kv_z("err", agi_err_name(e)));
+}
+
 void agi_dht_host_set_low(struct agi_dht_host *h, bool is_low)
 {
 	enter(h);

@@ -84,6 +84,8 @@ void agi_dht_host_set_traits(struct agi_dht_host *h, struct agi_str service, str
 /* As agi_dht_set_health; unknown pairs are ignored. */
 void agi_dht_host_set_health(struct agi_dht_host *h, struct agi_str service, struct agi_str address,
                              bool is_healthy, uint32_t load_milli);
+/* As agi_dht_set_load; unknown pairs are ignored. */
+void agi_dht_host_set_load(struct agi_dht_host *h, struct agi_str service, struct agi_str address, uint32_t load_milli);
 void agi_dht_host_set_low(struct agi_dht_host *h, bool is_low);
 /* The store has stopped writing, whether or not the core has met it yet. */
 void agi_dht_host_set_read_only(struct agi_dht_host *h);

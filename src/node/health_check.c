@@ -2,10 +2,12 @@
 #include "node/health_check.h"
 
 #include <event2/event.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <sys/queue.h>
 #include <time.h>
 
+#include "node/health_exec.h"
 #include "node/health_probe.h"
 
 enum {
@@ -24,6 +26,8 @@ struct check {
 	uint32_t failures; /* in a row */
 	bool has_verdict, is_healthy;
 	bool is_told; /* fn knows the verdict */
+	bool has_word, is_well; /* ttl: of the service itself, not judged yet */
+	char word[sizeof(struct agi_why)];
 	char detail[sizeof(struct agi_why)];
 	LIST_ENTRY(check) link;
 };
@@ -34,6 +38,7 @@ struct agi_health_checks {
 	void *ctx;
 	const struct agi_tls_client *(*tls)(void *ctx); /* NULL: none */
 	void *tls_ctx;
+	struct agi_exec *exec; /* NULL: nothing is permitted */
 	LIST_HEAD(, check) checks;
 	size_t n;
 };
@@ -92,12 +97,37 @@ static void on_probed(void *arg, bool is_healthy, const char *detail)
 		tell(c);
 }
 
+/* A verdict of ttl, and when to look whether the next word has come. */
+static void judge_word(struct check *c)
+{
+	char late[80];
+	bool is_well = c->has_word && c->is_well;
+	bool is_new = !c->has_verdict || c->is_healthy != is_well || !c->is_told;
+
+	snprintf(late, sizeof late, "no heartbeat for %u ms", c->config.interval_ms);
+	if (is_well)
+		c->detail[0] = '\0';
+	else
+		snprintf(c->detail, sizeof c->detail, "%s", c->has_word ? c->word : late);
+	if (c->has_word)
+		schedule(c, (uint64_t)c->config.interval_ms * 1000);
+	c->has_word = false;
+	c->has_verdict = true;
+	c->is_healthy = is_well;
+	if (is_new)
+		tell(c);
+}
+
 static void on_due(evutil_socket_t fd, short what, void *arg)
 {
 	struct check *c = arg;
 
 	(void)fd;
 	(void)what;
+	if (c->config.kind == AGI_HEALTH_TTL) {
+		judge_word(c);
+		return;
+	}
 	c->began_us = now_us();
 	agi_health_probe_look(c->probe, &c->config,
 			      c->config.is_tls && c->of->tls ? c->of->tls(c->of->tls_ctx) : NULL);
@@ -151,6 +181,7 @@ static enum agi_err add(struct agi_health_checks *h, struct agi_str service, str
 		goto fail;
 	memcpy(c->service, service.p, service.n);
 	memcpy(c->address, address.p, address.n);
+	agi_health_probe_set_exec(c->probe, h->exec, c->service);
 	LIST_INSERT_HEAD(&h->checks, c, link);
 	h->n++;
 	*out = c;
@@ -173,8 +204,30 @@ enum agi_err agi_health_checks_set(struct agi_health_checks *h, struct agi_str s
 	if (e)
 		return e;
 	agi_health_probe_cancel(c->probe);
+	c->has_word = c->config.kind == AGI_HEALTH_TTL && c->has_verdict && c->is_healthy; /* its last one still holds */
+	c->is_well = c->has_word;
 	c->config = parsed;
 	c->is_told = false;
+	schedule(c, 0);
+	return AGI_OK;
+}
+
+enum agi_err agi_health_checks_heartbeat(struct agi_health_checks *h, struct agi_str service,
+					 struct agi_str address, bool is_well, struct agi_str detail,
+					 struct agi_why *why)
+{
+	struct check *c = find(h, service, address);
+
+	if (!c)
+		return agi_fail(why, AGI_E_NOT_FOUND, "not registered on this node: register it, with a check of "
+						      "kind \"ttl\"");
+	if (c->config.kind != AGI_HEALTH_TTL)
+		return agi_fail(why, AGI_E_INVALID, "its health check is of another kind than \"ttl\"");
+	c->has_word = true;
+	c->is_well = is_well;
+	snprintf(c->word, sizeof c->word, "%.*s", (int)(detail.n < 200 ? detail.n : 200), detail.n ? detail.p : "");
+	if (!c->word[0])
+		snprintf(c->word, sizeof c->word, "it says that it is unwell");
 	schedule(c, 0);
 	return AGI_OK;
 }
@@ -213,6 +266,29 @@ void agi_health_checks_set_tls(struct agi_health_checks *h,
 	h->tls_ctx = ctx;
 }
 
+enum agi_err agi_health_checks_permit(struct agi_health_checks *h, const struct agi_config_list *programs)
+{
+	return programs->n ? agi_exec_new(h->base, programs, &h->exec) : AGI_OK;
+}
+
+static enum agi_err accept_parsed(const struct agi_health_checks *h, const struct agi_health_config *c,
+				  struct agi_why *why)
+{
+	if (c->kind != AGI_HEALTH_EXEC)
+		return AGI_OK;
+	return h->exec ? agi_exec_check(h->exec, c->path, why)
+		       : agi_fail(why, AGI_E_DENIED,
+				  "health_check.kind \"exec\": this node permits no programs (node.exec_checks)");
+}
+
+enum agi_err agi_health_checks_accept(const struct agi_health_checks *h, struct agi_str config, struct agi_why *why)
+{
+	struct agi_health_config c;
+	enum agi_err e = agi_health_config_read(&c, config, why);
+
+	return e ? e : accept_parsed(h, &c, why);
+}
+
 void agi_health_checks_free(struct agi_health_checks *h)
 {
 	struct check *c;
@@ -223,5 +299,6 @@ void agi_health_checks_free(struct agi_health_checks *h)
 		LIST_REMOVE(c, link);
 		free_check(c);
 	}
+	agi_exec_free(h->exec);
 	free(h);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Active health checks of the services registered on this host: tcp, http, grpc (grpc.health.v1), none.
+ * Health checks of the services registered on this host: tcp, http, grpc (grpc.health.v1), exec, ttl, none.
  * A check runs every interval, ends within its timeout, never overlaps itself, and reports every verdict
  * that differs from the last one (and the first one). An instance is unhealthy from its registration until
  * its first good check; after that one failed check makes it unhealthy (it is asked again after a quarter
@@ -32,6 +32,13 @@ AGI_MUST_USE enum agi_err agi_health_checks_new(struct event_base *base, agi_hea
  * it, or while it gives NULL, they fail. */
 void agi_health_checks_set_tls(struct agi_health_checks *h,
                                const struct agi_tls_client *(*tls)(void *ctx), void *ctx);
+/* Programs and directories of programs (absolute paths) that checks of kind exec may run; none without it. Borrowed.
+ * NOMEM. */
+struct agi_config_list;
+AGI_MUST_USE enum agi_err agi_health_checks_permit(struct agi_health_checks *h, const struct agi_config_list *programs);
+/* As agi_health_config_check, and DENIED + why when its program is not permitted. */
+AGI_MUST_USE enum agi_err agi_health_checks_accept(const struct agi_health_checks *h, struct agi_str config,
+                                                   struct agi_why *why);
 /* NULL is allowed. No verdict follows. */
 void agi_health_checks_free(struct agi_health_checks *h);
 
@@ -45,6 +52,12 @@ uint32_t agi_health_config_traits(struct agi_str config);
 AGI_MUST_USE enum agi_err agi_health_checks_set(struct agi_health_checks *h, struct agi_str service,
                                                 struct agi_str address, struct agi_str config,
                                                 struct agi_why *why);
+/* The service of a check of kind ttl says how it is; the verdict follows, and another, unhealthy, when the next word of it
+ * does not come within the interval. detail: why it is unwell. NOT_FOUND: there is no such check; INVALID: it is of
+ * another kind. */
+AGI_MUST_USE enum agi_err agi_health_checks_heartbeat(struct agi_health_checks *h, struct agi_str service,
+                                                      struct agi_str address, bool is_well, struct agi_str detail,
+                                                      struct agi_why *why);
 /* Unknown pairs are ignored. */
 void agi_health_checks_remove(struct agi_health_checks *h, struct agi_str service,
                               struct agi_str address);

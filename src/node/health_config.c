@@ -16,7 +16,9 @@ static enum agi_err read_kind(enum agi_health_kind *out, struct agi_str kind, st
 	static const char *const names[] = {[AGI_HEALTH_TCP] = "tcp",
 					    [AGI_HEALTH_HTTP] = "http",
 					    [AGI_HEALTH_GRPC] = "grpc",
-					    [AGI_HEALTH_NONE] = "none"};
+					    [AGI_HEALTH_NONE] = "none",
+					    [AGI_HEALTH_EXEC] = "exec",
+					    [AGI_HEALTH_TTL] = "ttl"};
 
 	*out = AGI_HEALTH_TCP;
 	if (kind.n == 0)
@@ -28,7 +30,7 @@ static enum agi_err read_kind(enum agi_health_kind *out, struct agi_str kind, st
 		}
 	return agi_fail(
 	    why, AGI_E_INVALID,
-	    "health_check.kind \"%.*s\": expected \"tcp\", \"http\", \"grpc\" or \"none\"",
+	    "health_check.kind \"%.*s\": expected \"tcp\", \"http\", \"grpc\", \"exec\", \"ttl\" or \"none\"",
 	    (int)(kind.n < 40 ? kind.n : 40), kind.p);
 }
 
@@ -60,6 +62,40 @@ static bool is_http_path(struct agi_str path)
 	return path.n && path.p[0] == '/';
 }
 
+static bool is_program(struct agi_str path)
+{
+	char text[AGI_HEALTH_PATH_MAX + 1];
+
+	if (path.n < 2 || path.p[0] != '/' || path.p[path.n - 1] == '/')
+		return false;
+	memcpy(text, path.p, path.n);
+	text[path.n] = '\0';
+	return !strstr(text, "/../") && !(path.n >= 3 && strcmp(text + path.n - 3, "/..") == 0);
+}
+
+static enum agi_err read_args(struct agi_health_config *c, const Agihpc__V1__HealthCheck *m, struct agi_why *why)
+{
+	size_t at = 0;
+
+	memset(c->args, 0, sizeof c->args);
+	if (m->n_args && c->kind != AGI_HEALTH_EXEC)
+		return agi_fail(why, AGI_E_INVALID, "health_check.args: only for kind \"exec\"");
+	if (m->n_args > AGI_HEALTH_ARGS_MAX)
+		return agi_fail(why, AGI_E_INVALID, "health_check.args: at most %d", AGI_HEALTH_ARGS_MAX);
+	for (size_t i = 0; i < m->n_args; i++) {
+		struct agi_str arg = text_of(m->args[i]);
+
+		if (arg.n >= sizeof c->args - at || (arg.n && memchr(arg.p, '\0', arg.n)))
+			return agi_fail(why, AGI_E_INVALID, "health_check.args: at most %d bytes, and none of them zero",
+					AGI_HEALTH_ARGS_BYTES);
+		if (arg.n)
+			memcpy(c->args + at, arg.p, arg.n);
+		at += arg.n + 1;
+	}
+	c->n_args = (uint32_t)m->n_args;
+	return AGI_OK;
+}
+
 static enum agi_err read_path(struct agi_health_config *c, struct agi_str path, struct agi_why *why)
 {
 	if (path.n > AGI_HEALTH_PATH_MAX || (path.n && memchr(path.p, '\0', path.n)))
@@ -73,6 +109,11 @@ static enum agi_err read_path(struct agi_health_config *c, struct agi_str path, 
 				"health_check.path \"%.*s\": expected an absolute path of "
 				"printable characters, as in "
 				"/healthz",
+				AGI_STR_ARG(path));
+	if (c->kind == AGI_HEALTH_EXEC && !is_program(path))
+		return agi_fail(why, AGI_E_INVALID,
+				"health_check.path \"%.*s\": expected the absolute path of a program, without "
+				"\"..\"",
 				AGI_STR_ARG(path));
 	memset(c->path, 0, sizeof c->path);
 	if (path.n)
@@ -96,6 +137,7 @@ enum agi_err agi_health_config_read(struct agi_health_config *out, struct agi_st
 	e = read_kind(&c.kind, text_of(m->kind), why);
 	e = e ? e : read_times(&c, m->interval_ms, m->timeout_ms, why);
 	e = e ? e : read_path(&c, text_of(m->path), why);
+	e = e ? e : read_args(&c, m, why);
 	agihpc__v1__health_check__free_unpacked(m, NULL);
 	if (!e)
 		*out = c;

@@ -9,6 +9,7 @@
 #include "health.pb-c.h"
 #include "net/dial.h"
 #include "net/grpc.h"
+#include "node/health_exec.h"
 
 enum { STATUS_LINE_MAX = 256 /* "HTTP/1.1 200 OK" has 15 bytes */ };
 
@@ -27,6 +28,9 @@ struct agi_health_probe {
 	struct event *limit, *later;
 	struct agi_dial *dial;
 	struct agi_grpc_channel *channel;
+	struct agi_exec *exec;            /* NULL: none; with … */
+	const char *service;
+	struct agi_child *child;
 	const struct agi_tls_client *tls; /* NULL: plain text */
 	const struct agi_tls_client *channel_tls; /* what the channel was made with */
 	/* http */
@@ -44,6 +48,8 @@ static void put_away(struct agi_health_probe *p)
 	event_del(p->later);
 	agi_dial_cancel(p->dial);
 	p->dial = NULL;
+	agi_exec_stop(p->child);
+	p->child = NULL;
 	if (p->io)
 		event_free(p->io);
 	p->io = NULL;
@@ -216,6 +222,31 @@ static void ask_grpc(struct agi_health_probe *p)
 		finish_later(p, false, "out of memory");
 }
 
+/* --- exec ------------------------------------------------------------------------------------- */
+static void on_exec_ended(void *arg, bool is_ok, const char *detail)
+{
+	struct agi_health_probe *p = arg;
+
+	p->child = NULL;
+	finish(p, is_ok, detail);
+}
+
+static void run(struct agi_health_probe *p)
+{
+	struct agi_why why;
+
+	if (!p->exec)
+		finish_later(p, false, "this node runs no programs as health checks");
+	else if (agi_exec_start(p->exec, &p->config, p->service, p->address, on_exec_ended, p, &p->child, &why))
+		finish_later(p, false, why.text);
+}
+
+void agi_health_probe_set_exec(struct agi_health_probe *p, struct agi_exec *exec, const char *service)
+{
+	p->exec = exec;
+	p->service = service;
+}
+
 /* --- what the owner does --------------------------------------------------------------------- */
 static void dial(struct agi_health_probe *p)
 {
@@ -250,6 +281,8 @@ void agi_health_probe_look(struct agi_health_probe *p, const struct agi_health_c
 	event_add(p->limit, &limit);
 	if (config->kind == AGI_HEALTH_NONE)
 		finish_later(p, true, "");
+	else if (config->kind == AGI_HEALTH_EXEC)
+		run(p);
 	else if (config->kind == AGI_HEALTH_TCP)
 		dial(p);
 	else if (config->is_tls && !tls)

@@ -19,6 +19,9 @@ typedef void agi_health_probed_fn(void *arg, bool is_healthy, const char *detail
 AGI_MUST_USE enum agi_err agi_health_probe_new(struct event_base *base, struct agi_str address,
 					       agi_health_probed_fn *fn, void *arg,
 					       struct agi_health_probe **out, struct agi_why *why);
+/* For looks of kind AGI_HEALTH_EXEC, which fail without it. Borrowed. */
+struct agi_exec;
+void agi_health_probe_set_exec(struct agi_health_probe *p, struct agi_exec *exec, const char *service);
 /* Looks once: fn is called exactly once, within config's timeout, never before return. One look at
  * a time. A look of kind AGI_HEALTH_NONE is healthy. tls: for a config with is_tls, of which the
  * look fails when it is NULL; it outlives the probe. */

@@ -614,7 +614,7 @@ static void on_verdict(void *ctx, struct agi_str service, struct agi_str address
 	AGI_LOG(n->log, is_healthy ? AGI_LOG_INFO : AGI_LOG_WARN, "service_health",
 	        agi_kv_str("service", service), agi_kv_str("address", address),
 	        agi_kv_b("healthy", is_healthy), agi_kv_z("detail", detail));
-	agi_dht_host_set_health(n->host, service, address, is_healthy, 0);
+	agi_dht_host_set_health(n->host, service, address, is_healthy, UINT32_MAX);
 }
 
 static const struct agi_tls_client *dialer_of(void *ctx)
@@ -633,6 +633,8 @@ static enum agi_err open_adverts(struct agi_node *n, struct agi_why *why)
 	if (e)
 		return agi_fail(why, e, "out of memory");
 	agi_health_checks_set_tls(n->checks, dialer_of, n);
+	if (agi_health_checks_permit(n->checks, &n->config->node.exec_checks) != AGI_OK)
+		return agi_fail(why, AGI_E_NOMEM, "out of memory");
 	for (size_t i = 0; i < n->n_roles && !e; i++) {
 		addr = *agi_role_host_addr(n->roles[i]);
 		if (agi_ip_is_wildcard(&addr))

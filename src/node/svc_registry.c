@@ -74,6 +74,8 @@ static void register_service(struct agi_grpc_call *call, const ProtobufCMessage 
 
 	if (!e)
 		e = encode_check(&check, p->health_check, &why);
+	if (!e)
+		e = agi_health_checks_accept(s->checks, (struct agi_str){(char *)check.b, check.n}, &why);
 	if (!e && !s->role_is_serving(s->ctx, op.service, &is_serving))
 		e = agi_fail(&why, AGI_E_EXISTS,
 		             "service: this node runs the role \"%.*s\" itself and advertises it",
@@ -118,6 +120,32 @@ static void deregister(struct agi_grpc_call *call, const ProtobufCMessage *req, 
 		agi_grpc_fail_err(call, e, &why);
 	else
 		agi_svc_start(s, call, p, &op, deregister_answer);
+}
+
+static enum agi_err beat(struct agi_svc *s, const Agihpc__V1__HeartbeatRequest *p, struct agi_why *why)
+{
+	struct agi_call pair;
+	enum agi_err e = names(&pair, p->service, p->address, why);
+
+	if (!e && !(p->load >= 0 && p->load <= 1))
+		e = agi_fail(why, AGI_E_INVALID, "load: expected 0 to 1");
+	if (!e)
+		e = agi_health_checks_heartbeat(s->checks, pair.service, pair.address, !p->unwell, agi_svc_str(p->why), why);
+	if (!e)
+		agi_dht_host_set_load(s->host, pair.service, pair.address, (uint32_t)(p->load * 1000 + 0.5));
+	return e;
+}
+
+static void heartbeat(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
+{
+	Agihpc__V1__HeartbeatResponse r = AGIHPC__V1__HEARTBEAT_RESPONSE__INIT;
+	struct agi_why why = {""};
+	enum agi_err e = beat(ctx, (const Agihpc__V1__HeartbeatRequest *)req, &why);
+
+	if (e)
+		agi_grpc_fail_err(call, e, &why);
+	else
+		agi_grpc_reply(call, &r.base);
 }
 
 /* --- Discover, Nearest ----------------------------------------------------------------------------------- */
@@ -274,6 +302,7 @@ enum agi_err agi_svc_registry_add(struct agi_grpc_server *server, struct agi_svc
 	    {"DeregisterService", deregister, AGI_GRPC_UNARY, NULL},
 	    {"Discover", discover, AGI_GRPC_UNARY, NULL},
 	    {"Nearest", nearest, AGI_GRPC_UNARY, NULL},
+	    {"Heartbeat", heartbeat, AGI_GRPC_UNARY, NULL},
 	    {"WatchService", agi_svc_watch_service, AGI_GRPC_SERVER_STREAM, NULL},
 	};
 

@@ -303,6 +303,10 @@ class Tests:
                             (["web", "1.2.3.4:5", "--interval", "5"], "write a number and a unit"),
                             (["web", "1.2.3.4:5", "--interval", "2h"], "outside 1 ms to 1h 00m"),
                             (["web", "1.2.3.4:5", "--path", "/"], "--path belongs to"),
+                            (["web", "1.2.3.4:5", "--check", "exec"], "needs --path PROGRAM"),
+                            (["web", "1.2.3.4:5", "--args", "a"], "--args belongs to --check exec"),
+                            (["web", "1.2.3.4:5", "--check", "exec", "--path", "/x", "--args", " a" * 17], "at most 16 words"),
+                            (["web", "1.2.3.4:5", "--check", "ttl", "--check-timeout", "1s"], "--check-timeout has no meaning"),
                             (["web"], "an argument is missing"), (["web", "1.2.3.4:5", "x"], "'x' is one argument too many")):
             self.run("register", *words).expect(2, says)
 
@@ -310,6 +314,11 @@ class Tests:
         assert self.run("deregister", "web", "1.2.3.4:5").expect(0).out == "deregistered web at 1.2.3.4:5\n"
         assert self.doc("deregister", "web", "1.2.3.4:5") == {"service": "web", "address": "1.2.3.4:5"}
         self.run("deregister", "missing", "1.2.3.4:5").expect(3, "NOT_FOUND: NOT_FOUND: no such thing")
+
+    def test_heartbeat_refuses_what_cannot_be_meant(self):
+        self.run("heartbeat", "web", "1.2.3.4:5", "--load", "1.5").expect(2, "--load '1.5': expected 0 to 1")
+        self.run("heartbeat", "web", "1.2.3.4:5", "--load", "x").expect(2, "--load 'x'")
+        self.run("heartbeat", "Web", "1.2.3.4:5").expect(2, "is not a service name")
 
     def test_discover_lists_instances(self):
         self.run("discover", "web").expect(0).rows("ADDRESS NODE ZONE RTT LOAD NOTE",

@@ -158,6 +158,16 @@ def test_registry(tap, net):
             elsewhere = ServiceWatch(near, "lh-planner", watch.token)
             assert elsewhere.resyncs == 1
             elsewhere.stop()
+        with tap.case("a service that speaks for itself is found while it does so"):
+            near.ctl("register", "lh-self", service.addr, "--check", "ttl", "--interval", "60s").expect(0)
+            near.ctl("heartbeat", "lh-self", service.addr, "--load", "0.25").expect(0)
+            wait_until("it is found", lambda: far.discover("lh-self") == [service.addr])
+            near.ctl("heartbeat", "lh-self", service.addr, "--unwell", "out of memory").expect(0)
+            wait_until("it is not", lambda: far.discover("lh-self") == [])
+            assert "not registered on this node" in far.ctl("heartbeat", "lh-self", service.addr).expect(3).err
+        with tap.case("no client can have a node run a program that its configuration does not name"):
+            out = near.ctl("register", "lh-exec", service.addr, "--check", "exec", "--path", "/bin/true")
+            assert out.status != 0 and "node.exec_checks" in out.err, out
         with tap.case("nearest of a service without instances: exit status 3"):
             far.ctl("nearest", "lh-planner").expect(3)
         with tap.case("deregister removes a registration, and a second time says not found"):

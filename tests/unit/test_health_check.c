@@ -5,11 +5,17 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include "agihpc.pb-c.h"
 #include "base/limits.h"
+#include "config/config.h"
 #include "health.pb-c.h"
 #include "net/grpc.h"
 #include "dht/types.h"
@@ -325,6 +331,219 @@ static void names_are_resolved(void **state)
 	stop(&w);
 }
 
+/* --- exec ------------------------------------------------------------------------------------- */
+/* "/bin/sh -c SCRIPT" */
+static struct agi_str script(const char *path, const char *text, uint32_t interval_ms)
+{
+	static uint8_t wire[2048];
+	Agihpc__V1__HealthCheck c = AGIHPC__V1__HEALTH_CHECK__INIT;
+	ProtobufCBinaryData args[] = {{2, (uint8_t *)"-c"}, {strlen(text), (uint8_t *)text}};
+
+	c.kind = (ProtobufCBinaryData){4, (uint8_t *)"exec"};
+	c.path = (ProtobufCBinaryData){strlen(path), (uint8_t *)path};
+	c.args = args;
+	c.n_args = 2;
+	c.interval_ms = c.timeout_ms = interval_ms;
+	return (struct agi_str){(char *)wire, agihpc__v1__health_check__pack(&c, wire)};
+}
+
+static void permit(struct world *w, const char *path)
+{
+	static char *one[1];
+	static struct agi_config_list list = {one, 1};
+
+	one[0] = (char *)path;
+	assert_int_equal(agi_health_checks_permit(w->checks, &list), AGI_OK);
+}
+
+static void a_program_is_well_when_it_ends_with_status_0(void **state)
+{
+	static const struct {
+		const char *text, *detail;
+	} cases[] = {
+	    {"test $AGIHPC_SERVICE = svc && test -n \"$AGIHPC_ADDRESS\" && test $(pwd) = /", ""},
+	    {"echo 'it is broken'; echo more >&2; exit 3", "exit status 3: it is broken"},
+	    {"kill -9 $$", "ended by signal 9"},
+	    {"test ! -e /proc/$$/fd/77 && test ! -e /proc/$$/fd/78", ""}, /* nothing is inherited */
+	    {"read x; test -z \"$x\"", ""},                             /* there is nothing to be read */
+	};
+
+	(void)state;
+	assert_int_equal(dup2(0, 77), 77);
+	for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+		struct world w;
+
+		start(&w);
+		permit(&w, "/usr/bin");
+		set(&w, script("/bin/sh", cases[i].text, 60000));
+		expect(&w, 1, cases[i].detail[0] == '\0', cases[i].detail);
+		stop(&w);
+	}
+	close(77);
+}
+
+static bool has_no_children(void *arg)
+{
+	siginfo_t how;
+
+	(void)arg;
+	return waitid(P_ALL, 0, &how, WEXITED | WNOHANG | WNOWAIT) != 0 && errno == ECHILD;
+}
+
+static void a_program_that_does_not_end_is_killed_and_waited_for(void **state)
+{
+	static const char *const texts[] = {"while :; do echo y; done", "trap '' TERM; sleep 1000"};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
+		struct world w;
+
+		start(&w);
+		permit(&w, "/usr/bin/");
+		set(&w, script("/bin/sh", texts[i], 200));
+		expect(&w, 1, false, "no answer within 200 ms");
+		agi_health_checks_remove(w.checks, AGI_STR("svc"), agi_str_of(w.address));
+		assert_true(loop_until(w.base, has_no_children, NULL));
+		stop(&w);
+	}
+}
+
+/* Nobody's process, or one that only waits for init. */
+static bool is_gone(void *arg)
+{
+	char path[40], text[400] = "", *end;
+	FILE *f;
+
+	snprintf(path, sizeof path, "/proc/%d/stat", *(int *)arg);
+	f = fopen(path, "r");
+	if (!f)
+		return true;
+	if (!fgets(text, sizeof text, f))
+		text[0] = '\0';
+	fclose(f);
+	end = strrchr(text, ')');
+	return !end || end[2] == 'Z' || end[2] == 'X';
+}
+
+static void on_tick(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd, (void)what, (void)arg; /* the loop looks again */
+}
+
+static bool has_text(void *arg)
+{
+	struct stat st;
+
+	return fstat(*(int *)arg, &st) == 0 && st.st_size > 0;
+}
+
+static void what_a_program_started_goes_with_it(void **state)
+{
+	const struct timeval often = {0, 5000};
+	char text[200] = "", file[] = "/tmp/agihpc-exec-XXXXXX";
+	int fd = mkstemp(file), pid;
+	struct event *tick;
+	struct world w;
+
+	(void)state;
+	assert_true(fd >= 0);
+	snprintf(text, sizeof text, "sleep 1000 & echo $! >%s; wait", file);
+	start(&w);
+	tick = event_new(w.base, -1, EV_PERSIST, on_tick, NULL);
+	event_add(tick, &often);
+	permit(&w, "/usr/bin/dash");
+	set(&w, script("/bin/sh", text, 60000));
+	assert_true(loop_until(w.base, has_text, &fd));
+	agi_health_checks_remove(w.checks, AGI_STR("svc"), agi_str_of(w.address));
+	assert_true(loop_until(w.base, has_no_children, NULL));
+	memset(text, 0, sizeof text);
+	assert_true(read(fd, text, sizeof text - 1) > 0);
+	pid = atoi(text);
+	assert_true(pid > 1);
+	assert_true(loop_until(w.base, is_gone, &pid));
+	event_free(tick);
+	stop(&w);
+	close(fd);
+	unlink(file);
+}
+
+static void checks_that_are_freed_leave_no_program_behind(void **state)
+{
+	struct world w;
+
+	(void)state;
+	start(&w);
+	permit(&w, "/usr/bin");
+	set(&w, script("/bin/sh", "sleep 1000", 60000));
+	event_base_loop(w.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	event_base_loop(w.base, EVLOOP_ONCE | EVLOOP_NONBLOCK);
+	stop(&w);
+	assert_true(has_no_children(NULL));
+}
+
+static void only_programs_that_are_permitted_run(void **state)
+{
+	char dir[] = "/tmp/agihpc-exec-XXXXXX", link[64];
+	struct agi_why why;
+	struct world w;
+
+	(void)state;
+	start(&w);
+	assert_int_equal(agi_health_checks_accept(w.checks, script("/bin/sh", "", 1000), &why), AGI_E_DENIED);
+	assert_non_null(strstr(why.text, "node.exec_checks"));
+	assert_int_equal(agi_health_checks_accept(w.checks, AGI_STR(""), &why), AGI_OK);
+	set(&w, script("/bin/sh", "", 1000)); /* as after a restart with another configuration */
+	expect(&w, 1, false, "runs no programs");
+	assert_non_null(mkdtemp(dir));
+	permit(&w, dir);
+	snprintf(link, sizeof link, "%s/sh", dir);
+	assert_int_equal(symlink("/bin/sh", link), 0);
+	assert_int_equal(agi_health_checks_accept(w.checks, script(link, "", 1000), &why), AGI_E_DENIED);
+	assert_non_null(strstr(why.text, "not permitted"));
+	snprintf(link + strlen(link), sizeof link - strlen(link), "x");
+	assert_int_equal(agi_health_checks_accept(w.checks, script(link, "", 1000), &why), AGI_E_DENIED);
+	assert_non_null(strstr(why.text, "No such file"));
+	assert_int_equal(agi_health_checks_accept(w.checks, script("bin/sh", "", 1000), &why), AGI_E_INVALID);
+	assert_int_equal(agi_health_checks_accept(w.checks, script("/usr/../bin/sh", "", 1000), &why), AGI_E_INVALID);
+	stop(&w);
+	link[strlen(link) - 1] = '\0';
+	unlink(link);
+	rmdir(dir);
+}
+
+/* --- ttl -------------------------------------------------------------------------------------- */
+static enum agi_err beat(struct world *w, bool is_well, const char *detail)
+{
+	char address[300];
+
+	snprintf(address, sizeof address, "%s", w->address);
+	return agi_health_checks_heartbeat(w->checks, AGI_STR("svc"), agi_str_of(address), is_well, agi_str_of(detail), NULL);
+}
+
+static void a_service_that_speaks_for_itself_must_go_on_doing_so(void **state)
+{
+	struct world w;
+
+	(void)state;
+	start(&w);
+	assert_int_equal(beat(&w, true, ""), AGI_E_NOT_FOUND);
+	set(&w, config("ttl", 60000, 0, ""));
+	expect(&w, 1, false, "no heartbeat"); /* a registration by itself is no sign of life */
+	assert_int_equal(beat(&w, true, ""), AGI_OK);
+	assert_int_equal(w.n_verdicts, 1); /* never from inside */
+	expect(&w, 2, true, "");
+	assert_int_equal(beat(&w, false, "out of memory"), AGI_OK);
+	expect(&w, 3, false, "out of memory");
+	assert_int_equal(beat(&w, true, ""), AGI_OK);
+	expect(&w, 4, true, "");
+	set(&w, config("ttl", 100, 0, "")); /* registered anew: still well … */
+	expect(&w, 5, true, "");
+	expect(&w, 6, false, "no heartbeat for 100 ms"); /* … for so long */
+	set(&w, config("tcp", 100, 100, ""));
+	assert_int_equal(beat(&w, true, ""), AGI_E_INVALID);
+	stop(&w);
+}
+
 /* --- TLS -------------------------------------------------------------------------------------- */
 struct tls_world {
 	struct world w;
@@ -466,7 +685,9 @@ static void a_config_that_cannot_be_run_is_refused(void **state)
 	assert_int_equal(agi_health_config_check(config("tcp", 300, 0, ""), NULL), AGI_OK);
 	assert_refused(AGI_STR("\x0a\x05tcp"), "cut short");
 	assert_refused(config("ping", 0, 0, ""),
-		       "kind \"ping\": expected \"tcp\", \"http\", \"grpc\" or \"none\"");
+		       "kind \"ping\": expected \"tcp\", \"http\", \"grpc\", \"exec\", \"ttl\" or \"none\"");
+	assert_refused(config("exec", 0, 0, ""), "absolute path of a program");
+	assert_refused(config("exec", 0, 0, "/"), "absolute path of a program");
 	assert_refused(config("tcp", 50, 0, ""), "interval_ms 50: expected 100..3600000");
 	assert_refused(config("tcp", 3600001, 0, ""), "interval_ms");
 	assert_refused(config("tcp", 500, 501, ""),
@@ -515,6 +736,12 @@ int main(void)
 	    cmocka_unit_test(a_service_that_accepts_and_is_silent_is_unhealthy),
 	    cmocka_unit_test(kind_none_is_healthy_and_asks_nobody),
 	    cmocka_unit_test(a_removed_check_is_silent_also_from_its_own_callback),
+	    cmocka_unit_test(a_program_is_well_when_it_ends_with_status_0),
+	    cmocka_unit_test(a_program_that_does_not_end_is_killed_and_waited_for),
+	    cmocka_unit_test(what_a_program_started_goes_with_it),
+	    cmocka_unit_test(checks_that_are_freed_leave_no_program_behind),
+	    cmocka_unit_test(only_programs_that_are_permitted_run),
+	    cmocka_unit_test(a_service_that_speaks_for_itself_must_go_on_doing_so),
 	    cmocka_unit_test(names_are_resolved),
 	    cmocka_unit_test(a_service_that_speaks_tls_is_asked_over_tls),
 	    cmocka_unit_test(a_service_with_a_wrong_certificate_is_unhealthy_and_says_why),
