@@ -191,7 +191,9 @@ static bool is_uncomputable(const struct agi_safety_event *e)
 {
 	return e->check_cause == AGI_CHECK_ERISML_UNAVAILABLE ||
 	       e->check_cause == AGI_CHECK_ERISML_TIMEOUT ||
-	       e->check_cause == AGI_CHECK_ERISML_MALFORMED;
+	       e->check_cause == AGI_CHECK_ERISML_MALFORMED ||
+	       e->check_cause == AGI_CHECK_PROFILE_UNKNOWN ||
+	       e->check_cause == AGI_CHECK_PROFILE_MISMATCH;
 }
 
 static void set_bond_index(struct agi_metrics *m, double v)

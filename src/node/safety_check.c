@@ -3,7 +3,7 @@
  *
  *   asked ─► panel ─► decided, in the audit log ─► another host has a copy ─► the client is answered
  *                                                ├─ none in time ─► BLOCK (AUDIT_UNAVAILABLE)
- *                                                └─ another policy meanwhile ─► BLOCK (POLICY_MISMATCH) */
+ *                                                └─ another policy, or a stop, meanwhile ─► BLOCK */
 #include <stdlib.h>
 
 #include <sodium.h>
@@ -78,13 +78,19 @@ static void finish(struct check *c, enum agi_check_cause withheld)
 	check_free(c);
 }
 
-/* OK: a decision of that kind may stand. What the policy of this check lets pass passes only while it is known to be in
- * force: then no later one has been acknowledged. */
+/* OK: a decision of that kind may stand. What the policy of this check lets pass passes only while that policy is known to
+ * be in force, and the cluster not to be stopped: then nothing else has been acknowledged. */
 static enum agi_check_cause unconfirmed(const struct check *c, enum agi_decision decision)
 {
-	const struct agi_policy *in_force = agi_policy_in_force(&c->plane->policy, safety_mono_us());
+	uint64_t now = safety_mono_us();
+	const struct agi_policy *in_force = agi_policy_in_force(&c->plane->policy, now);
+	enum agi_stop stop = agi_latch_state(&c->plane->latch, now);
 
-	if (decision == AGI_DECISION_BLOCK || in_force == c->policy)
+	if (decision == AGI_DECISION_BLOCK)
+		return AGI_CHECK_OK;
+	if (stop != AGI_STOP_CLEAR)
+		return stop == AGI_STOP_SET ? AGI_CHECK_EMERGENCY_STOP : AGI_CHECK_STOP_STATE_UNKNOWN;
+	if (in_force == c->policy)
 		return AGI_CHECK_OK;
 	return in_force ? AGI_CHECK_POLICY_MISMATCH : AGI_CHECK_POLICY_STATE_UNKNOWN;
 }

@@ -27,7 +27,8 @@ enum fault {
 	SILENT,      /* about entries */
 	UNREACHABLE, /* for entries */
 	REFUSES,
-	SLOW         /* with entries: the asker learns of another policy before */
+	SLOW,        /* with entries: the asker learns of another policy before */
+	STOPS        /* with entries: the asker learns of a stop before */
 };
 
 struct node {
@@ -95,6 +96,8 @@ static void deliver(evutil_socket_t fd, short what, void *arg)
 	assert_int_equal(agi_envelope_open(agi_buf_str(&p->bytes), &env, NULL), AGI_OK);
 	if (p->to->fault == SLOW && env.kind == AGI_BODY_AUDIT_APPEND)
 		read_policy(p->from, 1, UINT64_MAX / 2);
+	if (p->to->fault == STOPS && env.kind == AGI_BODY_AUDIT_APPEND)
+		agi_safety_plane_stop_tell(p->from->plane, &(struct agi_stop_record){.epoch = 1, .is_stopped = true});
 	agi_safety_plane_on_message(p->to->plane, &from, &env);
 	agi_buf_free(&p->bytes);
 	free(p);
@@ -130,7 +133,7 @@ static enum agi_err on_send(void *ctx, const struct agi_peer *to, struct agi_str
 	struct agi_envelope env;
 
 	assert_int_equal(agi_envelope_open(envelope, &env, NULL), AGI_OK);
-	if (env.kind != AGI_BODY_AUDIT_APPEND || target->fault == WITNESSES || target->fault == SLOW)
+	if (env.kind != AGI_BODY_AUDIT_APPEND || target->fault == WITNESSES || target->fault >= SLOW)
 		post(from, target, envelope);
 	else if (target->fault == REFUSES)
 		refuse(from, target, &env);
@@ -402,6 +405,21 @@ static void a_policy_that_changes_before_the_answer_withholds_it(void **state)
 	remove_logs(&net);
 }
 
+static void a_stop_before_the_answer_withholds_it(void **state)
+{
+	static const enum fault stops[ASKER] = {STOPS, STOPS, STOPS};
+	struct net net;
+	struct log log;
+	(void)state;
+
+	set_up(&net, stops);
+	expect(&net, AGI_DECISION_BLOCK, "EMERGENCY_STOP");
+	free_planes(&net);
+	log = read_log(&net.nodes[ASKER]);
+	assert_true(log.findings == 0 && log.decisions == 2 && log.last == AGI_DECISION_BLOCK);
+	remove_logs(&net);
+}
+
 static void another_witness_stands_in_for_each_that_does_not_answer(void **state)
 {
 	static const enum fault cases[][ASKER] = {
@@ -661,6 +679,7 @@ int main(void)
 	    cmocka_unit_test(each_answer_is_in_three_logs_and_signed),
 	    cmocka_unit_test(without_a_witness_nothing_is_allowed_and_the_log_says_so),
 	    cmocka_unit_test(a_policy_that_changes_before_the_answer_withholds_it),
+	    cmocka_unit_test(a_stop_before_the_answer_withholds_it),
 	    cmocka_unit_test(another_witness_stands_in_for_each_that_does_not_answer),
 	    cmocka_unit_test(a_host_that_is_alone_keeps_its_own_log),
 	    cmocka_unit_test(a_log_that_cannot_be_written_blocks_until_it_can),
