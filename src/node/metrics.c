@@ -37,6 +37,11 @@ static const char *canary_findings(size_t i)
 	return i < AGI_CANARY_FINDINGS ? agi_canary_found_name((enum agi_canary_found)i) : NULL;
 }
 
+static const char *blocks(size_t i)
+{
+	return i < AGI_BLOCK_REASONS ? agi_block_reason_name((enum agi_block_reason)i) : NULL;
+}
+
 static const char *reports(size_t i)
 {
 	return i < AGI_REPORTS ? agi_safety_report_name((enum agi_safety_report)i) : NULL;
@@ -176,10 +181,14 @@ void agi_metrics_on_grpc(void *ctx, const char *service, const char *method,
 
 static void on_checked(struct agi_metrics *m, const struct agi_safety_event *e)
 {
+	bool is_failure = e->cause != AGI_PANEL_VOTED || e->check_cause != AGI_CHECK_OK;
+
 	count(m, M_SAFETY_CHECKS, 0);
 	count(m, M_SAFETY_DECISIONS, e->decision);
 	record(&m->histograms[M_SAFETY_DURATION], table[M_SAFETY_DURATION].buckets, e->took_us);
-	if (e->cause == AGI_PANEL_VOTED && e->check_cause == AGI_CHECK_OK)
+	if (e->decision == AGI_DECISION_BLOCK)
+		count(m, M_SAFETY_BLOCKS, is_failure ? AGI_BLOCK_FAILURE : e->block);
+	if (!is_failure)
 		return;
 	count(m, M_SAFETY_FAILURES, 0);
 	count(m, M_SAFETY_FAILURE_CAUSES,

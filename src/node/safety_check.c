@@ -278,6 +278,26 @@ static bool block_unconfirmed(struct check *c, struct agi_panel_result *res, str
 	return true;
 }
 
+const char *agi_block_reason_name(enum agi_block_reason r)
+{
+	static const char *const names[AGI_BLOCK_REASONS] = {"FAILURE", "RULES", "ERISML_VETO", "BOND_INDEX", "SPLIT"};
+
+	return (unsigned)r < AGI_BLOCK_REASONS ? names[r] : "unknown";
+}
+
+/* By the phase in which the gateways decided. */
+static enum agi_block_reason reason_of(const struct agi_check_result *merged)
+{
+	static const char *const phases[AGI_BLOCK_REASONS] = {[AGI_BLOCK_RULES] = "rule_check",
+	                                                      [AGI_BLOCK_VETO] = "erisml_check",
+	                                                      [AGI_BLOCK_BOND_INDEX] = "bond_index_check"};
+
+	for (int i = 0; i < AGI_BLOCK_REASONS; i++)
+		if (merged->phase && phases[i] && strcmp(merged->phase, phases[i]) == 0)
+			return (enum agi_block_reason)i;
+	return AGI_BLOCK_SPLIT;
+}
+
 static void on_done(void *ctx, const struct agi_panel_result *found)
 {
 	struct check *c = ctx;
@@ -294,6 +314,7 @@ static void on_done(void *ctx, const struct agi_panel_result *found)
 	                                    .decision = res->decision,
 	                                    .cause = res->cause,
 	                                    .check_cause = merged.cause,
+	                                    .block = reason_of(&merged),
 	                                    .bond_index = merged.has_bond ? merged.bond.index : -1.0,
 	                                    .took_us = safety_mono_us() - c->began_us};
 	const struct agi_pair metadata[] = {

@@ -37,7 +37,7 @@ struct agi_safety_plane;
 
 /* For metrics and the log; one per event. */
 enum agi_safety_event_kind {
-	AGI_SAFETY_CHECKED,  /* a check routed by this node is over: decision, cause, bond_index, took_us */
+	AGI_SAFETY_CHECKED,  /* a check routed by this node is over: decision, cause, block, bond_index, took_us */
 	AGI_SAFETY_VOTED,    /* this gateway voted for a peer or itself: decision, check_cause, took_us */
 	AGI_SAFETY_EVALUATED, /* this ErisML judged a plan or a step: took_us */
 	AGI_SAFETY_AUDITED,  /* an entry was added to the audit log: audit_kind */
@@ -52,11 +52,22 @@ enum agi_safety_report {
 	AGI_REPORTS
 };
 const char *agi_safety_report_name(enum agi_safety_report r); /* "success" */
+/* Why a check that could be made was blocked; FAILURE: it could not be. */
+enum agi_block_reason {
+	AGI_BLOCK_FAILURE,
+	AGI_BLOCK_RULES,      /* banned tools, the rule file */
+	AGI_BLOCK_VETO,       /* ErisML */
+	AGI_BLOCK_BOND_INDEX,
+	AGI_BLOCK_SPLIT,      /* the gateways' votes did not agree on anything milder */
+	AGI_BLOCK_REASONS
+};
+const char *agi_block_reason_name(enum agi_block_reason r); /* "RULES" */
 struct agi_safety_event {
 	enum agi_safety_event_kind kind;
 	enum agi_decision decision;
 	enum agi_panel_cause cause;
 	enum agi_check_cause check_cause;
+	enum agi_block_reason block; /* of a CHECKED that is BLOCK without a cause */
 	double bond_index;  /* negative: none was reported */
 	uint64_t took_us;
 	enum agi_audit_kind audit_kind;

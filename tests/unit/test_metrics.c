@@ -163,6 +163,7 @@ static void checked(struct agi_metrics *m, enum agi_decision d, enum agi_panel_c
 	agi_metrics_on_safety(m, &(struct agi_safety_event){.kind = AGI_SAFETY_CHECKED,
 							    .decision = d,
 							    .cause = c,
+							    .block = AGI_BLOCK_VETO,
 							    .check_cause = cc,
 							    .bond_index = 0.5,
 							    .took_us = 3000});
@@ -207,6 +208,9 @@ static void checks_are_counted_by_decision_and_failures_by_cause(void **state)
 	assert_has(text, "agi_hpc_safety_decisions_total{decision=\"BLOCK\"} 3\n");
 	assert_has(text, "agihpc_safety_check_failures_total{cause=\"TIMEOUT\"} 1\n");
 	assert_has(text, "agihpc_safety_check_failures_total{cause=\"ERISML_TIMEOUT\"} 1\n");
+	assert_has(text, "agihpc_safety_blocks_total{cause=\"FAILURE\"} 2\n");
+	assert_has(text, "agihpc_safety_blocks_total{cause=\"ERISML_VETO\"} 1\n");
+	assert_has(text, "agihpc_safety_blocks_total{cause=\"RULES\"} 0\n");
 	assert_has(text, "agihpc_safety_check_duration_seconds_bucket{le=\"0.0025\"} 0\n");
 	assert_has(text, "agihpc_safety_check_duration_seconds_bucket{le=\"0.005\"} 4\n");
 	assert_has(text, "agihpc_safety_check_duration_seconds_sum 0.012000\n");
