@@ -36,12 +36,32 @@ uint32_t agi_ring_vnodes(uint32_t virtual_nodes, uint32_t weight_milli)
 	return n ? (uint32_t)n : 1;
 }
 
+/* From the back and in place. Few points join many: what lies between two of them moves at once. */
+static void merge(struct agi_ring_point *all, size_t n, const struct agi_ring_point *fresh, size_t n_fresh)
+{
+	while (n_fresh > 0) {
+		const struct agi_ring_point *p = &fresh[--n_fresh];
+		size_t a = 0, b = n;
+
+		while (a < b) { /* the first of all that comes after p */
+			size_t mid = a + (b - a) / 2;
+
+			if (cmp_points(&all[mid], p) > 0)
+				b = mid;
+			else
+				a = mid + 1;
+		}
+		memmove(&all[a + n_fresh + 1], &all[a], (n - a) * sizeof *all);
+		all[a + n_fresh] = *p;
+		n = a;
+	}
+}
+
 enum agi_err agi_ring_add(struct agi_ring *r, const struct agi_contact *host, uint32_t virtual_nodes)
 {
 	uint32_t add = agi_ring_vnodes(virtual_nodes, host->weight_milli);
 	struct agi_ring_point *fresh = malloc(add * sizeof *fresh);
 	struct agi_ring_point *all = realloc(r->points, (r->n + add) * sizeof *all);
-	size_t from, i;
 
 	if (all)
 		r->points = all;
@@ -49,21 +69,15 @@ enum agi_err agi_ring_add(struct agi_ring *r, const struct agi_contact *host, ui
 		free(fresh);
 		return AGI_E_NOMEM;
 	}
-	for (i = 0; i < add; i++) {
+	for (uint32_t i = 0; i < add; i++) {
 		struct agi_id id;
 
-		agi_id_of_vnode(&id, &host->id, (uint32_t)i);
+		agi_id_of_vnode(&id, &host->id, i);
 		fresh[i] = (struct agi_ring_point){prefix_of(&id), host};
 	}
 	qsort(fresh, add, sizeof *fresh, cmp_points);
-	/* merge from the back, in place */
-	for (i = r->n + add, from = r->n; add > 0; i--) {
-		if (from > 0 && cmp_points(&all[from - 1], &fresh[add - 1]) > 0)
-			all[i - 1] = all[--from];
-		else
-			all[i - 1] = fresh[--add];
-	}
-	r->n += agi_ring_vnodes(virtual_nodes, host->weight_milli);
+	merge(all, r->n, fresh, add);
+	r->n += add;
 	r->n_hosts++;
 	r->generation++;
 	free(fresh);
