@@ -26,6 +26,7 @@ struct texts {
 static const struct option options[] = {
     {"nodes", "N", "virtual nodes that take part (100)", COUNT, 2, AGI_SIM_NODES_MAX, AT(nodes)},
     {"virtual-nodes", "N", "places of a host on the ring (128)", COUNT, 1, AGI_VIRTUAL_NODES_MAX, AT(virtual_nodes)},
+    {"paths", "N", "disjoint paths of a lookup (8)", COUNT, 1, AGI_LOOKUP_PATHS_MAX, AT(paths)},
     {"lookups", "N", "lookups to measure (1000)", COUNT, 0, 10000000, AT(lookups)},
     {"seed", "N", "of all that is random (1)", SEED, 0, 0, AT(seed)},
     {"join-rate", "N", "hosts that start in a second (20)", REAL, 0.01, 100000, AT(join_per_s)},
@@ -187,6 +188,7 @@ enum agi_err agi_sim_opts_parse(struct agi_sim_opts *o, enum agi_sim_task *task,
 
 	*task = AGI_SIM_RUN;
 	*o = (struct agi_sim_opts){.nodes = 100, .lookups = 1000, .virtual_nodes = AGI_VIRTUAL_NODES_DEFAULT, .seed = 1,
+	                           .paths = AGI_LOOKUP_PATHS_DEFAULT,
 	                           .join_per_s = 20, .settle_s = 60, .idle_s = 60, .duration_s = 60, .jitter = 0.03, .churn.away_s = 60};
 	for (int i = 1; i < argc && err == AGI_OK; i++)
 		err = parse_one(o, &t, task, argc, argv, &i, why);

@@ -13,7 +13,7 @@
 enum { AGI_SIM_NODES_MAX = 1000000 };
 
 struct agi_sim_opts {
-	uint32_t nodes, lookups, virtual_nodes;
+	uint32_t nodes, lookups, virtual_nodes, paths;
 	uint64_t seed;
 	double join_per_s;    /* hosts that start in a second */
 	double settle_s;      /* after the last has joined, before anything is measured */

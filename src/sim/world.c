@@ -251,7 +251,8 @@ static void rearm(struct agi_sim_node *n)
 	agi_sim_world_push(n->w, n->timer_at, AGI_SIM_TIMER, n->index);
 }
 
-/* Those it may ask to join: some that were there before it. */
+/* Those it may ask to join: some that were there before it. Adversaries are not among them: an operator lists hosts
+ * that are known to be good, and who knows nobody but adversaries is lost whatever it does. */
 static void choose_bootstraps(struct agi_sim_node *n, struct agi_dht_cfg *cfg)
 {
 	struct agi_sim_world *w = n->w;
@@ -260,7 +261,7 @@ static void choose_bootstraps(struct agi_sim_node *n, struct agi_dht_cfg *cfg)
 	for (uint32_t i = 0; i < w->opts.nodes && cfg->n_bootstrap < BOOTSTRAPS; i++) {
 		const struct agi_sim_node *other = &w->node[(first + i) % w->opts.nodes];
 
-		if (other->is_joined && other != n)
+		if (other->is_joined && other != n && !agi_sim_world_is_adversary(other))
 			set_addr(&cfg->bootstrap[cfg->n_bootstrap++], other->index);
 	}
 }
@@ -269,7 +270,7 @@ static void start_node(struct agi_sim_node *n)
 {
 	struct agi_sim_world *w = n->w;
 	struct agi_dht_cfg cfg = {.seed = agi_prng_u64(&w->prng), .slot_bits = CORE_SLOT_BITS,
-	                          .virtual_nodes = w->opts.virtual_nodes, .stable_ms = UINT32_MAX,
+	                          .virtual_nodes = w->opts.virtual_nodes, .lookup_paths = w->opts.paths, .stable_ms = UINT32_MAX,
 	                          .repair_interval_ms = UINT32_MAX};
 
 	new_identity(n, cfg.seckey);
