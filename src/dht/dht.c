@@ -160,6 +160,9 @@ void agi_dht_free(struct agi_dht *d)
 	/* whatever is torn down below must not reach a shell that may be half gone */
 	d->fx = (struct agi_dht_effects){no_send, no_store, no_reply, no_note, no_event};
 	d->is_stopped = true;
+	HASH_ITER(hh, d->calls, c, tmp)
+		if (c->kind == AGI_CALL_LOOKUP) /* the others are freed with what they wait for */
+			agi_dht_cancel(d, c->id);
 	agi_leases_free(d);
 	agi_lease_sweep_free(d);
 	agi_batches_free(d);
