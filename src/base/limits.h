@@ -97,6 +97,13 @@ enum {
 	AGI_PING_TIMEOUT_MS = 1000,
 	AGI_PINGS_LOST_DOWN = 3,     /* "dead within three of its own probes" */
 	AGI_REPROBE_MS = 250,        /* after a lost probe: confirm or refute soon */
+	AGI_NEAR_HOSTS = 64,         /* probed at the full interval; among more, those that matter */
+	AGI_PROBES_PER_S = 64,       /* of those near: the cost per node does not grow with the cluster */
+	AGI_FAR_PROBES_PER_S = 8,    /* of all others together: 10,000 in 21 minutes */
+	AGI_NEAR_LOOK_MS = 2000,     /* after a change of hosts or slots: who matters now? */
+	AGI_NEAR_ANEW_MS = 30000,    /* and without one */
+	AGI_NEAR_USED_MS = 60000,    /* a host whose service was handed out matters for so long */
+	AGI_NEAR_USED_MAX = 16,      /* instances of a service that do, the nearest ones */
 	AGI_INDIRECT = 3,            /* others who are asked to reach a host that did not answer (SWIM's k) */
 	AGI_INDIRECT_TIMEOUT_MS = 1500, /* their own probe, and the way there and back */
 	AGI_INDIRECT_MAX = 256,      /* probes for others at a time */

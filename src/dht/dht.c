@@ -50,6 +50,7 @@ static void fill_defaults(struct agi_dht_cfg *c)
 	use_default(&c->stable_ms, AGI_STABLE_MS);
 	use_default(&c->genesis_wait_ms, AGI_GENESIS_WAIT_MS);
 	use_default(&c->ping_interval_ms, AGI_PING_INTERVAL_MS);
+	use_default(&c->near_hosts, AGI_NEAR_HOSTS);
 	use_default(&c->max_skew_ms, AGI_MAX_SKEW_MS);
 	use_default(&c->lookup_paths, AGI_LOOKUP_PATHS_DEFAULT);
 	use_default(&c->repair_bytes, AGI_REPAIR_BYTES);

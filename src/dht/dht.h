@@ -32,6 +32,7 @@ struct agi_dht_cfg {
 	/* 0 = the default in limits.h */
 	uint32_t slot_bits, replicas, virtual_nodes;
 	uint32_t down_after_ms, stable_ms, genesis_wait_ms, ping_interval_ms, max_skew_ms;
+	uint32_t near_hosts;            /* so many are probed at the full interval (near.c) */
 	/* An operator's task for this node, told by another one; called with the effects' ctx. Answers at once, and
 	 * must not call the core. NULL: this node has no operators. */
 	enum agi_err (*operate)(void *ctx, struct agi_str task, struct agi_buf *answer);

@@ -198,6 +198,8 @@ static size_t list(const struct agi_known *k, enum listing worst, struct agi_ins
 		out[n++] = (struct agi_instance){&r->p, r->node, agi_hosts_rtt(k->d, &r->node), how != GOOD};
 	}
 	qsort(out, n, sizeof *out, cmp_instances);
+	for (size_t i = 0; i < n && i < AGI_NEAR_USED_MAX; i++)
+		agi_near_used(k->d, &out[i].node);
 	return n;
 }
 

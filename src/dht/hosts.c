@@ -16,8 +16,8 @@
 #include "dht/state.h"
 
 enum {
-	PROBES_PER_SECOND = 64, /* of all hosts together: the cost per node does not grow with the cluster */
 	VERIFYING_MAX = 256,
+	FIRST_PROBES_US = 125000, /* after a restart: near_hosts of those remembered at a time */
 	LONG_DOWN = 30,         /* intervals after which a host that is down is looked for less often */
 	REFUSED_MS = 1000       /* how long others are asked before a host whose disk takes no writes */
 };
@@ -165,12 +165,12 @@ static void take_off_ring(struct agi_host *h)
 	changed(h->d);
 }
 
-/* Interval to this host's next probe: the configured one, stretched when there are many hosts. */
+/* Interval to this host's next probe: near.c's, and longer for one that is long gone. */
 static uint64_t interval_us(const struct agi_host *h)
 {
 	const struct agi_dht *d = h->d;
 	uint64_t us = (uint64_t)d->cfg.ping_interval_ms * 1000;
-	uint64_t shared = (uint64_t)HASH_COUNT(d->hosts.by_id) * 1000000 / PROBES_PER_SECOND;
+	uint64_t shared = agi_near_interval_us(h);
 
 	if (h->state == AGI_MEMBER_DOWN && d->now.mono_us - h->since_us > LONG_DOWN * us)
 		us *= 5; /* long gone: look less often */
@@ -183,6 +183,22 @@ static void schedule(struct agi_host *h, uint64_t in_us)
 	uint64_t jitter = agi_prng_below(&d->prng, in_us / 8 + 1);
 
 	agi_timer_set(&d->timers, &h->probe, d->now.mono_us + in_us - jitter);
+}
+
+void agi_hosts_is_near(struct agi_host *h)
+{
+	uint64_t us = interval_us(h);
+
+	if (h->probe.is_set && h->probe.due_us > h->d->now.mono_us + us)
+		schedule(h, us);
+}
+
+void agi_hosts_failed(struct agi_dht *d, const struct agi_id *id)
+{
+	struct agi_host *h = agi_hosts_find(d, id);
+
+	if (h && !h->is_near && !agi_near_is_all(d) && !h->probe_rpc && h->state == AGI_MEMBER_UP)
+		agi_timer_set(&d->timers, &h->probe, d->now.mono_us);
 }
 
 static uint32_t smooth(uint32_t srtt, uint32_t sample)
@@ -314,6 +330,7 @@ static void forget(struct agi_host *h)
 	agi_rpc_cancel(d, h->probe_rpc);
 	agi_suspect_cancel(h);
 	--*counter(d, h->state);
+	d->hosts.n_near -= h->is_near;
 	HASH_DEL(d->hosts.by_id, h);
 	free(h);
 }
@@ -344,7 +361,7 @@ static struct agi_host *insert(struct agi_dht *d, const struct agi_contact *c, e
 	h->c = *c;
 	h->d = d;
 	h->state = state;
-	h->since_us = d->now.mono_us;
+	h->since_us = h->known_us = d->now.mono_us;
 	h->srtt_us = UINT32_MAX;
 	h->probe.fn = probe;
 	h->probe.arg = h;
@@ -412,8 +429,9 @@ void agi_hosts_remembered(struct agi_dht *d, const struct agi_contact *c)
 	if (agi_id_eq(&c->id, &d->self.id) || agi_hosts_find(d, &c->id))
 		return;
 	h = insert(d, c, AGI_MEMBER_DOWN);
-	if (h)
-		agi_timer_set(&d->timers, &h->probe, d->now.mono_us);
+	if (h) /* not all of thousands at once */
+		agi_timer_set(&d->timers, &h->probe,
+		              d->now.mono_us + HASH_COUNT(d->hosts.by_id) / d->cfg.near_hosts * FIRST_PROBES_US);
 }
 
 void agi_hosts_start(struct agi_dht *d)
@@ -422,8 +440,12 @@ void agi_hosts_start(struct agi_dht *d)
 
 	d->hosts.changed_us = d->now.mono_us;
 	d->hosts.stall_due_us = agi_timers_next(&d->timers); /* what was loaded is not late */
-	HASH_ITER(hh, d->hosts.by_id, h, tmp)
+	HASH_ITER(hh, d->hosts.by_id, h, tmp) {
 		h->since_us = d->now.mono_us; /* how long they were down before is not known */
+		if (h->probe.is_set) /* what was loaded had no clock */
+			agi_timer_set(&d->timers, &h->probe, d->now.mono_us + h->probe.due_us);
+	}
+	agi_near_start(d);
 }
 
 void agi_hosts_alive(struct agi_dht *d, const struct agi_id *id)
@@ -533,11 +555,12 @@ void agi_hosts_check(const struct agi_dht *d)
 {
 	const struct agi_ring *r = &d->hosts.ring;
 	struct agi_host *h, *tmp;
-	uint32_t n[4] = {0};
+	uint32_t n[4] = {0}, near = 0;
 	size_t in_ring = d->hosts.is_self_in_ring;
 
 	HASH_ITER(hh, d->hosts.by_id, h, tmp) {
 		n[h->state]++;
+		near += h->is_near;
 		in_ring += h->is_in_ring;
 		assert(!agi_id_eq(&h->c.id, &d->self.id));
 		assert(h->probe_rpc || h->probe.is_set || d->is_stopped);
@@ -546,7 +569,7 @@ void agi_hosts_check(const struct agi_dht *d)
 	}
 	assert(n[AGI_MEMBER_UP] == d->hosts.up && n[AGI_MEMBER_SUSPECT] == d->hosts.suspect &&
 	       n[AGI_MEMBER_DOWN] == d->hosts.down);
-	assert(in_ring == r->n_hosts);
+	assert(in_ring == r->n_hosts && near == d->hosts.n_near);
 	for (size_t i = 1; i < r->n; i++)
 		assert(r->points[i - 1].prefix <= r->points[i].prefix);
 }

@@ -23,6 +23,8 @@ static void finish(struct agi_dht *d, struct agi_rpc *r, enum agi_err err, const
 
 	take_out(d, r);
 	agi_pool_put(&d->pools.rpc, r);
+	if (!from && (err == AGI_E_TIMEOUT || err == AGI_E_UNREACHABLE))
+		agi_hosts_failed(d, &to.id);
 	fn(d, arg, which, err, from ? from : &to, m);
 }
 

@@ -6,7 +6,7 @@
  *   latency.c    round trips, measured and estimated        coord.c     network coordinates
  *   nearest.c    the nearest instance of a service
  *   hosts.c      hosts known, probes, round trips, ring         member.c    join, genesis, persisted contacts
- *   suspect.c    others are asked, own health
+ *   suspect.c    others are asked, own health                 near.c      hosts that are probed at the full interval
  *   lookup.c     iterative lookup                               view.c      slot views: records, learning
  *   acceptor.c   a member's part in a view change
  *   view_fetch.c who holds a slot?                              reconf.c    what each slot's phase calls for
@@ -125,6 +125,9 @@ struct agi_host {
 	struct agi_inquiry *inquiry; /* others are being asked; NULL = they are not */
 	uint32_t srtt_us;        /* UINT32_MAX = not measured */
 	uint64_t since_us;       /* of state */
+	uint64_t known_us;       /* since when it is in the table */
+	uint64_t used_us;        /* when its services were last handed out; 0 = never */
+	bool is_near;            /* it matters: probed at the full interval (near.c) */
 	uint64_t asked_us;       /* when the probe in flight was sent */
 	uint64_t probe_rpc;      /* 0 = none in flight */
 	uint32_t copies;         /* slots being copied from it */
@@ -135,12 +138,18 @@ struct agi_host {
 	struct agi_latency latency;
 	UT_hash_handle hh;       /* by c.id */
 };
+struct agi_near {
+	struct agi_timer look;
+	uint64_t generation, chosen_us; /* hosts.generation and time of the last choice */
+};
 struct agi_hosts {
 	struct agi_host *by_id;
 	uint32_t up, suspect, down;
 	struct agi_ring ring;    /* self and every host not down for longer than down_after */
 	uint64_t changed_us;     /* when the ring or a host's state last changed */
 	uint64_t generation;     /* grows with every such change; starts at 1 */
+	struct agi_near near;
+	uint32_t n_near;         /* hosts that are; none is before there are more than cfg.near_hosts */
 	uint32_t verifying;      /* contacts being verified */
 	uint8_t health;          /* 0 = well … AGI_HEALTH_MAX: probes wait longer (suspect.c) */
 	uint64_t stalled_us;     /* when this node was last found to have stood still; 0 = never */
@@ -183,6 +192,19 @@ bool agi_hosts_is_refusing(const struct agi_dht *d, const struct agi_id *id);
 size_t agi_hosts_nearest(const struct agi_dht *d, const struct agi_id *target,
                          const struct agi_contact **out, size_t max);
 void agi_hosts_check(const struct agi_dht *d);
+
+/* It is near now: probed soon. */
+void agi_hosts_is_near(struct agi_host *h);
+/* Something asked of it failed: a host that is probed rarely is probed at once. */
+void agi_hosts_failed(struct agi_dht *d, const struct agi_id *id);
+
+/* --- hosts that matter (near.c) ---------------------------------------------------------------------------- */
+void agi_near_start(struct agi_dht *d);
+/* There are so few that all are near. */
+bool agi_near_is_all(const struct agi_dht *d);
+/* Something of it was handed out to clients, or to this node's own roles. */
+void agi_near_used(struct agi_dht *d, const struct agi_id *id);
+uint64_t agi_near_interval_us(const struct agi_host *h);
 
 /* --- suspicion (suspect.c) ------------------------------------------------------------------------------ */
 /* Asks up to AGI_INDIRECT others whether they reach this host, unless they are being asked; agi_hosts_inquired then, not

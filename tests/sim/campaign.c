@@ -141,6 +141,7 @@ void sim_cfg_of_seed(struct sim_cfg *c, uint64_t seed, enum sim_focus focus)
 	c->repair_ms = draw(&r, 500, 8000);
 	if (!c->grace_ms)
 		c->grace_ms = draw(&r, 0, 1) ? SIM_GRACE_MS : draw(&r, 500, 3500);
+	c->near_hosts = draw(&r, 0, 2) ? 0 : draw(&r, 1, 4);
 }
 
 /* The first three nodes start at once, others join during the run. */

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "dht/state.h"
 #include "scene.h"
 
 enum { NODES = 5, SLOT_BITS = 4 };
@@ -193,6 +194,121 @@ static void who_is_slow_to_come_back_after_a_power_loss_keeps_its_place(void **s
 	end(w);
 }
 
+/* Messages of all nodes in so many milliseconds. */
+static uint64_t sent_in(struct sim_world *w, uint64_t ms)
+{
+	uint64_t before = w->stats.messages;
+
+	run_ms(w, ms);
+	return w->stats.messages - before;
+}
+
+/* Twenty nodes that probe at most six others at the full interval. */
+static struct sim_world *large_cluster(uint64_t seed)
+{
+	struct sim_world *w = malloc(sizeof *w);
+	struct sim_cfg cfg = {.seed = seed, .nodes = 20, .slot_bits = 1, .near_hosts = 6,
+	                      .is_verbose = getenv("VERBOSE") != NULL};
+
+	assert_non_null(w);
+	sim_set_up(w, &cfg);
+	w->on_reply = on_reply;
+	for (uint32_t i = 0; i < cfg.nodes; i++)
+		sim_start_node(w, i);
+	for (int s = 0; s < 240 && !do_all_know(w, cfg.nodes); s++)
+		run_ms(w, 500);
+	run_ms(w, 2000);
+	settle(w, 3);
+	return w;
+}
+
+static bool is_member(struct sim_world *w, uint32_t node)
+{
+	struct agi_view v;
+
+	for (uint32_t s = 0; s < 1u << w->cfg.slot_bits; s++)
+		if (holders(w, s, &v) == 0 || agi_view_has(&v, &w->node[node].id))
+			return true;
+	return false;
+}
+
+static void a_member_that_dies_is_found_by_the_other_members_as_soon_among_many(void **state)
+{
+	struct sim_world *w = large_cluster(9);
+	uint32_t dead = 0;
+	struct agi_view v;
+
+	(void)state;
+	while (dead < 19 && !is_member(w, dead))
+		dead++;
+	for (uint32_t s = 0; s < 2; s++) {
+		holders(w, s, &v);
+		if (agi_view_has(&v, &w->node[dead].id))
+			break;
+	}
+	sim_crash_node(w, dead);
+	run_ms(w, 1000 + 2 * 250 + 100);
+	for (uint32_t i = 0; i < w->cfg.nodes; i++)
+		if (i != dead && agi_view_has(&v, &w->node[i].id))
+			assert_int_equal(state_of(w, i, dead), AGI_MEMBER_DOWN);
+	run_ms(w, 25000); /* down_after is 20 s */
+	settle(w, 3);
+	end(w);
+}
+
+static void who_takes_a_dead_members_place_was_known_to_be_up(void **state)
+{
+	struct sim_world *w = large_cluster(10);
+	const struct agi_contact *next[AGI_REPLICAS_MAX];
+	const struct agi_dht *d;
+	struct agi_view v;
+	uint32_t member = 0, spare = 0;
+
+	(void)state;
+	assert_int_equal(holders(w, 0, &v), 3);
+	while (!agi_id_eq(&w->node[member].id, &v.members[0]))
+		member++;
+	d = w->node[member].dht;
+	assert_int_equal(agi_slot_ideal(&d->hosts.ring, 0, 1, 4, next), 4);
+	while (!agi_id_eq(&w->node[spare].id, &next[3]->id))
+		spare++;
+	sim_crash_node(w, spare); /* nothing is held there */
+	run_ms(w, 1000 + 2 * 250 + 100);
+	assert_int_equal(state_of(w, member, spare), AGI_MEMBER_DOWN);
+	end(w);
+}
+
+static void a_host_that_is_probed_rarely_is_found_dead_when_it_is_asked(void **state)
+{
+	struct sim_world *w = large_cluster(11);
+	uint32_t asker = 0, dead = 19;
+
+	(void)state;
+	while (dead > 0 && (is_member(w, dead) || agi_hosts_find(w->node[asker].dht, &w->node[dead].id)->is_near))
+		dead--;
+	assert_true(dead > asker);
+	sim_crash_node(w, dead);
+	assert_int_equal(state_of(w, asker, dead), AGI_MEMBER_UP);
+	agi_hosts_failed(w->node[asker].dht, &w->node[dead].id);
+	sim_rearm(&w->node[asker]);
+	run_ms(w, 2 * 250 + 100);
+	assert_int_equal(state_of(w, asker, dead), AGI_MEMBER_DOWN);
+	end(w);
+}
+
+static void idle_traffic_does_not_grow_with_the_cluster(void **state)
+{
+	struct sim_world *small = cluster_of(7, 7, 1, 12), *large = large_cluster(13);
+	uint64_t few = sent_in(small, 30000) / 7, many = sent_in(large, 30000) / 20;
+
+	(void)state;
+	printf("# %llu messages a node in 30 s with 6 others, %llu with 19, of which 6 are near\n", (unsigned long long)few,
+	       (unsigned long long)many);
+	assert_true(many < few + few / 5 + 30 * 2 * 8); /* and what is spent on those that are far */
+	end(small);
+	end(large);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -203,6 +319,10 @@ int main(void)
 	    cmocka_unit_test(a_host_that_is_missed_shows_itself_at_once),
 	    cmocka_unit_test(a_node_that_stands_still_again_and_again_calls_nobody_dead),
 	    cmocka_unit_test(a_node_that_is_cut_off_doubts_itself_for_longer_than_others_doubt_it),
+	    cmocka_unit_test(a_member_that_dies_is_found_by_the_other_members_as_soon_among_many),
+	    cmocka_unit_test(who_takes_a_dead_members_place_was_known_to_be_up),
+	    cmocka_unit_test(a_host_that_is_probed_rarely_is_found_dead_when_it_is_asked),
+	    cmocka_unit_test(idle_traffic_does_not_grow_with_the_cluster),
 	    cmocka_unit_test(who_is_slow_to_come_back_after_a_power_loss_keeps_its_place),
 	};
 

@@ -383,7 +383,7 @@ void sim_start_node(struct sim_world *w, uint32_t i)
 	uint32_t grace_ms = w->cfg.grace_ms ? w->cfg.grace_ms : SIM_GRACE_MS;
 	struct agi_dht_cfg cfg = {.seed = agi_prng_u64(&w->prng), .slot_bits = w->cfg.slot_bits,
 	                          .down_after_ms = w->cfg.down_after_ms ? w->cfg.down_after_ms : 20000,
-	                          .stable_ms = w->cfg.stable_ms ? w->cfg.stable_ms : 800, .virtual_nodes = 32,
+	                          .stable_ms = w->cfg.stable_ms ? w->cfg.stable_ms : 800, .virtual_nodes = 32, .near_hosts = w->cfg.near_hosts,
 	                          .repair_interval_ms = w->cfg.repair_ms ? w->cfg.repair_ms : 4000,
 	                          .hint_ttl_ms = grace_ms / 2, .tombstone_grace_ms = grace_ms,
 	                          .lookup_paths = 1 /* everybody is known: more would ask the same hosts */};

@@ -66,6 +66,7 @@ struct sim_cfg {
 	uint32_t down_after_ms;  /* 0 = 20 s */
 	uint32_t repair_ms;      /* replicas are compared so often; 0 = 4 s */
 	uint32_t stable_ms;      /* 0 = 800 */
+	uint32_t near_hosts;     /* 0 = 64, which is all */
 	uint32_t grace_ms;       /* tombstones are collected after this; 0 = SIM_GRACE_MS */
 	uint32_t n_keys, n_registers; /* in use; 0 = all */
 	uint32_t strong_percent; /* of the operations */
