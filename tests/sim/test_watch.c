@@ -632,8 +632,8 @@ static void one_seed(uint64_t seed)
 		for (unsigned key = 0; key < KEYS; key++) {
 			int kind = cl->is_strong;
 
-			if (acked[kind][key].is_delete && cl->has[key].hlc == 0)
-				continue; /* a key it never saw, whose tombstone may be collected by now */
+			if (acked[kind][key].is_delete && (cl->has[key].hlc == 0 || cl->is_deleted[key]))
+				continue; /* a key it never saw, or saw deleted, whose tombstone may be collected by now */
 			if (acked[kind][key].acked_us && version_cmp(&cl->has[key], &acked[kind][key].version) < 0)
 				fail_msg("seed %llu: client %d missed key %u, acknowledged at %.3f s with %llx, it has %llx",
 				         (unsigned long long)seed, c, key, (double)acked[kind][key].acked_us / 1e6,
