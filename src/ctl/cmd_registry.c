@@ -21,7 +21,10 @@ const struct ctl_opt ctl_opts_register[] = {
     {"args", 0, "WORDS", NULL, "exec: its arguments, separated by blanks"},
     {NULL, 0, NULL, NULL, NULL}};
 const struct ctl_opt ctl_opts_discover[] = {
-    {"limit", 0, "N", NULL, "at most N instances (default: all)"}, {NULL, 0, NULL, NULL, NULL}};
+    {"limit", 0, "N", NULL, "at most N instances (default: all)"},
+    {"prefer", 0, "WHAT", "nearest zone idle",
+     "first the nearest (the default), those in the node's zone, or the least loaded"},
+    {NULL, 0, NULL, NULL, NULL}};
 
 const struct ctl_opt ctl_opts_nearest[] = {
     {"explain", 0, NULL, NULL, "show every instance that was weighed, and why it was (not) chosen"},
@@ -307,7 +310,7 @@ enum ctl_exit ctl_discover(struct ctl *c, const struct ctl_input *in)
 	Agihpc__V1__DiscoverRequest req = AGIHPC__V1__DISCOVER_REQUEST__INIT;
 	struct ctl_call call = CTL_CALL("agihpc.v1.RegistryService/Discover", &req,
 					agihpc__v1__discover_response__descriptor);
-	const char *limit = ctl_opt_value(&in->opts, "limit");
+	const char *limit = ctl_opt_value(&in->opts, "limit"), *prefer = ctl_opt_value(&in->opts, "prefer");
 	struct agi_why why;
 	enum ctl_exit code = ctl_take_service(c, in->words.p[0], &req.service);
 
@@ -315,6 +318,9 @@ enum ctl_exit ctl_discover(struct ctl *c, const struct ctl_input *in)
 		return code;
 	if (limit && ctl_parse_u32(&req.limit, limit, 1, 1000000, &why) != AGI_OK)
 		return ctl_usage(c, "--limit %s", why.text);
+	if (prefer && strcmp(prefer, "nearest") != 0)
+		req.prefer = strcmp(prefer, "zone") == 0 ? AGIHPC__V1__PREFER__PREFER_ZONE
+							 : AGIHPC__V1__PREFER__PREFER_IDLE;
 	code = ctl_ask(c, &call);
 	if (code == CTL_OK)
 		code = print_discovered(c, in->words.p[0],

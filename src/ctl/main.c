@@ -39,7 +39,7 @@ static const struct ctl_command commands[] = {
     {"deregister", "SERVICE ADDRESS", "stop advertising a service", ctl_deregister, NULL, 2, 2},
     {"heartbeat", "SERVICE ADDRESS [--unwell WHY] [--load LOAD]", "say that a service with --check ttl is well",
      ctl_heartbeat, ctl_opts_heartbeat, 2, 2},
-    {"discover", "SERVICE [--limit N]", "the healthy instances of a service, nearest first",
+    {"discover", "SERVICE [--limit N] [--prefer WHAT]", "the healthy instances of a service, nearest first",
      ctl_discover, ctl_opts_discover, 1, 1},
     {"nearest", "SERVICE [--explain]", "the nearest healthy instance of a service", ctl_nearest,
      ctl_opts_nearest, 1, 1},

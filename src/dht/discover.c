@@ -182,6 +182,20 @@ static int cmp_instances(const void *a, const void *b)
 	return c ? c : agi_str_cmp(x->provider->address, y->provider->address);
 }
 
+/* The place in out[0..n) for one more: at its end, or, when that is all there is room for, of the last in order if the
+ * new one comes before it. */
+static struct agi_instance *place_for(struct agi_instance *out, size_t n, size_t max, const struct agi_instance *one)
+{
+	struct agi_instance *last = out;
+
+	if (n < max)
+		return &out[n];
+	for (size_t i = 1; i < n; i++)
+		if (cmp_instances(&out[i], last) > 0)
+			last = &out[i];
+	return n > 0 && cmp_instances(one, last) < 0 ? last : NULL;
+}
+
 static size_t list(const struct agi_known *k, enum listing worst, struct agi_instance *out, size_t max)
 {
 	bool is_in_doubt = worst >= KEPT && agi_registry_is_in_doubt(k->d);
@@ -190,12 +204,12 @@ static size_t list(const struct agi_known *k, enum listing worst, struct agi_ins
 
 	HASH_ITER(hh, k->records.by_key, r, tmp) {
 		enum listing how = judge(k, r, is_in_doubt);
+		struct agi_instance one = {&r->p, r->node, agi_hosts_rtt(k->d, &r->node), how != GOOD}, *to;
 
-		if (how == UNLISTED || how > worst)
+		if (how == UNLISTED || how > worst || !(to = place_for(out, n, max, &one)))
 			continue;
-		if (n == max)
-			break;
-		out[n++] = (struct agi_instance){&r->p, r->node, agi_hosts_rtt(k->d, &r->node), how != GOOD};
+		*to = one;
+		n += n < max;
 	}
 	qsort(out, n, sizeof *out, cmp_instances);
 	for (size_t i = 0; i < n && i < AGI_NEAR_USED_MAX; i++)

@@ -195,20 +195,46 @@ void agi_svc_instances_free(struct agi_svc_instances *list)
 	free(list->rows);
 }
 
+/* Lower is offered earlier. */
+static unsigned class_of(const struct agi_svc *s, Agihpc__V1__Prefer prefer, const struct agi_instance *i)
+{
+	const char *zone = s->config->node.zone;
+	unsigned stale = i->is_stale ? 8 : 0;
+
+	if (prefer == AGIHPC__V1__PREFER__PREFER_ZONE)
+		return stale + (!zone[0] || strcmp(i->provider->zone, zone) != 0);
+	return stale + (prefer == AGIHPC__V1__PREFER__PREFER_IDLE ? i->provider->load_milli / 250 : 0);
+}
+
+/* By class; within each as they are, nearest first. */
+static void put_in_order(const struct agi_svc *s, Agihpc__V1__Prefer prefer, const struct agi_instance *from, size_t n,
+                         struct agi_instance *out)
+{
+	size_t at = 0;
+
+	for (unsigned class = 0; class < 16 && at < n; class++)
+		for (size_t i = 0; i < n; i++)
+			if (class_of(s, prefer, &from[i]) == class)
+				out[at++] = from[i];
+}
+
 static void discover_answer(struct agi_svc *s, struct agi_grpc_call *call, const void *req,
                             const struct agi_result *res)
 {
 	const Agihpc__V1__DiscoverRequest *p = req;
 	size_t n = p->limit && p->limit < res->n_instances ? p->limit : res->n_instances;
+	struct agi_instance *sorted = calloc(res->n_instances + 1, sizeof *sorted);
 	struct agi_svc_instances list;
-	(void)s;
 
-	if (agi_svc_instances_make(&list, res->instances, n)) {
+	if (sorted)
+		put_in_order(s, p->prefer, res->instances, res->n_instances, sorted);
+	if (!sorted || agi_svc_instances_make(&list, sorted, n)) {
 		agi_grpc_fail_err(call, AGI_E_NOMEM, NULL);
-		return;
+	} else {
+		agi_grpc_reply(call, &list.res.base);
+		agi_svc_instances_free(&list);
 	}
-	agi_grpc_reply(call, &list.res.base);
-	agi_svc_instances_free(&list);
+	free(sorted);
 }
 
 struct candidate_row {
@@ -285,6 +311,10 @@ static void discover(struct agi_grpc_call *call, const ProtobufCMessage *req, vo
 {
 	const Agihpc__V1__DiscoverRequest *p = (const Agihpc__V1__DiscoverRequest *)req;
 
+	if ((unsigned)p->prefer > AGIHPC__V1__PREFER__PREFER_IDLE) {
+		agi_grpc_fail(call, AGI_GRPC_INVALID_ARGUMENT, "prefer: expected PREFER_NEAREST, PREFER_ZONE or PREFER_IDLE");
+		return;
+	}
 	find(ctx, call, req, AGI_CALL_DISCOVER, p->service, discover_answer);
 }
 

@@ -328,6 +328,7 @@ class Tests:
         assert d[0]["rtt_ms"] == 0.412 and d[1]["rtt_ms"] is None and d[1]["stale"] is True, d
         assert '"rtt_ms": 0.412,' in self.run("discover", "web", "-o", "json").out
         assert len(self.doc("discover", "web", "--limit", "1")["instances"]) == 1
+        self.run("discover", "web", "--prefer", "zonne").expect(2, "did you mean 'zone'?")
         self.run("discover", "web", "--limit", "0").expect(2, "--limit '0' is not a whole number")
 
     def test_a_service_without_instances_is_not_found(self):

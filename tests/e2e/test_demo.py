@@ -162,6 +162,8 @@ def test_registry(tap, net):
             near.ctl("register", "lh-self", service.addr, "--check", "ttl", "--interval", "60s").expect(0)
             near.ctl("heartbeat", "lh-self", service.addr, "--load", "0.25").expect(0)
             wait_until("it is found", lambda: far.discover("lh-self") == [service.addr])
+            row = far.ctl_json("discover", "lh-self", "--prefer", "idle")["instances"][0]
+            assert row["address"] == service.addr, row
             near.ctl("heartbeat", "lh-self", service.addr, "--unwell", "out of memory").expect(0)
             wait_until("it is not", lambda: far.discover("lh-self") == [])
             assert "not registered on this node" in far.ctl("heartbeat", "lh-self", service.addr).expect(3).err

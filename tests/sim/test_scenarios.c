@@ -477,6 +477,7 @@ static void a_deregistered_service_is_gone_and_stays_gone_after_a_restart(void *
 static void instances_come_nearest_first(void **state)
 {
 	struct sim_world *w = cluster(5, 4);
+	struct agi_instance one;
 
 	(void)state;
 	for (uint32_t i = 0; i < 3; i++) {
@@ -490,6 +491,9 @@ static void instances_come_nearest_first(void **state)
 	discover(w, 2, "planner");
 	assert_int_equal(got.n_instances, 3);
 	assert_string_equal(got.address[0], "10.0.0.2:1"); /* one's own host is nearest */
+	assert_int_equal(agi_dht_known_instances(w->node[2].dht, AGI_STR("planner"), &one, 1), 1);
+	assert_true(agi_id_eq(&one.node, &w->node[2].id)); /* where there is room for one, it is that one */
+	assert_int_equal(agi_dht_known_instances(w->node[2].dht, AGI_STR("planner"), &one, 0), 0);
 	end(w);
 }
 
