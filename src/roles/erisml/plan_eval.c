@@ -100,6 +100,7 @@ enum agi_err agi_erisml_plan(struct agi_plan_eval *out, const struct agi_proof_c
                              const struct agi_facts *facts, size_t n, bool want_proofs,
                              struct agi_why *why)
 {
+	struct agi_proof_ctx shared = *ctx;
 	struct agi_step_result *steps;
 	struct agi_proof_option *options;
 
@@ -109,22 +110,26 @@ enum agi_err agi_erisml_plan(struct agi_plan_eval *out, const struct agi_proof_c
 	steps = agi_pool_take(ctx->pool, n, sizeof *steps);
 	options = agi_pool_take(ctx->pool, n, sizeof *options);
 	*out = (struct agi_plan_eval){.steps = steps, .n_steps = n};
+	if (want_proofs)
+		agi_proof_ctx_share(&shared);
 	for (size_t i = 0; i < n && !ctx->pool->err; i++) {
 		struct agi_step_eval e;
 
 		agi_step_evaluate(&e, ctx->policy, &facts[i]);
 		fill_result(&steps[i], ctx->pool, &e);
 		if (want_proofs)
-			steps[i].proof = agi_proof_of_step(ctx, &facts[i], &e);
+			steps[i].proof = agi_proof_of_step(&shared, &facts[i], &e);
 		if (e.is_vetoed)
 			agi_strs_add(&out->blocked, ctx->pool, facts[i].option_id);
-		options[i] = (struct agi_proof_option){facts[i].option_id, &facts[i], e.score,
-		                                       e.is_vetoed};
+		options[i] = (struct agi_proof_option){.option_id = facts[i].option_id, .score = e.score,
+		                                       .is_vetoed = e.is_vetoed};
+		if (steps[i].proof)
+			options[i].facts_hash = steps[i].proof->input_facts_hash;
 	}
 	out->is_approved = out->blocked.n == 0;
 	out->bond = derived_bond(out, ctx);
 	if (want_proofs && out->bond)
-		out->proof = agi_proof_of_plan(ctx, options, n, out->bond->index);
+		out->proof = agi_proof_of_plan(&shared, options, n, out->bond->index);
 	if (ctx->policy->mode == AGI_EVAL_STRICT)
 		out->tensor = tensor_of(out, ctx->pool);
 	if (ctx->pool->err)

@@ -76,20 +76,35 @@ static struct agi_str hash_for(const struct agi_proof_ctx *ctx, const char *hex)
 	return (struct agi_str){hex, is_reference(ctx) ? SHORT_HASH : strlen(hex)};
 }
 
+static struct agi_str profile_of(const struct agi_proof_ctx *ctx)
+{
+	return ctx->profile_name.n ? ctx->profile_name : ctx->policy->profile_name;
+}
+
+void agi_proof_ctx_share(struct agi_proof_ctx *ctx)
+{
+	char text[AGI_TIMESTAMP_TEXT], hash[AGI_HASH_TEXT];
+
+	agi_timestamp(text, ctx->wall_us);
+	ctx->timestamp = agi_pool_copy(ctx->pool, agi_str_of(text));
+	if (is_reference(ctx))
+		return;
+	agi_profile_hash(hash, ctx->policy, profile_of(ctx));
+	ctx->profile_hash = agi_pool_copy(ctx->pool, agi_str_of(hash));
+}
+
 static struct agi_proof *new_proof(const struct agi_proof_ctx *ctx)
 {
 	struct agi_proof *p = agi_pool_take(ctx->pool, 1, sizeof *p);
-	char text[AGI_TIMESTAMP_TEXT], hash[AGI_HASH_TEXT];
+	struct agi_proof_ctx own = *ctx;
 
 	if (!p)
 		return NULL;
-	agi_timestamp(text, ctx->wall_us);
-	p->timestamp = agi_pool_copy(ctx->pool, agi_str_of(text));
-	p->profile_name = ctx->profile_name.n ? ctx->profile_name : ctx->policy->profile_name;
-	if (!is_reference(ctx)) {
-		agi_profile_hash(hash, ctx->policy, p->profile_name);
-		p->profile_hash = agi_pool_copy(ctx->pool, agi_str_of(hash));
-	}
+	if (!own.timestamp.n)
+		agi_proof_ctx_share(&own);
+	p->timestamp = own.timestamp;
+	p->profile_name = profile_of(ctx);
+	p->profile_hash = own.profile_hash;
 	return p;
 }
 
@@ -192,18 +207,13 @@ static void rank(const struct agi_proof_ctx *ctx, struct agi_proof *p,
 /* SHA-256 of the steps' facts hashes, one after another. */
 static enum agi_err plan_facts_hash(char out[AGI_HASH_TEXT], const struct agi_proof_option *o, size_t n)
 {
-	enum agi_err err = AGI_OK;
+	enum agi_err err;
 	struct agi_buf b;
 
 	agi_buf_init(&b, 0);
-	for (size_t i = 0; i < n && !err; i++) {
-		char hash[AGI_HASH_TEXT];
-
-		err = agi_facts_hash(hash, o[i].facts);
-		if (!err)
-			agi_buf_put(&b, hash, AGI_HASH_TEXT - 1);
-	}
-	err = err ? err : b.err;
+	for (size_t i = 0; i < n; i++)
+		agi_buf_put_str(&b, o[i].facts_hash);
+	err = b.err;
 	if (!err)
 		hash_text(out, agi_buf_str(&b));
 	agi_buf_free(&b);

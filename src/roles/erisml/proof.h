@@ -35,7 +35,11 @@ struct agi_proof_ctx {
 	uint64_t wall_us;            /* Unix time, microseconds */
 	struct agi_proof_chain *chain;
 	struct agi_pool *pool;
+	/* What all proofs of one plan have alike; empty: made for each. */
+	struct agi_str timestamp, profile_hash;
 };
+/* Fills the last two from the others. */
+void agi_proof_ctx_share(struct agi_proof_ctx *ctx);
 
 /* NULL when out of memory (the chain is then unchanged). Strings are in the pool or borrowed from facts. */
 struct agi_proof *agi_proof_of_step(const struct agi_proof_ctx *ctx, const struct agi_facts *facts,
@@ -44,7 +48,7 @@ struct agi_proof *agi_proof_of_step(const struct agi_proof_ctx *ctx, const struc
 /* One option of a plan, in the plan's order. */
 struct agi_proof_option {
 	struct agi_str option_id;
-	const struct agi_facts *facts;
+	struct agi_str facts_hash; /* of its step's proof */
 	double score;
 	bool is_vetoed;
 };
