@@ -451,8 +451,9 @@ static void what_nobody_waits_for_any_more_is_not_evaluated(void **state)
 static void three_gateways_and_one_erisml_decide(void **state)
 {
 	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1};
-	char first[AGI_ID_SHORT_HEX];
+	char text[AGI_ID_SHORT_HEX];
 	struct net net;
+	int voted = 0;
 
 	(void)state;
 	expect(&s, "report", AGI_DECISION_ALLOW, "VOTED");
@@ -463,8 +464,11 @@ static void three_gateways_and_one_erisml_decide(void **state)
 	check(&net, "report");
 	assert_true(strcmp(net.quorum, "2/3") == 0 || strcmp(net.quorum, "3/3") == 0);
 	assert_string_equal(net.phase, "complete");
-	agi_id_short(first, &net.nodes[0].id);
-	assert_non_null(strstr(net.gateways_text, first));
+	for (size_t i = 0; i < 3; i++) {
+		agi_id_short(text, &net.nodes[i].id);
+		voted += strstr(net.gateways_text, text) != NULL;
+	}
+	assert_true(voted >= 2);
 	tear_down(&net);
 }
 
@@ -733,10 +737,10 @@ static void votes_that_cannot_be_read_block(void **state)
 
 static void one_liar_of_three_cannot_allow(void **state)
 {
-	struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1, .faults = {[2] = LIES_ALLOW}};
+	struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1, .faults = {LIES_ALLOW}};
 
 	(void)state;
-	expect(&s, "override_safety", AGI_DECISION_BLOCK, "VOTED"); /* the others' judgement, whatever it says */
+	expect(&s, "override_safety", AGI_DECISION_BLOCK, "VOTED"); /* the others' judgement, who were asked first */
 	s.faults[1] = LIES_ALLOW;
 	expect(&s, "override_safety", AGI_DECISION_BLOCK, "VOTE_CONTRADICTORY");
 }

@@ -118,17 +118,38 @@ static size_t next_spare(const struct agi_panel *p)
 	return i;
 }
 
-static bool ask_spare(struct agi_panel *p, struct agi_now now, unsigned seat)
+/* Its index; n_candidates when there is none left. */
+static size_t seat_spare(struct agi_panel *p, struct agi_now now, unsigned seat)
 {
 	size_t i = next_spare(p);
 
 	if (i == p->n_candidates)
-		return false;
+		return i;
 	p->candidates[i].state = AGI_CANDIDATE_ASKED;
 	p->candidates[i].seat = (uint8_t)seat;
 	p->candidates[i].asked_us = now.mono_us;
+	return i;
+}
+
+static bool ask_spare(struct agi_panel *p, struct agi_now now, unsigned seat)
+{
+	size_t i = seat_spare(p, now, seat);
+
+	if (i == p->n_candidates)
+		return false;
 	p->fx->ask(p->ctx, i);
 	return true;
+}
+
+/* The nearest last: that may be this host itself, whose own judgement would keep the others waiting. */
+static void ask_first(struct agi_panel *p, struct agi_now now)
+{
+	size_t asked[AGI_PANEL_MAX], n = 0;
+
+	while (n < p->cfg.electorate && (asked[n] = seat_spare(p, now, (unsigned)n)) < p->n_candidates)
+		n++;
+	while (n-- > 0)
+		p->fx->ask(p->ctx, asked[n]);
 }
 
 static size_t find(const struct agi_panel *p, const struct agi_id *id)
@@ -172,9 +193,7 @@ void agi_panel_begin(struct agi_panel *p, const struct agi_panel_cfg *cfg,
 		       distinct ? AGI_PANEL_TOO_FEW_GATEWAYS : AGI_PANEL_NO_GATEWAYS);
 		return;
 	}
-	for (unsigned s = 0; s < cfg->electorate; s++)
-		if (!ask_spare(p, now, s))
-			break;
+	ask_first(p, now);
 	settle(p, now);
 }
 
