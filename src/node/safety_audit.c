@@ -6,7 +6,8 @@
  *   the client is answered when the first witness says that it has them ◄──────────────┘
  *
  * Two witnesses are asked; another one for each that fails or is silent for a while. In a cluster of one host there is
- * none to ask. Each second a signed head, when something was added; it is published as decisions are. */
+ * none to ask. Entries that nobody waits for (proofs, actions, heads) go with the next one that somebody waits for, or
+ * with the next tick. Each second a signed head, when something was added; it is published as decisions are. */
 #include <stdlib.h>
 
 #include "node/audit_file.h"
@@ -432,8 +433,9 @@ static enum agi_err write_turn(struct safety_audit *a)
 	return e;
 }
 
-/* Those of this turn: an answer may bring a new check, whose entry is of the next one. */
-static void send_batches(struct safety_audit *a, bool is_written, uint64_t now_us)
+/* Those of this turn: an answer may bring a new check, whose entry is of the next one. The newest may have to wait for
+ * more, until the next tick. */
+static void send_batches(struct safety_audit *a, bool is_written, bool is_tick, uint64_t now_us)
 {
 	const struct batch *last = TAILQ_LAST(&a->batches, batches);
 	struct batch *b, *next;
@@ -444,31 +446,33 @@ static void send_batches(struct safety_audit *a, bool is_written, uint64_t now_u
 		is_last = b == last;
 		if (b->is_sent)
 			continue;
-		if (is_written)
-			send_batch(a, b, now_us);
-		else
+		if (!is_written)
 			conclude(a, b, false);
+		else if (b->patience_us || !is_last || is_tick)
+			send_batch(a, b, now_us);
 	}
 }
 
-static void on_flush(evutil_socket_t fd, short what, void *arg)
+static void end_turn(struct safety_audit *a, bool is_tick)
 {
-	struct safety_audit *a = arg;
 	uint64_t now = safety_mono_us();
 	bool is_written;
-	(void)fd;
-	(void)what;
 
 	add_proofs(a);
-	if (a->turn.n == 0 && !a->turn.err)
-		return;
-	is_written = write_turn(a) == AGI_OK;
+	is_written = (a->turn.n == 0 && !a->turn.err) || write_turn(a) == AGI_OK;
 	for (uint32_t i = 0; i < a->n_receipts; i++)
 		answer(a->plane, &a->receipts[i].to, a->receipts[i].rpc_id,
 		       is_written ? AGI_STR("") : AGI_STR("the audit log cannot be written"));
 	a->n_receipts = 0;
-	send_batches(a, is_written, now);
+	send_batches(a, is_written, is_tick, now);
 	arm_hedge(a, now);
+}
+
+static void on_flush(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	end_turn(arg, false);
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)
@@ -482,6 +486,7 @@ static void on_tick(evutil_socket_t fd, short what, void *arg)
 
 	if (a->wants_head && a->chain.next_seq && now - a->head_us >= HEAD_US)
 		add_head(a, now);
+	end_turn(a, true);
 	if (a->is_syncing || !agi_audit_file_take_sync(a->file, &sync))
 		return;
 	a->is_syncing = true;
