@@ -31,7 +31,8 @@ enum {
 struct agi_loop_cfg {
 	const char *name;        /* of the thread, at most 15 bytes; copied */
 	uint32_t mailbox_max;    /* messages that wait */
-	int nice;                /* of the thread, where the process may set it; 0 = as the process */
+	int nice;                /* of the thread, which is scheduled promptly then, where the process may say so;
+	                          * 0 = as the process */
 	struct event_base *base; /* a base whose thread is there already (no thread is made); NULL = a new one */
 };
 
