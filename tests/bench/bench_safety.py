@@ -3,8 +3,9 @@
 
     bench_safety.py [--seconds N] [--transfer-mib N]
 
-CheckPlan of a plan of five harmless steps, by load_node, a client in C that shares the machine with the nodes; every
-answer's decision is counted, anything but ALLOW is reported. Votes are signed, and the answer carries the certificate.
+CheckPlan of a plan of five harmless steps, asked at the role's port by load_node, a client in C that shares the machine
+with the nodes; every answer's decision is counted, anything but ALLOW is reported. Votes are signed, and the answer carries
+the certificate.
 
  1. One gateway: a single node with the roles erisml and safety-gateway whose panel is itself (safety.quorum 1).
  2. The quorum: three such nodes, panel of three, by one client and by 64 (16 to each of two nodes, 32 to the third).
@@ -30,6 +31,7 @@ from overlay import pb  # noqa: E402
 LOAD = os.path.join(o.BUILDDIR, "tests", "bench", "load_node")
 LOAD_KV = os.path.join(o.BUILDDIR, "tests", "bench", "load_kv")
 ROLES = ["erisml", "safety-gateway"]
+PORT = 50055  # of the role: the safety plane's own listener
 STEPS, MIB, VALUE = 5, 1 << 20, 4000
 
 
@@ -38,13 +40,30 @@ def is_allowed(node):
     return node.check_plan(pb.plan.PlanGraphProto(plan_id="p", steps=steps))[0] == "ALLOW"
 
 
+def before_others():
+    try:
+        os.setpriority(os.PRIO_PROCESS, 0, -10)
+    except PermissionError:
+        pass
+
+
 def load(seconds, *targets):
-    done = subprocess.run([LOAD, str(seconds), *targets], stdout=subprocess.PIPE, check=True)
+    """The one who checks runs before those who put, as the nodes' safety loops do: its own waiting is not theirs."""
+    done = subprocess.run([LOAD, str(seconds), *targets], stdout=subprocess.PIPE, check=True, preexec_fn=before_others)
     return json.loads(done.stdout)
 
 
+def load_beside(seconds, other, *targets):
+    """As load(), while a process of its own does the other: a check is not to wait for puts in its own client."""
+    with subprocess.Popen([LOAD, str(seconds + 2), other], stdout=subprocess.DEVNULL) as beside:
+        result = load(seconds, *targets)
+        if beside.wait():
+            raise RuntimeError(f"load_node {other} failed")
+        return result
+
+
 def check(node, clients):
-    return f"check:{node.ip}:5000:{clients}:{STEPS}"
+    return f"check:{node.ip}:{PORT}:{clients}:{STEPS}"
 
 
 def show(name, r):
@@ -68,6 +87,10 @@ def single(seconds):
         return one, many
 
 
+def puts(net):
+    return f"put:{net.nodes[1].ip}:5000:32:{VALUE}"
+
+
 def transfer(net, seconds, mib):
     """A host joins: its share of the slots is copied to it meanwhile."""
     addresses = ",".join(n.addr for n in net.nodes[:3])
@@ -75,7 +98,7 @@ def transfer(net, seconds, mib):
           timeout=1200).expect(0)
     net.start([net.nodes[3]])
     time.sleep(1.5)  # hosts must stand still for so long before slots move
-    return load(seconds, f"put:{net.nodes[1].ip}:5000:32:{VALUE}", check(net.nodes[0], 1))
+    return load_beside(seconds, puts(net), check(net.nodes[0], 1))
 
 
 def main():
@@ -96,8 +119,7 @@ def main():
         quiet = show("three gateways, one client", load(args.seconds, check(first, 1)))
         full = show("three gateways, 64 clients", load(args.seconds, check(first, 32), check(net.nodes[1], 16),
                                                        check(net.nodes[2], 16)))
-        busy = show("one client beside 32 that put", load(args.seconds, f"put:{net.nodes[1].ip}:5000:32:{VALUE}",
-                                                          check(first, 1)))
+        busy = show("one client beside 32 that put", load_beside(args.seconds, puts(net), check(first, 1)))
         moving = show("and while slots change hands", transfer(net, args.seconds, args.transfer_mib))
         cases += [quiet, full, busy, moving]
     print(json.dumps({

@@ -56,6 +56,14 @@ static void die(const char *what, const char *detail)
 
 static void next(struct client *c);
 
+static void note_decision(struct series *s, const Agi__Safety__V1__SafetyResult *r)
+{
+	if (r->decision == AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_ALLOW || s->blocked++)
+		return;
+	for (size_t i = 0; i < r->n_reasons; i++)
+		fprintf(stderr, "load_node: not allowed: %.*s\n", (int)r->reasons[i].len, (const char *)r->reasons[i].data);
+}
+
 static void on_done(void *arg, const struct agi_grpc_result *r)
 {
 	struct client *c = arg;
@@ -69,10 +77,8 @@ static void on_done(void *arg, const struct agi_grpc_result *r)
 				AGI_STR_ARG(r->message));
 	} else if (is_counting && s->n < SAMPLES_MAX) {
 		s->us[s->n++] = (uint32_t)(now_us() - c->began_us);
-		if (c->kind == CHECK &&
-		    ((const Agi__Safety__V1__CheckPlanResponse *)r->res)->result->decision !=
-			AGI__SAFETY__V1__SAFETY_DECISION__SAFETY_DECISION_ALLOW)
-			s->blocked++;
+		if (c->kind == CHECK)
+			note_decision(s, ((const Agi__Safety__V1__CheckPlanResponse *)r->res)->result);
 	}
 	next(c);
 }
