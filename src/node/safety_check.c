@@ -3,7 +3,8 @@
  *
  *   asked ─► panel ─► decided, in the audit log ─► another host has a copy ─► the client is answered
  *                                                ├─ none in time ─► BLOCK (AUDIT_UNAVAILABLE)
- *                                                └─ another policy, or a stop, meanwhile ─► BLOCK */
+ *                                                ├─ another policy, or a stop, meanwhile ─► BLOCK
+ *                                                └─ a vote's signature is wrong ─► BLOCK (VOTE_SIGNATURE_WRONG) */
 #include <stdlib.h>
 
 #include <sodium.h>
@@ -33,6 +34,8 @@ struct check {
 	size_t n_votes;
 	struct agi_signed_statement *statements; /* of the votes that count, in the pool */
 	size_t n_statements;
+	struct safety_work verifying; /* done when the loop has nothing else to do, else at the end */
+	bool is_queued, is_verified;
 	struct event *timer;
 };
 
@@ -40,6 +43,8 @@ static void check_free(struct check *c)
 {
 	LIST_REMOVE(c, link);
 	c->plane->n_checks--;
+	if (c->is_queued)
+		safety_later_remove(&c->plane->later, &c->verifying);
 	if (c->timer)
 		event_free(c->timer);
 	for (size_t i = 0; i < c->n_votes; i++)
@@ -59,23 +64,77 @@ static struct check *find_check(struct agi_safety_plane *s, uint64_t id)
 	return NULL;
 }
 
-/* Over: the client is told; withheld: why it is told BLOCK in place of the answer, OK = it is not. */
-static void finish(struct check *c, enum agi_check_cause withheld)
+/* --- signatures --------------------------------------------------------------------------------------------- */
+static bool is_well_signed(struct check *c)
 {
-	agi_safety_done_fn *done = c->done;
+	struct agi_safety_plane *s = c->plane;
+	const struct agi_poll poll = {.router = s->self.id, .doubts = &s->doubts, .now_us = safety_mono_us()};
 
-	c->done = NULL;
-	if (withheld) {
-		c->told.decision = AGI_DECISION_BLOCK;
-		c->told.cause = AGI_PANEL_VOTED;
-		c->told.check_cause = withheld;
+	c->is_verified = c->is_verified || agi_poll_confirm(&poll, c->statements, c->n_statements, &s->seen);
+	return c->is_verified;
+}
+
+static struct check *check_of(struct safety_work *w)
+{
+	return (struct check *)((char *)w - offsetof(struct check, verifying));
+}
+
+static void verify_now(struct safety_work *w)
+{
+	check_of(w)->is_queued = false;
+	(void)is_well_signed(check_of(w));
+}
+
+static void verify_never(struct safety_work *w) { check_of(w)->is_queued = false; }
+
+static void verify_later(struct check *c)
+{
+	c->verifying = (struct safety_work){.run = verify_now, .drop = verify_never, .bytes = sizeof *c};
+	c->is_queued = safety_later_add(&c->plane->later, &c->verifying) == AGI_OK; /* else at the end */
+}
+
+/* --- the end ------------------------------------------------------------------------------------------------ */
+/* plan.plan_id of the request, as it came: whoever judged it has read all of it. */
+static struct agi_str plan_id_of(struct agi_str request)
+{
+	enum { PLAN = 1, PLAN_ID = 1 };
+	struct agi_cur c = agi_cur_of(request), plan;
+	struct agi_str id = {"", 0};
+	struct agi_pb_field f;
+
+	while (agi_pb_next(&c, &f)) {
+		if (f.number != PLAN || f.type != AGI_PB_BYTES)
+			continue;
+		plan = agi_cur_of(f.s);
+		while (agi_pb_next(&plan, &f))
+			if (f.number == PLAN_ID && f.type == AGI_PB_BYTES)
+				id = f.s;
 	}
-	safety_observe(c->plane, &c->told);
-	if (done && !withheld && c->answer)
-		done(c->arg, c->answer);
-	else if (done)
-		agi_safety_block(done, c->arg, agi_check_cause_name(withheld ? withheld : AGI_CHECK_OUT_OF_MEMORY));
-	check_free(c);
+	return id;
+}
+
+/* BLOCK takes the place of the answer. The log says what was decided, this entry what is answered instead. */
+static void withhold(struct check *c, enum agi_check_cause cause)
+{
+	struct agi_safety_plane *s = c->plane;
+	struct agi_audit_decision d = {.decision = AGI_DECISION_BLOCK,
+	                               .risk = 1,
+	                               .bond_index = -1,
+	                               .policy_epoch = c->policy->epoch,
+	                               .stop_epoch = s->latch.known.epoch,
+	                               .latency_us = safety_mono_us() - c->began_us,
+	                               .cause = agi_str_of(agi_check_cause_name(cause)),
+	                               .plan_id = plan_id_of(c->request)};
+	uint64_t nobody_waits;
+
+	memcpy(d.plan_hash, c->panel.cfg.plan_hash, sizeof d.plan_hash);
+	memcpy(d.nonce, c->panel.cfg.nonce, sizeof d.nonce);
+	memcpy(d.policy_hash, c->policy->hash, sizeof d.policy_hash);
+	(void)!audit_decision(s, &d, false, &nobody_waits); /* BLOCK it is, logged or not */
+	c->answer = NULL;
+	c->told.decision = AGI_DECISION_BLOCK;
+	c->told.cause = AGI_PANEL_VOTED;
+	c->told.check_cause = cause;
 }
 
 /* OK: a decision of that kind may stand. What the policy of this check lets pass passes only while that policy is known to
@@ -93,6 +152,26 @@ static enum agi_check_cause unconfirmed(const struct check *c, enum agi_decision
 	if (in_force == c->policy)
 		return AGI_CHECK_OK;
 	return in_force ? AGI_CHECK_POLICY_MISMATCH : AGI_CHECK_POLICY_STATE_UNKNOWN;
+}
+
+/* Over: the client is told; withheld: why it is told BLOCK in place of the answer, OK = nothing is known against it. */
+static void finish(struct check *c, enum agi_check_cause withheld)
+{
+	agi_safety_done_fn *done = c->done;
+
+	c->done = NULL;
+	if (!withheld)
+		withheld = unconfirmed(c, c->told.decision);
+	if (!withheld && !is_well_signed(c))
+		withheld = AGI_CHECK_VOTE_SIGNATURE_WRONG;
+	if (withheld)
+		withhold(c, withheld);
+	safety_observe(c->plane, &c->told);
+	if (done && c->answer)
+		done(c->arg, c->answer);
+	else if (done)
+		agi_safety_block(done, c->arg, agi_check_cause_name(withheld ? withheld : AGI_CHECK_OUT_OF_MEMORY));
+	check_free(c);
 }
 
 /* After every event: over, or armed for the next deadline. c may be gone after this. */
@@ -198,25 +277,6 @@ static struct agi_str base64(struct agi_str bytes, struct agi_pool *pool)
 	return agi_str_of(out);
 }
 
-/* plan.plan_id of the request, as it came: whoever judged it has read all of it. */
-static struct agi_str plan_id_of(struct agi_str request)
-{
-	enum { PLAN = 1, PLAN_ID = 1 };
-	struct agi_cur c = agi_cur_of(request), plan;
-	struct agi_str id = {"", 0};
-	struct agi_pb_field f;
-
-	while (agi_pb_next(&c, &f)) {
-		if (f.number != PLAN || f.type != AGI_PB_BYTES)
-			continue;
-		plan = agi_cur_of(f.s);
-		while (agi_pb_next(&plan, &f))
-			if (f.number == PLAN_ID && f.type == AGI_PB_BYTES)
-				id = f.s;
-	}
-	return id;
-}
-
 /* Into the audit log. What cannot be logged is blocked. */
 static void keep(struct check *c, const struct agi_check_result *merged, struct agi_str cause, struct agi_str certificate)
 {
@@ -236,32 +296,8 @@ static void keep(struct check *c, const struct agi_check_result *merged, struct 
 	memcpy(d.policy_hash, c->policy->hash, sizeof d.policy_hash);
 	if (audit_decision(s, &d, true, &c->batch_id))
 		c->told.check_cause = AGI_CHECK_AUDIT_UNAVAILABLE;
-}
-
-/* The log says what was decided; this entry says what was answered instead. */
-static void keep_withheld(struct check *c, enum agi_check_cause cause)
-{
-	struct agi_safety_plane *s = c->plane;
-	struct agi_audit_decision d = {.decision = AGI_DECISION_BLOCK,
-	                               .risk = 1,
-	                               .bond_index = -1,
-	                               .policy_epoch = c->policy->epoch,
-	                               .stop_epoch = s->latch.known.epoch,
-	                               .latency_us = safety_mono_us() - c->began_us,
-	                               .cause = agi_str_of(agi_check_cause_name(cause)),
-	                               .plan_id = plan_id_of(c->request)};
-	uint64_t nobody_waits;
-
-	memcpy(d.plan_hash, c->panel.cfg.plan_hash, sizeof d.plan_hash);
-	memcpy(d.nonce, c->panel.cfg.nonce, sizeof d.nonce);
-	memcpy(d.policy_hash, c->policy->hash, sizeof d.policy_hash);
-	(void)!audit_decision(s, &d, false, &nobody_waits); /* BLOCK it is, logged or not */
-}
-
-static void withhold(struct check *c, enum agi_check_cause cause)
-{
-	keep_withheld(c, cause);
-	finish(c, cause);
+	else if (c->batch_id)
+		verify_later(c);
 }
 
 /* The votes were judged by the policy that was known when they were asked for. True: it was blocked. */
@@ -362,7 +398,7 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	(void)what;
 
 	if (c->panel.is_done) { /* no witness in time */
-		withhold(c, AGI_CHECK_AUDIT_UNAVAILABLE);
+		finish(c, AGI_CHECK_AUDIT_UNAVAILABLE);
 		return;
 	}
 	agi_panel_tick(&c->panel, safety_now());
@@ -473,12 +509,14 @@ static const struct agi_check_result *read_vote(struct check *c, struct agi_str 
 
 static struct agi_poll poll_of(const struct check *c)
 {
-	const struct agi_safety_plane *s = c->plane;
+	struct agi_safety_plane *s = c->plane;
 	struct agi_poll b = {.policy_epoch = c->policy->epoch,
 	                       .stop_epoch = c->stop_epoch,
 	                       .stop_epoch_now = s->latch.known.epoch,
 	                       .now_ms = safety_wall_us() / 1000,
-	                       .router = s->self.id};
+	                       .router = s->self.id,
+	                       .doubts = &s->doubts,
+	                       .now_us = safety_mono_us()};
 
 	b.asked_ms = b.now_ms - (safety_mono_us() - c->began_us) / 1000;
 	memcpy(b.plan_hash, c->panel.cfg.plan_hash, sizeof b.plan_hash);
@@ -563,16 +601,6 @@ void check_on_unreachable(struct agi_safety_plane *s, const struct agi_id *peer,
 }
 
 /* A policy may have been set while a witness was waited for. */
-static void on_audited(struct check *c, bool is_kept)
-{
-	enum agi_check_cause cause = is_kept ? unconfirmed(c, c->told.decision) : AGI_CHECK_AUDIT_UNAVAILABLE;
-
-	if (is_kept && cause)
-		withhold(c, cause);
-	else
-		finish(c, cause);
-}
-
 void check_on_audited(struct agi_safety_plane *s, uint64_t batch_id, bool is_kept)
 {
 	struct check *c, *next;
@@ -580,7 +608,7 @@ void check_on_audited(struct agi_safety_plane *s, uint64_t batch_id, bool is_kep
 	for (c = LIST_FIRST(&s->checks); c; c = next) {
 		next = LIST_NEXT(c, link);
 		if (c->batch_id == batch_id)
-			on_audited(c, is_kept);
+			finish(c, is_kept ? AGI_CHECK_OK : AGI_CHECK_AUDIT_UNAVAILABLE);
 	}
 }
 

@@ -55,6 +55,7 @@ struct agi_safety_plane {
 	bool serves_gateway, serves_erisml;
 	struct agi_latch latch;
 	struct agi_signed_roots seen; /* signatures of gateways */
+	struct agi_doubts doubts;     /* of gateways that signed wrongly */
 	uint32_t timeout_ms, hedge_ms;
 	struct agi_grpc_channel *erisml_channel; /* gateway.erisml_address; NULL = ask the overlay */
 

@@ -71,7 +71,7 @@ struct gateway {
 struct check {
 	struct world *world;
 	unsigned router, plan;
-	bool has_begun, is_done;
+	bool has_begun, is_done, is_withheld; /* withheld: a vote that counted was signed wrongly */
 	uint64_t began_us, asked_ms, stop_epoch;
 	uint8_t nonce[16], plan_hash[32];
 	struct agi_panel panel;
@@ -102,6 +102,8 @@ struct world {
 	struct gateway gateways[VOTES_GATEWAYS];
 	struct agi_latch latches[HOSTS];
 	struct agi_signed_roots seen[ROUTERS];
+	struct agi_doubts doubts[ROUTERS];
+	uint64_t caught_us[ROUTERS][VOTES_GATEWAYS]; /* when a wrong signature of it was first noticed; 0 = never */
 	struct check checks[VOTES_CHECKS];
 	struct signature signatures[SIGNED];
 	size_t n_signatures;
@@ -406,9 +408,11 @@ static void on_ask(void *ctx, size_t candidate)
 	e->check = (unsigned)(c - w->checks);
 }
 
-static struct agi_poll poll_of(const struct world *w, const struct check *c)
+static struct agi_poll poll_of(struct world *w, const struct check *c)
 {
-	struct agi_poll p = {.policy_epoch = NEW,
+	struct agi_poll p = {.doubts = &w->doubts[c->router],
+			     .now_us = w->now_us,
+			     .policy_epoch = NEW,
 			     .stop_epoch = c->stop_epoch,
 			     .stop_epoch_now = w->latches[VOTES_GATEWAYS + c->router].known.epoch,
 			     .asked_ms = c->asked_ms,
@@ -522,9 +526,29 @@ static bool must_reach_truth(const struct world *w, const struct check *c)
 	       (seated >= w->needed || (honest >= w->needed && honest + dead == c->n_candidates));
 }
 
+/* By one that signs wrongly and was not in doubt when the check began. */
+static void check_withheld(struct world *w, const struct check *c)
+{
+	for (unsigned k = 0; k < c->n_kept && c->is_withheld; k++)
+		for (unsigned g = 0; g < w->n_gateways; g++) {
+			uint64_t *caught = &w->caught_us[c->router][g];
+			struct agi_statement said;
+
+			if (agi_statement_decode(&said, (struct agi_str){(const char *)c->kept[k].bytes,
+									 sizeof c->kept[k].bytes}))
+				abort();
+			if (w->gateways[g].fault != VOTES_FORGES || !agi_id_eq(&said.gateway, &ids[g]))
+				continue;
+			if (*caught && *caught < c->began_us)
+				fail(w, c, "blocked by a wrong signature of a gateway in doubt");
+			*caught = *caught ? *caught : w->now_us;
+			return; /* the others were not looked at */
+		}
+}
+
 static void check_liveness(struct world *w, const struct check *c)
 {
-	bool is_due = must_reach_truth(w, c);
+	bool is_due = must_reach_truth(w, c) && !c->is_withheld;
 
 	/* liars among the other seats may make it more permissive; that is looked at above */
 	if (is_due && c->decision > truth[NEW][c->plan])
@@ -536,24 +560,27 @@ static void on_done(void *ctx, const struct agi_panel_result *res)
 {
 	struct check *c = ctx;
 	struct world *w = c->world;
+	const struct agi_poll poll = poll_of(w, c);
 	struct agi_check_result merged;
 	struct agi_pool pool;
 
 	if (c->is_done || w->now_us > c->began_us + DEADLINE)
 		fail(w, c, "answered twice, or late");
 	c->is_done = true;
-	c->decision = res->decision;
+	c->is_withheld = !agi_poll_confirm(&poll, c->kept, c->n_kept, &w->seen[c->router]);
+	c->decision = c->is_withheld ? AGI_DECISION_BLOCK : res->decision;
 	agi_pool_init(&pool, 0);
 	agi_panel_merge(&merged, res, &pool);
 	agi_pool_free(&pool);
-	tell(w, "check", (unsigned)(c - w->checks), agi_decision_name(res->decision));
-	w->sum->decisions[res->decision]++;
+	tell(w, "check", (unsigned)(c - w->checks), agi_decision_name(c->decision));
+	w->sum->decisions[c->decision]++;
 	w->sum->panel_causes[res->cause]++;
 	if (res->cause == AGI_PANEL_VOTED)
 		w->sum->check_causes[merged.cause]++;
 	w->sum->stopped += c->began_us > stopped_since(w);
-	w->sum->could_not_allow += res->decision == AGI_DECISION_BLOCK && truth[NEW][c->plan] == AGI_DECISION_ALLOW;
-	if (res->decision != AGI_DECISION_BLOCK) {
+	w->sum->could_not_allow += c->decision == AGI_DECISION_BLOCK && truth[NEW][c->plan] == AGI_DECISION_ALLOW;
+	check_withheld(w, c);
+	if (c->decision != AGI_DECISION_BLOCK) {
 		check_signers(w, c);
 		check_against_liars(w, c);
 		check_certificate(w, c);

@@ -159,6 +159,51 @@ static void a_wrong_signature_does_not_allow(void **state)
 	assert_int_equal(agi_poll_judge(&poll, &id[0], AGI_DECISION_ALLOW, &s, &seen), AGI_CHECK_VOTE_MALFORMED);
 }
 
+static void signatures_can_be_verified_later_but_not_of_whoever_is_in_doubt(void **state)
+{
+	const struct agi_statement said = statement(AGI_DECISION_ALLOW);
+	struct agi_signed_statement s[2] = {sign(&said, sec[0]), sign(&said, sec[0])};
+	struct agi_signed_roots seen = {.n = 0};
+	struct agi_doubts doubts = {0};
+	struct agi_poll b = poll;
+
+	(void)state;
+	b.doubts = &doubts;
+	b.now_us = 7;
+	s[1].sig[0] ^= 1;
+	assert_int_equal(agi_poll_judge(&b, &id[0], AGI_DECISION_ALLOW, &s[1], &seen), AGI_CHECK_OK);
+	assert_true(agi_poll_confirm(&b, s, 1, &seen));
+	assert_int_equal(agi_poll_judge(&b, &id[0], AGI_DECISION_ALLOW, &s[1], &seen), AGI_CHECK_OK);
+	assert_false(agi_poll_confirm(&b, s, 2, &seen));
+	assert_int_equal(agi_poll_judge(&b, &id[0], AGI_DECISION_ALLOW, &s[1], &seen), AGI_CHECK_VOTE_SIGNATURE_WRONG);
+	assert_int_equal(agi_poll_judge(&b, &id[0], AGI_DECISION_ALLOW, &s[0], &seen), AGI_CHECK_OK);
+	b.now_us += AGI_DOUBT_US;
+	assert_int_equal(agi_poll_judge(&b, &id[0], AGI_DECISION_ALLOW, &s[1], &seen), AGI_CHECK_OK);
+	b.router = id[0]; /* its own: it knows */
+	assert_true(agi_poll_confirm(&b, s, 2, &seen));
+}
+
+static void more_doubts_than_there_is_room_for_displace_the_oldest(void **state)
+{
+	struct agi_statement said = statement(AGI_DECISION_ALLOW);
+	struct agi_signed_roots seen = {.n = 0};
+	struct agi_doubts doubts = {0};
+	struct agi_poll b = poll;
+
+	(void)state;
+	b.doubts = &doubts;
+	for (uint8_t i = 0; i <= AGI_DOUBTS; i++) {
+		struct agi_signed_statement s;
+
+		said.gateway.b[0] = i;
+		s = sign(&said, sec[0]); /* not its key */
+		b.now_us++;
+		assert_false(agi_poll_confirm(&b, &s, 1, &seen));
+		assert_int_equal(agi_poll_judge(&b, &said.gateway, AGI_DECISION_ALLOW, &s, &seen),
+		                 AGI_CHECK_VOTE_SIGNATURE_WRONG);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -169,6 +214,8 @@ int main(void)
 	    cmocka_unit_test(news_of_a_stop_ends_what_has_begun),
 	    cmocka_unit_test(a_clock_that_is_far_off_does_not_allow),
 	    cmocka_unit_test(a_wrong_signature_does_not_allow),
+	    cmocka_unit_test(signatures_can_be_verified_later_but_not_of_whoever_is_in_doubt),
+	    cmocka_unit_test(more_doubts_than_there_is_room_for_displace_the_oldest),
 	};
 
 	return cmocka_run_group_tests_name("poll", tests, make_keys, NULL);

@@ -767,6 +767,23 @@ static void votes_that_are_not_for_this_check_now_block_with_their_cause(void **
 	}
 }
 
+static void who_signs_wrongly_blocks_one_check_and_counts_for_nothing_then(void **state)
+{
+	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1, .faults = {[2] = FORGES}};
+	struct net net;
+
+	(void)state;
+	set_up(&net, &s);
+	check(&net, "report"); /* its vote is among the first two */
+	assert_int_equal(net.decision, AGI_DECISION_BLOCK);
+	assert_string_equal(net.cause, "VOTE_SIGNATURE_WRONG");
+	for (int i = 0; i < 3; i++) {
+		check(&net, "report");
+		assert_int_equal(net.decision, AGI_DECISION_ALLOW);
+	}
+	tear_down(&net);
+}
+
 static void one_gateway_that_repeats_itself_does_not_silence_the_others(void **state)
 {
 	const struct shape s = {.quorum = 3, .gateways = 3, .erismls = 1, .faults = {REPEATS}};
@@ -968,6 +985,7 @@ int main(void)
 	    cmocka_unit_test(votes_that_cannot_be_read_block),
 	    cmocka_unit_test(one_liar_of_three_cannot_allow),
 	    cmocka_unit_test(votes_that_are_not_for_this_check_now_block_with_their_cause),
+	    cmocka_unit_test(who_signs_wrongly_blocks_one_check_and_counts_for_nothing_then),
 	    cmocka_unit_test(one_gateway_that_repeats_itself_does_not_silence_the_others),
 	    cmocka_unit_test(a_node_that_has_too_many_checks_or_votes_blocks),
 	    cmocka_unit_test(spares_stand_in_for_the_dead),

@@ -8,6 +8,15 @@
 
 #include "roles/safety_gateway/statement.h"
 
+/* Gateways that signed wrongly, each for AGI_DOUBT_US. All zero is none. */
+enum { AGI_DOUBTS = 16, AGI_DOUBT_US = 600000000 };
+struct agi_doubts {
+	struct {
+		struct agi_id gateway;
+		uint64_t until_us;
+	} of[AGI_DOUBTS];
+};
+
 /* What a vote must be about. */
 struct agi_poll {
 	uint8_t plan_hash[32], nonce[16];
@@ -16,6 +25,10 @@ struct agi_poll {
 	uint64_t stop_epoch, stop_epoch_now; /* of the router's latch when the check began, and now: news ends it */
 	uint64_t asked_ms, now_ms;           /* the router's wall clock, likewise */
 	struct agi_id router;      /* of its own signatures it knows that they are right */
+	/* NULL: every signature is verified before its vote counts. Else only those of gateways in doubt, and the caller has
+	 * agi_poll_confirm verify the others before anybody is told the decision. */
+	struct agi_doubts *doubts;
+	uint64_t now_us;           /* monotonic, for them */
 };
 
 /* told: the decision of the answer that came with the statement, over this gateway's link. AGI_CHECK_OK: it counts as it
@@ -23,5 +36,10 @@ struct agi_poll {
 AGI_MUST_USE enum agi_check_cause agi_poll_judge(const struct agi_poll *b, const struct agi_id *gateway,
                                                    enum agi_decision told, const struct agi_signed_statement *s,
                                                    struct agi_signed_roots *seen);
+
+/* Are the signatures of all these statements, which counted, right? Of what is asked only router, doubts (not NULL) and
+ * now_us matter; who signed wrongly is in doubt from now on. */
+AGI_MUST_USE bool agi_poll_confirm(const struct agi_poll *b, const struct agi_signed_statement *s, size_t n,
+                                   struct agi_signed_roots *seen);
 
 #endif
