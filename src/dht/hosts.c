@@ -361,7 +361,7 @@ static struct agi_host *insert(struct agi_dht *d, const struct agi_contact *c, e
 	h->c = *c;
 	h->d = d;
 	h->state = state;
-	h->since_us = h->known_us = d->now.mono_us;
+	h->since_us = d->now.mono_us;
 	h->srtt_us = UINT32_MAX;
 	h->probe.fn = probe;
 	h->probe.arg = h;

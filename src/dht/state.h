@@ -125,7 +125,6 @@ struct agi_host {
 	struct agi_inquiry *inquiry; /* others are being asked; NULL = they are not */
 	uint32_t srtt_us;        /* UINT32_MAX = not measured */
 	uint64_t since_us;       /* of state */
-	uint64_t known_us;       /* since when it is in the table */
 	uint64_t used_us;        /* when its services were last handed out; 0 = never */
 	bool is_near;            /* it matters: probed at the full interval (near.c) */
 	uint64_t asked_us;       /* when the probe in flight was sent */
