@@ -257,7 +257,8 @@ static void a_gateway_trusts_only_what_was_judged_by_its_own_profile(void **stat
 	r = judge(&g, other, &pool);
 	assert_true(r.decision == AGI_DECISION_BLOCK && r.cause == AGI_CHECK_PROFILE_MISMATCH);
 	assert_int_equal(judge(&g, NULL, &pool).decision, AGI_DECISION_BLOCK);
-	agi_eval_policy_use(&g.eval, AGI_STR("q"));
+	g.eval.profile_name = AGI_STR("q");
+	agi_eval_policy_use(&g.eval, AGI_STR(""));
 	r = judge(&g, set, &pool);
 	assert_true(r.decision == AGI_DECISION_BLOCK && r.cause == AGI_CHECK_PROFILE_UNKNOWN);
 	agi_pool_free(&pool);

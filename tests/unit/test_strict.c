@@ -246,7 +246,7 @@ static void a_profile_weighs_and_vetoes_in_strict_mode_only(void **state)
 	agi_profiles_free(set);
 }
 
-static void a_profile_that_is_not_known_forbids_every_step(void **state)
+static void a_policys_profile_that_is_not_known_forbids_every_step(void **state)
 {
 	struct agi_eval_policy policy;
 	struct agi_facts f = good_facts();
@@ -254,7 +254,8 @@ static void a_profile_that_is_not_known_forbids_every_step(void **state)
 	(void)state;
 
 	agi_eval_policy_default(&policy);
-	agi_eval_policy_use(&policy, AGI_STR("agi_hpc_safety_v2"));
+	policy.profile_name = AGI_STR("agi_hpc_safety_v2");
+	agi_eval_policy_use(&policy, AGI_STR("whatever")); /* nor has any profile that name */
 	agi_step_evaluate(&e, &policy, &f);
 	assert_true(e.is_vetoed && has(e.flags, e.n_flags, "INVALID_INPUT"));
 	assert_true(has(e.reasons, e.n_reasons, "invalid_input:profile_name"));
@@ -262,6 +263,33 @@ static void a_profile_that_is_not_known_forbids_every_step(void **state)
 	agi_eval_policy_use(&policy, AGI_STR("agi_hpc_safety_v2"));
 	agi_step_evaluate(&e, &policy, &f);
 	assert_false(e.is_vetoed);
+}
+
+static void a_requests_name_that_no_profile_has_is_a_name_only(void **state)
+{
+	struct agi_profile mine;
+	struct agi_profiles *set;
+	struct agi_eval_policy policy;
+	struct agi_facts f = good_facts();
+	struct agi_step_eval e;
+
+	(void)state;
+	agi_eval_policy_default(&policy);
+	agi_eval_policy_use(&policy, AGI_STR("other"));
+	agi_step_evaluate(&e, &policy, &f);
+	assert_false(e.is_vetoed);
+	agi_profile_init(&mine, AGI_STR("mine"));
+	mine.limited = 1u << AGI_MORAL_EPISTEMIC_QUALITY;
+	mine.limits[AGI_MORAL_EPISTEMIC_QUALITY] = 1;
+	assert_int_equal(agi_profiles_new(&set), AGI_OK);
+	assert_int_equal(agi_profiles_add(set, &mine, NULL), AGI_OK);
+	agi_eval_policy_default(&policy);
+	policy.profiles = set;
+	policy.profile_name = AGI_STR("mine");
+	agi_eval_policy_use(&policy, AGI_STR("other"));
+	agi_step_evaluate(&e, &policy, &f);
+	assert_true(e.is_vetoed); /* by the policy's own */
+	agi_profiles_free(set);
 }
 
 static void a_simulated_risk_that_is_no_probability_is_handed_on(void **state)
@@ -857,7 +885,8 @@ int main(void)
 	    cmocka_unit_test(the_most_reasons_and_flags_of_one_step_fit),
 	    cmocka_unit_test(the_built_in_profile_gives_the_same_score_in_both_modes),
 	    cmocka_unit_test(a_profile_weighs_and_vetoes_in_strict_mode_only),
-	    cmocka_unit_test(a_profile_that_is_not_known_forbids_every_step),
+	    cmocka_unit_test(a_policys_profile_that_is_not_known_forbids_every_step),
+	    cmocka_unit_test(a_requests_name_that_no_profile_has_is_a_name_only),
 	    cmocka_unit_test(a_simulated_risk_that_is_no_probability_is_handed_on),
 	    cmocka_unit_test(invalid_sensor_readings_are_unsafe),
 	    cmocka_unit_test(maxims_are_whole_words_of_the_tool_id),

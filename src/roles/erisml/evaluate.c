@@ -60,9 +60,12 @@ void agi_eval_policy_default(struct agi_eval_policy *p)
 
 void agi_eval_policy_use(struct agi_eval_policy *p, struct agi_str profile_name)
 {
+	const struct agi_profile *own = agi_profiles_find(p->profiles, p->profile_name);
+	const struct agi_profile *named = profile_name.n ? agi_profiles_find(p->profiles, profile_name) : own;
+
 	if (profile_name.n)
 		p->profile_name = profile_name;
-	p->profile = p->mode == AGI_EVAL_STRICT ? agi_profiles_find(p->profiles, p->profile_name) : NULL;
+	p->profile = p->mode != AGI_EVAL_STRICT ? NULL : named->is_unknown ? own : named;
 }
 
 static const struct agi_profile *profile_of(const struct agi_eval_policy *p)

@@ -34,8 +34,9 @@ struct agi_eval_policy {
 	const struct agi_profiles *profiles; /* this host's; NULL: only the built-in one. Borrowed */
 	const struct agi_profile *profile;   /* STRICT: what is judged by; NULL: the built-in one */
 };
-/* Judge by the profile of this name from now on, empty = by p's own; one that is not known vetoes everything. The mode
- * reference takes any name and changes nothing. The name is borrowed. */
+/* Judge for somebody who names this profile (empty = none), which the proofs tell: by the profile of that name, or by p's
+ * own where none has it; if p's own is not known either, everything is vetoed. In mode reference names change nothing.
+ * The name is borrowed. */
 void agi_eval_policy_use(struct agi_eval_policy *p, struct agi_str profile_name);
 /* A profile that is not the built-in one, or unknown. */
 bool agi_eval_has_own_profile(const struct agi_eval_policy *p);
