@@ -343,6 +343,53 @@ static enum agi_err check_rule_file(struct agi_config *c, struct agi_why *why)
 	return AGI_OK;
 }
 
+const struct agi_config_role *agi_config_role(const struct agi_config *c, const char *role)
+{
+	const struct {
+		const char *name;
+		const struct agi_config_role *role;
+	} all[] = {{"erisml", &c->roles.erisml},
+	           {"safety-gateway", &c->roles.safety_gateway},
+	           {"in-action", &c->roles.in_action},
+	           {"post-action", &c->roles.post_action}};
+
+	for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+		if (strcmp(all[i].name, role) == 0)
+			return all[i].role;
+	return NULL;
+}
+
+/* A panel of safety.quorum hosts needs so many of them. */
+static enum agi_err check_role(struct agi_config *c, const char *name, bool is_panel, struct agi_why *why)
+{
+	const struct agi_config_role *r = agi_config_role(c, name);
+	uint32_t least = r->min_active ? r->min_active : r->max_active;
+	char path[80], reason[160];
+
+	snprintf(path, sizeof path, "roles.%s.%s", name, r->max_active && r->max_active < r->min_active ? "max_active"
+	                                                 : r->min_active                                ? "min_active"
+	                                                                                                : "max_active");
+	if (r->max_active && r->max_active < r->min_active)
+		snprintf(reason, sizeof reason, "%u is below min_active, %u", r->max_active, r->min_active);
+	else if (is_panel && least && least < c->safety.quorum)
+		snprintf(reason, sizeof reason, "%u is below safety.quorum, %u: each check asks so many of them", least,
+		         c->safety.quorum);
+	else
+		return AGI_OK;
+	return fail_at(c, AGI_E_INVALID, path, reason, why);
+}
+
+static enum agi_err check_roles(struct agi_config *c, struct agi_why *why)
+{
+	enum agi_err e = check_role(c, "safety-gateway", true, why);
+
+	if (!e)
+		e = check_role(c, "in-action", true, why);
+	if (!e)
+		e = check_role(c, "erisml", false, why);
+	return e ? e : check_role(c, "post-action", false, why);
+}
+
 enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 {
 	enum agi_err e;
@@ -365,6 +412,8 @@ enum agi_err agi_config_check(struct agi_config *c, struct agi_why *why)
 		e = check_quorum(c, why);
 	if (!e)
 		e = check_rule_file(c, why);
+	if (!e)
+		e = check_roles(c, why);
 	return e ? e : check_addresses(c, why);
 }
 

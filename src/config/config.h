@@ -26,7 +26,8 @@ enum {
 	AGI_CONFIG_LIST_MAX = 1024,          /* items of one list */
 	AGI_CONFIG_SERVICES_MAX = 256,       /* dht.services on one host */
 	AGI_CONFIG_TEXT_MAX = 1024,          /* bytes of one string */
-	AGI_CONFIG_KEYS_MAX = 128            /* rows of the schema (asserted) */
+	AGI_CONFIG_ACTIVE_MAX = 256,         /* of roles.*.max_active: instances of a service that a node knows */
+	AGI_CONFIG_KEYS_MAX = 192            /* rows of the schema (asserted) */
 };
 
 enum agi_log_level { AGI_LOG_ERROR, AGI_LOG_WARN, AGI_LOG_INFO, AGI_LOG_DEBUG };
@@ -98,6 +99,14 @@ struct agi_config_services {
 struct agi_config_source {
 	const char *name; /* owned by the config */
 	unsigned line;
+};
+
+/* How many of the hosts that could serve a role do (roles/activation.h); min_active and max_active 0: all. */
+struct agi_config_role {
+	uint32_t min_active;          /* 0: max_active */
+	uint32_t max_active;          /* 0: no limit; after _check else at least min_active */
+	double target_load;           /* above 0, up to 1 */
+	uint32_t scale_down_after_ms; /* 5 min */
 };
 
 struct agi_config {
@@ -202,6 +211,9 @@ struct agi_config {
 		char *profile_dir;                   /* "" = none */
 		uint64_t audit_bytes;                /* 1 GiB */
 	} safety;
+	struct { /* roles:, one for each role */
+		struct agi_config_role erisml, safety_gateway, in_action, post_action;
+	} roles;
 	struct { /* llm: accepted, lh-planner's */
 		char *provider, *model;
 	} llm;
@@ -214,6 +226,8 @@ struct agi_config {
 /* Every key at its default. NOMEM: *c is empty and may be freed. */
 AGI_MUST_USE enum agi_err agi_config_defaults(struct agi_config *c, struct agi_why *why);
 void agi_config_free(struct agi_config *c);
+/* NULL: no role of this version. */
+const struct agi_config_role *agi_config_role(const struct agi_config *c, const char *role);
 
 /* Lays one file over c. On error why begins "FILE:LINE: " and names what was wrong and what would be right;
  * c may hold part of the file then: do not use it. IO when the file cannot be read, TOO_LARGE, INVALID,

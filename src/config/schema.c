@@ -52,6 +52,17 @@ static const char *refuse_label(const char *text)
 	return NULL;
 }
 
+static const char *refuse_service(const char *text)
+{
+	static const char *const own[] = {"erisml-capable", "safety-gateway-capable", "in-action-capable",
+	                                  "post-action-capable"};
+
+	for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+		if (strcmp(text, own[i]) == 0)
+			return "nodes advertise this themselves, expected another name";
+	return refuse_label(text);
+}
+
 static const char *refuse_zone(const char *text)
 {
 	if (strspn(text, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.") !=
@@ -85,6 +96,19 @@ static const char *refuse_relative(const char *text)
 {
 	return *text && *text != '/' ? "expected an absolute path" : NULL;
 }
+
+/* The keys of one role. */
+#define ROLE_KEYS(name, member, target) \
+	{"roles." name ".min_active", AGI_V_WHOLE, AT(roles.member.min_active), 0, AGI_CONFIG_ACTIVE_MAX, .preset = "0", \
+	 .help = "Hosts that serve " name " at least, of those that could; 0: as many as max_active."},                  \
+	    {"roles." name ".max_active", AGI_V_WHOLE, AT(roles.member.max_active), 0, AGI_CONFIG_ACTIVE_MAX,            \
+	     .preset = "0", .help = "Hosts that serve " name " at most; 0: no limit."},                                  \
+	    {"roles." name ".target_load", AGI_V_REAL, AT(roles.member.target_load), 0.01, 1, .preset = target,          \
+	     .help = "Mean load of the hosts that serve " name " above which more of them do."},                         \
+	{                                                                                                                \
+		"roles." name ".scale_down_after", AGI_V_DURATION, AT(roles.member.scale_down_after_ms), 0, DAY_MS,          \
+		    .preset = "5m", .help = "So long fewer must have been enough before hosts stop serving " name "."       \
+	}
 
 /* --- the table -------------------------------------------------------------------------------- */
 const struct agi_key_spec agi_config_spec[] = {
@@ -279,6 +303,11 @@ const struct agi_key_spec agi_config_spec[] = {
     {"safety.audit_bytes", AGI_V_SIZE, AT(safety.audit_bytes), 64 << 20, 1ull << 44, .preset = "1GiB",
      .help = "Bytes of the audit log this host keeps; beyond it the oldest entries go."},
 
+    ROLE_KEYS("erisml", erisml, "0.7"),
+    ROLE_KEYS("safety-gateway", safety_gateway, "0.5"),
+    ROLE_KEYS("in-action", in_action, "0.5"),
+    ROLE_KEYS("post-action", post_action, "0.7"),
+
     {"llm.provider", AGI_V_TEXT, AT(llm.provider), 0, 255, .preset = "", .is_for_later = true,
      .help = "Language model provider of the lh-planner role."},
     {"llm.model", AGI_V_TEXT, AT(llm.model), 0, 255, .preset = "", .is_for_later = true,
@@ -288,7 +317,7 @@ const struct agi_key_spec agi_config_spec[] = {
 static_assert(sizeof agi_config_spec / sizeof *agi_config_spec <= AGI_CONFIG_KEYS_MAX, "raise KEYS_MAX");
 
 const struct agi_key_spec agi_service_spec[] = {
-    {"name", AGI_V_TEXT, IN(name), 1, AGI_SERVICE_NAME_MAX, .preset = "", .refuse = refuse_label,
+    {"name", AGI_V_TEXT, IN(name), 1, AGI_SERVICE_NAME_MAX, .preset = "", .refuse = refuse_service,
      .help = "Name it is found by; required."},
     {"port", AGI_V_PORT, IN(port), .preset = "", .help = "Port it listens on; required."},
     {"address", AGI_V_TEXT, IN(address), 0, 255, .preset = "", .refuse = refuse_host,

@@ -244,6 +244,8 @@ static enum ctl_exit print_roles_json(struct ctl *c, const Agihpc__V1__RolesResp
 		ctl_set_ms(j, "rtt_ms", one->rtt_ms);
 		ctl_set_ms(j, "load", one->load);
 		ctl_set(j, "tls", json_boolean(one->tls));
+		if (one->note.len)
+			ctl_set(j, "note", ctl_json_str(ctl_str(one->note)));
 		json_array_append_new(list, j);
 	}
 	ctl_set(o, "roles", list);
@@ -270,7 +272,10 @@ static enum ctl_exit print_roles(struct ctl *c, const Agihpc__V1__RolesResponse 
 		ctl_table_str(&t, ctl_or_dash(one->state));
 		ctl_table_text(&t, rtt);
 		ctl_table_printf(&t, "%.2f", one->load);
-		ctl_table_text(&t, one->tls ? "tls" : "");
+		if (one->note.len)
+			ctl_table_str(&t, ctl_str(one->note));
+		else
+			ctl_table_text(&t, one->tls ? "tls" : "");
 	}
 	return ctl_print_table(c, &t);
 }

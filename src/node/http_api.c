@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "node/http_api.h"
 
+#include "node/activate.h"
 #include "node/care.h"
 #include "node/http_services.h"
 #include "node/log.h"
@@ -272,6 +273,8 @@ static void metrics(struct agi_http_api *api, struct agi_buf *b)
 	repair_metrics(b, &repair);
 	host_metrics(b, agi_dht_host_stats(api->svc->host));
 	shell_metrics(b, api->svc);
+	if (api->svc->activate)
+		agi_activate_metrics(api->svc->activate, b);
 	log_metrics(b, api->svc->log);
 	seconds(b, "agihpc_loop_lag_max_seconds", "Greatest lateness of the event loop since start.",
 	        api->lag_max_us);

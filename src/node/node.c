@@ -10,7 +10,7 @@
 
 #include "net/grpc_reflection.h"
 #include "net/listener.h"
-#include "node/advert.h"
+#include "node/activate.h"
 #include "node/bootstrap.h"
 #include "node/care.h"
 #include "node/dns_services.h"
@@ -59,6 +59,7 @@ struct agi_node {
 	struct agi_dht_host *host;
 	struct agi_health_checks *checks;
 	struct agi_adverts *adverts;
+	struct agi_activate *activate; /* roles that serve by policy */
 
 	struct agi_security *security;
 	struct agi_listener *listener, *unix_listener; /* the second: NULL without node.unix_socket */
@@ -154,11 +155,6 @@ static void on_other(void *ctx, int fd, const struct agi_addr *remote, enum agi_
 }
 
 /* --- roles ---------------------------------------------------------------------------------------------- */
-static size_t known(struct agi_node *n, const char *service, struct agi_instance *out, size_t max)
-{
-	return agi_dht_known_instances(agi_dht_host_core(n->host), agi_str_of(service), out, max);
-}
-
 /* Who cannot follow the emergency stop could only say BLOCK, and what a gateway says that fails its canary cannot be
  * relied on: they are not offered. */
 static bool role_serves(struct agi_node *n, const struct agi_role_def *role)
@@ -195,7 +191,7 @@ static enum agi_err role_is_serving(void *ctx, struct agi_str role, bool *out)
 
 		if (!agi_str_eq(role, agi_str_of(def->name)))
 			continue;
-		*out = role_serves(n, def);
+		*out = role_serves(n, def) && !agi_activate_is_standby(n->activate, def->name, NULL);
 		return AGI_OK;
 	}
 	return AGI_E_NOT_FOUND;
@@ -312,11 +308,10 @@ static void tell_roles(struct agi_node *n, uint64_t now_us)
 	uint32_t load_milli = agi_load_update(&n->role_load, agi_safety_host_cpu_us(n->safety), now_us);
 
 	for (size_t i = 0; i < n->n_roles; i++) {
-		const char *name = agi_role_host_def(n->roles[i])->name;
-		bool is_serving = false;
+		const struct agi_role_def *def = agi_role_host_def(n->roles[i]);
 
-		if (role_is_serving(n, agi_str_of(name), &is_serving) == AGI_OK)
-			agi_adverts_set_role(n->adverts, name, is_serving, load_milli);
+		agi_activate_tell(n->activate, def->name, role_serves(n, def), load_milli, now_us);
+		agi_safety_host_set_standby(n->safety, def, agi_activate_is_standby(n->activate, def->name, NULL));
 	}
 }
 
@@ -352,31 +347,17 @@ static void on_resolved(evutil_socket_t fd, short what, void *arg)
 	                           agi_bootstrap_is_first(&r, &n->advertise));
 }
 
-/* The core asks for followed services every AGI_PROVIDER_REFRESH_MS. Just after a start that is long: hosts
- * advertise one by one, and until enough gateways are known every check is blocked. */
-static void on_looked(void *arg, const struct agi_result *res)
-{
-	(void)arg;
-	(void)res; /* what was found is in the core's cache now */
-}
-
+/* The core asks for followed services now and then. Just after a start that is long: hosts advertise one by one, and
+ * until enough gateways are known every check is blocked. */
 static void look_for_roles(struct agi_node *n, uint64_t now_us)
 {
-	struct agi_instance found[AGI_PANEL_MAX];
-
 	if (now_us < n->next_look_us || now_us - n->svc.started_us > (uint64_t)LOOK_MS * 1000 ||
 	    n->svc.is_stopping)
 		return;
 	n->next_look_us = now_us + LOOK_EVERY_MS * 1000;
-	for (size_t i = 0; agi_role_def_at(i); i++) {
-		struct agi_call op = {.kind = AGI_CALL_DISCOVER,
-		                      .service = agi_str_of(agi_role_def_at(i)->name),
-		                      .timeout_ms = LOOK_EVERY_MS};
-
-		if (agi_role_def_at(i)->is_awaited &&
-		    known(n, agi_role_def_at(i)->name, found, AGI_PANEL_MAX) < n->config->safety.quorum)
-			agi_dht_host_call(n->host, &op, on_looked, NULL);
-	}
+	for (size_t i = 0; agi_role_def_at(i); i++)
+		if (agi_role_def_at(i)->is_awaited)
+			agi_role_look(n->host, agi_str_of(agi_role_def_at(i)->name), n->config->safety.quorum, LOOK_EVERY_MS);
 }
 
 static void restart(struct agi_node *n);
@@ -630,6 +611,9 @@ static enum agi_err open_adverts(struct agi_node *n, struct agi_why *why)
 
 	if (!e)
 		e = agi_adverts_new(n->host, n->checks, n->log, &n->adverts);
+	if (!e)
+		e = agi_activate_new(&(struct agi_activate_cfg){n->host, n->adverts, n->config, n->log, n->identity.id},
+		                     &n->activate);
 	if (e)
 		return agi_fail(why, e, "out of memory");
 	agi_health_checks_set_tls(n->checks, dialer_of, n);
@@ -639,8 +623,8 @@ static enum agi_err open_adverts(struct agi_node *n, struct agi_why *why)
 		addr = *agi_role_host_addr(n->roles[i]);
 		if (agi_ip_is_wildcard(&addr))
 			memcpy(addr.ip, n->advertise.ip, sizeof addr.ip);
-		e = agi_adverts_add_role(n->adverts, agi_role_host_def(n->roles[i])->name, &addr,
-		                         agi_security_role_traits(n->security));
+		e = agi_activate_add(n->activate, agi_role_host_def(n->roles[i])->name, &addr,
+		                     agi_security_role_traits(n->security));
 	}
 	for (size_t i = 0; i < s->n && !e; i++)
 		if (!is_own_role(n, s->v[i].name))
@@ -680,6 +664,7 @@ static void fill_svc(struct agi_node *n)
 	                          .self = n->identity.id,
 	                          .advertise = n->advertise,
 	                          .started_us = agi_clock_now().mono_us,
+	                          .activate = n->activate,
 	                          .role_is_serving = role_is_serving,
 	                          .gateway_illness = gateway_illness,
 	                          .ctx = n};
@@ -900,6 +885,7 @@ void agi_node_start(struct agi_node *n)
 	for (size_t i = 0; agi_role_def_at(i); i++)
 		if (agi_role_def_at(i)->is_awaited)
 			agi_dht_host_follow(n->host, agi_str_of(agi_role_def_at(i)->name));
+	agi_activate_start(n->activate);
 	agi_adverts_check_loaded(n->adverts);
 	n->tick_due_us = agi_clock_now().mono_us;
 	on_tick(-1, 0, n);
@@ -979,6 +965,7 @@ void agi_node_free(struct agi_node *n)
 	agi_io_host_free(n->io);
 	agi_metrics_free(n->metrics);
 	agi_security_free(n->security);
+	agi_activate_free(n->activate);
 	agi_adverts_free(n->adverts);
 	agi_health_checks_free(n->checks);
 	agi_links_free(n->links);

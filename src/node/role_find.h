@@ -12,4 +12,8 @@
 void agi_role_find(struct agi_dht_host *host, struct agi_str role, uint32_t timeout_ms,
                    agi_forward_found_fn *fn, void *arg);
 
+/* Asks for the role's instances when fewer than least (up to AGI_PANEL_MAX) are known. What is found is in the core's
+ * cache then. */
+void agi_role_look(struct agi_dht_host *host, struct agi_str role, size_t least, uint32_t timeout_ms);
+
 #endif

@@ -47,6 +47,7 @@ struct agi_safety_host {
 	struct agi_security *security;
 	struct agi_log *own_log; /* of security; the same descriptor, whole lines */
 	_Atomic int log_level;   /* the main loop's wish */
+	_Atomic uint32_t standby; /* the same: bits, by agi_role_def_at */
 	struct agi_loop_message reload;
 	struct event *tick;
 	struct agi_safety_known known;
@@ -260,9 +261,25 @@ static void policy_told(void *ctx, const struct agi_policy_told *t)
 		h->on_policy.told(h->on_policy_ctx, t);
 }
 
+static uint32_t standby_bit(const struct agi_role_def *role)
+{
+	for (size_t i = 0; i < 32 && agi_role_def_at(i); i++)
+		if (agi_role_def_at(i) == role)
+			return 1u << i;
+	return 0;
+}
+
+void agi_safety_host_set_standby(struct agi_safety_host *h, const struct agi_role_def *role, bool is_standby)
+{
+	if (is_standby)
+		atomic_fetch_or(&h->standby, standby_bit(role));
+	else
+		atomic_fetch_and(&h->standby, ~standby_bit(role));
+}
+
 bool agi_safety_host_serves(struct agi_safety_host *h, const struct agi_role_def *role)
 {
-	if (h->is_draining)
+	if (h->is_draining || (atomic_load(&h->standby) & standby_bit(role)))
 		return false;
 	if (role->follows_stop &&
 	    !agi_latch_is_followed(agi_safety_plane_latch(h->plane), agi_clock_now().mono_us))

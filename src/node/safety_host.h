@@ -86,6 +86,9 @@ void agi_safety_host_free(struct agi_safety_host *h);
  * not. Valid until the main loop's next turn. */
 const char *agi_safety_host_illness(const struct agi_safety_host *h);
 
+/* The role is not offered here for now, though it could serve (node/activate.h). */
+void agi_safety_host_set_standby(struct agi_safety_host *h, const struct agi_role_def *role, bool is_standby);
+
 /* On the safety loop: whether a role serves. A gateway that is not well is not offered. */
 bool agi_safety_host_serves(struct agi_safety_host *h, const struct agi_role_def *role);
 

@@ -19,6 +19,7 @@
 
 enum { AGI_TTL_MS_MAX_YEARS = 100 };
 
+struct agi_activate;
 struct agi_security;
 struct agi_service_watches;
 
@@ -31,6 +32,7 @@ struct agi_svc {
 	const struct agi_disk_watch *disk;
 	const struct agi_care *care;
 	struct agi_health_checks *checks;
+	const struct agi_activate *activate; /* NULL: there are no policies */
 	struct agi_log *log;
 	const struct agi_config *config;
 	struct agi_security *security;

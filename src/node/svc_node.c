@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "agihpc.pb-c.h"
+#include "node/activate.h"
 #include "node/security.h"
 #include "node/svc.h"
 #include "node/svc_move.h"
@@ -330,7 +331,7 @@ static void slots(struct agi_grpc_call *call, const ProtobufCMessage *req, void 
 /* --- Roles --------------------------------------------------------------------------------------------- */
 struct role_row {
 	Agihpc__V1__RoleInstance r;
-	char id[AGI_ID_HEX];
+	char id[AGI_ID_HEX], note[AGI_ACTIVATE_WHY_MAX];
 };
 enum { ROLE_INSTANCES_MAX = 1024 }; /* of one role, nearest first */
 
@@ -360,7 +361,36 @@ static size_t own_silent(struct agi_svc *s, const char *role, struct role_row *r
 		if (!p.is_healthy && !p.is_withdrawn && agi_str_eq(p.service, agi_str_of(role)))
 			fill_role(&rows[n++], role, &in);
 	}
+	for (size_t i = 0; i < n; i++)
+		if (agi_activate_is_standby(s->activate, role, rows[i].note)) {
+			rows[i].r.state = agi_svc_text("standby");
+			rows[i].r.note = agi_svc_text(rows[i].note);
+		}
 	return n;
+}
+
+/* Others that could serve the role and are not among the n rows of who does. */
+static size_t others_in_standby(struct agi_svc *s, const char *role, struct agi_instance *found, struct role_row *rows,
+                                size_t n, size_t max)
+{
+	char capable[AGI_SERVICE_NAME_MAX + 1];
+	size_t got, out = n;
+
+	agi_activate_service(capable, role);
+	got = agi_dht_known_instances(agi_dht_host_core(s->host), agi_str_of(capable), found, max);
+	for (size_t i = 0; i < got && out < max; i++) {
+		char id[AGI_ID_HEX];
+		size_t k = 0;
+
+		agi_id_hex(id, &found[i].node);
+		while (k < n && strcmp(rows[k].id, id) != 0)
+			k++;
+		if (k < n || agi_id_eq(&found[i].node, &s->self))
+			continue;
+		fill_role(&rows[out], role, &found[i]);
+		rows[out++].r.state = agi_svc_text("standby");
+	}
+	return out - n;
 }
 
 static void roles(struct agi_grpc_call *call, const ProtobufCMessage *req, void *ctx)
@@ -378,9 +408,12 @@ static void roles(struct agi_grpc_call *call, const ProtobufCMessage *req, void 
 	for (size_t k = 0; rows && list && found && k < N; k++) {
 		size_t got = agi_dht_known_instances(agi_dht_host_core(s->host), agi_str_of(names[k]),
 		                                     found, ROLE_INSTANCES_MAX - 1);
+		size_t first = n;
 
 		for (size_t i = 0; i < got; i++)
 			fill_role(&rows[n++], names[k], &found[i]);
+		if (agi_activate_has_policy(s->activate, names[k]))
+			n += others_in_standby(s, names[k], found, rows + first, got, ROLE_INSTANCES_MAX - 1);
 		n += own_silent(s, names[k], rows + n, 1);
 	}
 	for (size_t i = 0; list && i < n; i++)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "agihpc.pb-c.h"
+#include "node/activate.h"
 #include "node/log.h"
 #include "node/svc.h"
 #include "node/svc_watch_service.h"
@@ -76,6 +77,9 @@ static void register_service(struct agi_grpc_call *call, const ProtobufCMessage 
 		e = encode_check(&check, p->health_check, &why);
 	if (!e)
 		e = agi_health_checks_accept(s->checks, (struct agi_str){(char *)check.b, check.n}, &why);
+	if (!e && agi_activate_is_reserved(op.service))
+		e = agi_fail(&why, AGI_E_INVALID, "service: \"%.*s\" is advertised by nodes themselves, expected another name",
+		             AGI_STR_ARG(op.service));
 	if (!e && !s->role_is_serving(s->ctx, op.service, &is_serving))
 		e = agi_fail(&why, AGI_E_EXISTS,
 		             "service: this node runs the role \"%.*s\" itself and advertises it",
@@ -112,6 +116,9 @@ static void deregister(struct agi_grpc_call *call, const ProtobufCMessage *req, 
 	bool is_serving;
 	enum agi_err e = names(&op, p->service, p->address, &why);
 
+	if (!e && agi_activate_is_reserved(op.service))
+		e = agi_fail(&why, AGI_E_DENIED, "service: \"%.*s\" is advertised by nodes themselves",
+		             AGI_STR_ARG(op.service));
 	if (!e && !s->role_is_serving(s->ctx, op.service, &is_serving))
 		e = agi_fail(&why, AGI_E_DENIED,
 		             "service: \"%.*s\" is a role of this node: take it out of node.roles",

@@ -226,9 +226,9 @@ static void unknown_keys_are_told_what_is_valid(void **state)
 	               "f.yaml:2: thresholds.bond_index_wran: unknown key; did you mean \"bond_index_warn\"? "
 	               "valid here: bond_index_warn, bond_index_block, physical_harm_threshold");
 	expect_refused("nodes: {}\n", "f.yaml:1: nodes: unknown key; did you mean \"node\"? valid here: node, "
-	                              "tls, auth, dns, dht, gateway, thresholds, failsafe, service, safety, llm");
+	                              "tls, auth, dns, dht, gateway, thresholds, failsafe, service, safety, roles, llm");
 	expect_refused("quorum: 3\n", "f.yaml:1: quorum: unknown key; did you mean \"safety.quorum\"? valid "
-	                              "here: node, tls, auth, dns, dht, gateway, thresholds, failsafe, service, safety, llm");
+	                              "here: node, tls, auth, dns, dht, gateway, thresholds, failsafe, service, safety, roles, llm");
 	expect_refused_with("node:\n  listn: x\n", AGI_E_INVALID,
 	                    "f.yaml:2: node.listn: unknown key; did you mean \"listen\"? valid here: listen, ");
 	expect_refused("dht:\n  services:\n    - name: a\n      prot: 1\n",
@@ -236,7 +236,7 @@ static void unknown_keys_are_told_what_is_valid(void **state)
 	               "port, address, tls, health_check_interval, health_check");
 	expect_refused("llm: {1.5: x}\n", "f.yaml:1: (a key that is too long or holds a dot): unknown key; "
 	                                  "valid here: node, tls, auth, dns, dht, gateway, thresholds, failsafe, service, "
-	                                  "safety, llm");
+	                                  "safety, roles, llm");
 }
 
 static void values_out_of_range_are_told_the_range(void **state)
@@ -390,6 +390,13 @@ static void a_panel_too_small_for_so_many_liars_is_refused(void **state)
 	                    "least 4, not 3");
 	expect_refused_with("safety: {quorum: 6, quorum_rule: byzantine, byzantine_faults: 2}", AGI_E_INVALID,
 	                    "at least 7, not 6");
+	expect_refused_with("roles: {safety-gateway: {min_active: 2}}", AGI_E_INVALID,
+	                    "f.yaml:1: roles.safety-gateway.min_active: 2 is below safety.quorum, 3: each check asks so "
+	                    "many of them");
+	expect_refused_with("roles: {in-action: {max_active: 1}}", AGI_E_INVALID,
+	                    "f.yaml:1: roles.in-action.max_active: 1 is below safety.quorum, 3");
+	expect_refused_with("roles: {erisml: {min_active: 3, max_active: 2}}", AGI_E_INVALID,
+	                    "f.yaml:1: roles.erisml.max_active: 2 is below min_active, 3");
 	expect_refused_with("safety: {quorum_rule: most}", AGI_E_INVALID, "majority, unanimous or byzantine");
 }
 
