@@ -10,7 +10,6 @@
 
 #include "node/safety_impl.h"
 #include "node/safety_policy.h"
-#include "node/safety_policy.h"
 
 enum {
 	AGAIN_MS = 100,
