@@ -71,8 +71,8 @@ static void what_can_be_no_name_of_a_service_or_address_is_nothing(void **state)
 					    "7f00001.addr.agihpc.test",
 					    "7f00000g.addr.agihpc.test",
 					    "a.7f000001.addr.agihpc.test",
-					    "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
-					    "aaaaaaaaaaa.service.agihpc.test"};
+					    ("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+					     "aaaaaaaaaaa.service.agihpc.test")};
 	(void)state;
 
 	for (size_t i = 0; i < sizeof names / sizeof *names; i++)
