@@ -379,11 +379,14 @@ def load_plan(path):
         return json_format.Parse(f.read(), pb.plan.PlanGraphProto())
 
 
+OWN_GROUP = {"start_new_session": True}
+
+
 def spawn(argv, **options):
     """A process that dies with this one (a killed test leaves nothing behind) and that a terminal's Ctrl-C does
     not reach (the test ends it itself). No preexec_fn: it would make Python fork, and gRPC's
     own threads do not survive a fork well; without it Python uses vfork."""
-    return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv], start_new_session=True, **options)
+    return subprocess.Popen(["setpriv", "--pdeathsig", "KILL", *argv], **OWN_GROUP, **options)
 
 
 def free_subnet():
